@@ -1,0 +1,84 @@
+//! Error codes: the stable words in `SendErr.code` and in problem+json `code`.
+
+use serde::{Deserialize, Serialize};
+
+/// What went wrong, for a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The request is not well formed.
+    BadRequest,
+    /// No token, or one that is not good.
+    Unauthorized,
+    /// The token does not allow this.
+    Forbidden,
+    /// There is no such thing.
+    NotFound,
+    /// The method is not one of this resource.
+    MethodNotAllowed,
+    /// The device of the token is not registered.
+    DeviceNotRegistered,
+    /// The account does not exist, or has no devices.
+    UnknownAccount,
+    /// The device list of the send is not the account's; see `missing`, `extra`, `stale`.
+    DeviceMismatch,
+    /// The same `client_msg_id` was used for another message.
+    Conflict,
+    /// An item id of a pool is taken by other bytes.
+    ItemIdConflict,
+    /// A signature does not verify.
+    BadSignature,
+    /// A payload or body is larger than the limits allow.
+    PayloadTooLarge,
+    /// A bound of the limits would be crossed.
+    LimitExceeded,
+    /// The recipient's mailbox has no room.
+    MailboxFull,
+    /// Too much, too fast.
+    RateLimited,
+    /// The relay's disk has no room.
+    StorageFull,
+    /// The relay cannot tell now; the outcome may be unknown. Retry the same request.
+    Unavailable,
+    /// None of the offered protocol versions is spoken here.
+    UnsupportedProtocol,
+    /// The relay failed.
+    Internal,
+}
+
+impl Code {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::DeviceNotRegistered => "device_not_registered",
+            Self::UnknownAccount => "unknown_account",
+            Self::DeviceMismatch => "device_mismatch",
+            Self::Conflict => "conflict",
+            Self::ItemIdConflict => "item_id_conflict",
+            Self::BadSignature => "bad_signature",
+            Self::PayloadTooLarge => "payload_too_large",
+            Self::LimitExceeded => "limit_exceeded",
+            Self::MailboxFull => "mailbox_full",
+            Self::RateLimited => "rate_limited",
+            Self::StorageFull => "storage_full",
+            Self::Unavailable => "unavailable",
+            Self::UnsupportedProtocol => "unsupported_protocol",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub const fn retryable(self) -> bool {
+        matches!(
+            self,
+            Self::MailboxFull | Self::RateLimited | Self::StorageFull | Self::Unavailable | Self::Internal
+        )
+    }
+}

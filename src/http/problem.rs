@@ -1,0 +1,136 @@
+//! Errors as answers: the one table from [`Code`] to HTTP status (RFC 9457).
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chatctl_protocol::Code;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{directory, store};
+
+/// A problem document, `application/problem+json`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Problem {
+    /// `urn:chatctl:problem:` and the code.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:chatctl:problem:device_mismatch")]
+    pub kind: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// One sentence for a person.
+    pub title: String,
+    /// The stable word for a program.
+    #[schema(example = "device_mismatch")]
+    pub code: &'static str,
+    /// What to look at, when there is more to say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Seconds after which the same request may succeed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+    /// Devices that the request left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// Devices that the account does not have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extra: Vec<String>,
+    /// Devices whose registration id is another one now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stale: Vec<String>,
+}
+
+/// The status of a code.
+#[must_use]
+pub const fn status(code: Code) -> StatusCode {
+    match code {
+        Code::BadRequest | Code::UnsupportedProtocol => StatusCode::BAD_REQUEST,
+        Code::Unauthorized => StatusCode::UNAUTHORIZED,
+        Code::Forbidden | Code::DeviceNotRegistered => StatusCode::FORBIDDEN,
+        Code::NotFound | Code::UnknownAccount => StatusCode::NOT_FOUND,
+        Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Code::DeviceMismatch | Code::Conflict | Code::ItemIdConflict => StatusCode::CONFLICT,
+        Code::BadSignature | Code::LimitExceeded => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Code::MailboxFull | Code::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+impl Problem {
+    /// A problem with its title.
+    #[must_use]
+    pub fn new(code: Code, title: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:chatctl:problem:{}", code.as_str()),
+            status: status(code).as_u16(),
+            title: title.into(),
+            code: code.as_str(),
+            detail: None,
+            retry_after: None,
+            missing: Vec::new(),
+            extra: Vec::new(),
+            stale: Vec::new(),
+        }
+    }
+
+    /// With something more to look at.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// With a time to come back.
+    #[must_use]
+    pub const fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after = self.retry_after;
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Full => {
+                Self::new(Code::StorageFull, "The relay's disk has no room.").retry_after(30)
+            }
+            store::Error::Unavailable(_) | store::Error::Poisoned(_) => Self::new(
+                Code::Unavailable,
+                "The relay cannot reach its store; retry the same request.",
+            )
+            .retry_after(5),
+            store::Error::Corrupt(_) => Self::new(Code::Internal, "The relay failed."),
+        }
+    }
+}
+
+impl From<directory::Error> for Problem {
+    fn from(error: directory::Error) -> Self {
+        match error {
+            directory::Error::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Every metric of the daemon: one documented field each, and one place that names them.
+//!
+//! Names follow the Prometheus conventions (base units, `_total` for counters). No label carries an
+//! account, a device, an id or anything else that grows with use.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// A label with a closed set of values.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    /// A word from an enum of ours.
+    pub reason: &'static str,
+}
+
+/// A counter for each reason.
+pub type ByReason = Family<Reason, Counter<u64, AtomicU64>>;
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $field:ident: $kind:ty = $name:literal $(, $unit:expr)?;)+) => {
+        /// The daemon's metrics. Cheap to update: atomics, no locks except for a new label value.
+        #[derive(Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            $($(#[doc = $help])+ pub $field: $kind,)+
+        }
+
+        impl Metrics {
+            /// Registers every metric under `chatctl_`.
+            #[must_use]
+            pub fn new() -> Self {
+                let mut registry = Registry::with_prefix("chatctl");
+                $(let $field = <$kind as New>::new();
+                metrics!(@register registry, $name, concat!($($help),+), $field $(, $unit)?);)+
+                Self { registry, $($field,)+ }
+            }
+        }
+    };
+    (@register $registry:ident, $name:literal, $help:expr, $field:ident) => {
+        $registry.register($name, $help.trim(), $field.clone());
+    };
+    (@register $registry:ident, $name:literal, $help:expr, $field:ident, $unit:expr) => {
+        $registry.register_with_unit($name, $help.trim(), $unit, $field.clone());
+    };
+}
+
+/// How a metric begins.
+trait New {
+    fn new() -> Self;
+}
+
+impl New for Counter {
+    fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl New for Gauge {
+    fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl New for ByReason {
+    fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl New for Histogram {
+    /// From 0.25 ms to 8 s, doubling.
+    fn new() -> Self {
+        Self::new(exponential_buckets(0.000_25, 2.0, 16))
+    }
+}
+
+metrics! {
+    /// WebSocket sessions that are open now
+    sessions: Gauge = "sessions";
+    /// WebSocket sessions opened
+    sessions_opened: Counter = "sessions_opened";
+    /// WebSocket sessions closed, by close code name
+    sessions_closed: ByReason = "sessions_closed";
+    /// Frames received
+    frames_received: Counter = "frames_received";
+    /// Frames sent
+    frames_sent: Counter = "frames_sent";
+    /// Messages that were not frames, by what was wrong
+    frames_bad: ByReason = "frames_bad";
+    /// Envelopes accepted and put on the tail
+    envelopes_accepted: Counter = "envelopes_accepted";
+    /// Envelopes handed to a session, redeliveries included
+    envelopes_delivered: Counter = "envelopes_delivered";
+    /// Envelopes acked by their device
+    envelopes_acked: Counter = "envelopes_acked";
+    /// Envelopes that were acked before the disk had them, and never touched it
+    envelopes_elided: Counter = "envelopes_elided";
+    /// Envelopes written to the store
+    envelopes_stored: Counter = "envelopes_stored";
+    /// Envelopes dropped before an ack, by reason
+    envelopes_dropped: ByReason = "envelopes_dropped";
+    /// Sends refused, by code
+    sends_refused: ByReason = "sends_refused";
+    /// Sends answered as duplicates
+    sends_duplicate: Counter = "sends_duplicate";
+    /// Commits of mail
+    commits: Counter = "commits";
+    /// Commits of mail that failed
+    commits_failed: Counter = "commits_failed";
+    /// Time of one commit of mail, in the store
+    commit_duration: Histogram = "commit_duration", Unit::Seconds;
+    /// Payload bytes on the tail
+    tail_bytes: Gauge = "tail_bytes";
+    /// One-time items claimed, by result: item, fallback, nothing
+    claims: ByReason = "claims";
+    /// Requests over a budget or rate, by which
+    rate_limited: ByReason = "rate_limited";
+    /// Tokens verified, by result
+    tokens_verified: ByReason = "tokens_verified";
+    /// HTTP answers, by problem code, or ok
+    http_answers: ByReason = "http_answers";
+}
+
+impl Metrics {
+    /// The text exposition for `GET /metrics` (OpenMetrics).
+    ///
+    /// # Errors
+    ///
+    /// [`std::fmt::Error`] never in practice: the buffer grows.
+    pub fn exposition(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Counts one more for a reason.
+pub trait Count {
+    /// One more for `reason`.
+    fn count(&self, reason: &'static str);
+}
+
+impl Count for ByReason {
+    fn count(&self, reason: &'static str) {
+        self.get_or_create(&Reason { reason }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exposition_names_and_describes_every_metric() {
+        let metrics = Metrics::new();
+        metrics.envelopes_elided.inc();
+        metrics.sessions_closed.count("normal");
+        let text = metrics.exposition().unwrap();
+        assert!(text.contains("chatctl_envelopes_elided_total 1"), "{text}");
+        assert!(
+            text.contains("chatctl_sessions_closed_total{reason=\"normal\"} 1"),
+            "{text}"
+        );
+        let helps = text
+            .lines()
+            .filter(|line| line.starts_with("# HELP chatctl_"))
+            .count();
+        let types = text
+            .lines()
+            .filter(|line| line.starts_with("# TYPE chatctl_"))
+            .count();
+        assert_eq!(helps, types);
+        assert!(helps >= 20);
+    }
+}

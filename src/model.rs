@@ -1,0 +1,169 @@
+//! The nouns that every floor shares: envelopes, devices, time.
+//!
+//! Must not know where they are kept or how they travel.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId, EnvelopeId};
+
+/// One incarnation of one device, and so one mailbox. Minted by the store, never used again.
+///
+/// A device that registers anew gets another number, so nothing of the old one can reach it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MailboxId(pub u64);
+
+/// Milliseconds since 1970, on the relay's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct UnixMs(pub u64);
+
+impl UnixMs {
+    /// This time and `seconds` more, saturating.
+    #[must_use]
+    pub const fn plus_seconds(self, seconds: u64) -> Self {
+        Self(self.0.saturating_add(seconds.saturating_mul(1000)))
+    }
+}
+
+/// Where the wall clock comes from. Below the server nobody else reads it.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> UnixMs + Send + Sync>);
+
+impl Clock {
+    /// The machine's clock. A clock before 1970 counts as 1970.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Arc::new(|| {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the one place that reads the wall clock"
+            )]
+            let now = std::time::SystemTime::now();
+            let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        }))
+    }
+
+    /// A clock that stands where the returned handle puts it, for tests.
+    #[must_use]
+    pub fn manual(start: UnixMs) -> (Self, Arc<AtomicU64>) {
+        let hand = Arc::new(AtomicU64::new(start.0));
+        let read = Arc::clone(&hand);
+        (Self(Arc::new(move || UnixMs(read.load(Ordering::Relaxed)))), hand)
+    }
+
+    /// The time now. May step back.
+    #[must_use]
+    pub fn now(&self) -> UnixMs {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// Ciphertext and what is needed to carry it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// Strictly increasing per node.
+    pub id: EnvelopeId,
+    /// Whose it is.
+    pub mailbox: MailboxId,
+    /// The sender's mailbox number: fair share and idempotency hang on it.
+    pub sender: MailboxId,
+    /// Who sent it, as told to the recipient.
+    pub from: Arc<Address>,
+    /// The sender's name for the message.
+    pub client_msg_id: ClientMsgId,
+    /// The app's message type; opaque.
+    pub kind: u32,
+    /// The sender's clock, milliseconds; opaque.
+    pub sent_at: i64,
+    /// When the relay accepted it.
+    pub accepted_at: UnixMs,
+    /// When it may be dropped.
+    pub expires_at: UnixMs,
+    /// A wake-up hint.
+    pub urgent: bool,
+    /// Never stored.
+    pub ephemeral: bool,
+    /// Ciphertext.
+    pub payload: Bytes,
+}
+
+impl fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Envelope")
+            .field("id", &self.id)
+            .field("mailbox", &self.mailbox)
+            .field("payload", &format_args!("{} bytes", self.payload.len()))
+            .finish_non_exhaustive()
+    }
+}
+
+/// A device of an account, as registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its id within the account.
+    pub device_id: DeviceId,
+    /// Its mailbox, and so its incarnation.
+    pub mailbox: MailboxId,
+    /// What it drew when it was installed.
+    pub registration_id: u32,
+    /// 1 at the first registration of this device id, one more at each that followed.
+    pub incarnation: u32,
+    /// Attributes as JSON text, opaque, at most 1 KiB.
+    pub attributes: Option<Arc<str>>,
+    /// When this incarnation was registered.
+    pub registered_at: UnixMs,
+}
+
+/// The devices of an account, and the number of the list's version.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeviceList {
+    /// One more at each change; 0 for an account without devices, now or ever.
+    pub version: u64,
+    /// In the order of their ids.
+    pub devices: Vec<Device>,
+}
+
+impl DeviceList {
+    /// The device of an id.
+    #[must_use]
+    pub fn device(&self, id: &DeviceId) -> Option<&Device> {
+        self.devices.iter().find(|device| device.device_id == *id)
+    }
+}
+
+/// Who a token speaks for, once it is verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The account and the device.
+    pub address: Address,
+    /// What the token may do.
+    pub scopes: Scopes,
+    /// When the token ends.
+    pub expires_at: UnixMs,
+}
+
+impl Identity {
+    /// The account.
+    #[must_use]
+    pub const fn account(&self) -> &AccountId {
+        &self.address.account
+    }
+}
+
+/// What a token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scopes {
+    /// Everything that a device does: `chat`, and every token without a scope claim.
+    pub chat: bool,
+    /// The operator's part of the API: `admin`.
+    pub admin: bool,
+}
