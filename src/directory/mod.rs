@@ -58,3 +58,35 @@ impl Directory {
         Ok(self.store.remove_device(address, self.clock.now()).await?)
     }
 }
+
+/// What the owner of keys should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyNotice {
+    /// A pool runs low.
+    Low {
+        /// Family.
+        suite: chatctl_protocol::Suite,
+        /// Pool.
+        pool: chatctl_protocol::PoolName,
+        /// Items left.
+        remaining: u32,
+    },
+    /// A fallback was handed out.
+    FallbackUsed {
+        /// Family.
+        suite: chatctl_protocol::Suite,
+        /// Pool.
+        pool: chatctl_protocol::PoolName,
+    },
+}
+
+impl Directory {
+    /// Notices.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`].
+    pub async fn key_notices(&self, _mailbox: MailboxId) -> Result<Vec<KeyNotice>, Error> {
+        Ok(Vec::new())
+    }
+}

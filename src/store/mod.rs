@@ -23,10 +23,6 @@ use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId, EnvelopeId, Po
 
 use crate::model::{Device, DeviceList, Envelope, MailboxId, UnixMs};
 
-#[cfg(test)]
-pub mod conformance;
-pub mod embedded;
-pub mod model;
 
 /// Why a store could not do it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -163,6 +159,10 @@ pub struct ExpiredEnvelope {
     pub mailbox: MailboxId,
     /// Which.
     pub id: EnvelopeId,
+    /// Who sent it.
+    pub sender: MailboxId,
+    /// Its payload's size.
+    pub bytes: u64,
 }
 
 /// What the relay needs to know before it mints an id.
