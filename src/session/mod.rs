@@ -264,6 +264,12 @@ impl Session {
         self.mailbox.has_unacked()
     }
 
+    /// Whether sends wait for their answer.
+    #[must_use]
+    pub const fn has_answers_out(&self) -> bool {
+        self.answers_out > 0
+    }
+
     fn heed(&mut self, notices: Notices) -> Result<(), Leave> {
         if notices.contains(Notices::REREGISTERED) {
             return Err(Leave::new(CloseCode::Reregistered, "the device was registered again"));
