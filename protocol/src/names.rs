@@ -258,7 +258,10 @@ impl ClientMsgId {
                 room.copy_from_slice(name);
                 Ok(Self { length, bytes })
             }
-            _ => Err(NameError { what: "client_msg_id", rule: "1 to 32 bytes" }),
+            _ => Err(NameError {
+                what: "client_msg_id",
+                rule: "1 to 32 bytes",
+            }),
         }
     }
 

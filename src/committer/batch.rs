@@ -51,7 +51,12 @@ impl Committer {
     }
 
     async fn commit_once(&self) -> Result<(), store::Error> {
-        let Load { batch, pending, origins, up_to } = self.books.lock().load(self.clock.now());
+        let Load {
+            batch,
+            pending,
+            origins,
+            up_to,
+        } = self.books.lock().load(self.clock.now());
         let deletions = batch.deletions.clone();
         let ceiling = batch.id_ceiling;
         let stored: usize = batch.postings.iter().map(|posting| posting.envelopes.len()).sum();
@@ -67,8 +72,11 @@ impl Committer {
             }
             // Acks make room: they are written even when there is none for mail.
             Err(store::Error::Full) => {
-                let batch =
-                    Batch { deletions: deletions.clone(), id_ceiling: ceiling, ..Batch::default() };
+                let batch = Batch {
+                    deletions: deletions.clone(),
+                    id_ceiling: ceiling,
+                    ..Batch::default()
+                };
                 self.write(batch).await.is_ok()
             }
             Err(_) => false,
@@ -101,7 +109,9 @@ impl Committer {
         for _ in 0..MAX_RETRIES {
             let started = Instant::now();
             let result = self.store.commit(batch.clone()).await;
-            self.metrics.commit_duration.observe(started.elapsed().as_secs_f64());
+            self.metrics
+                .commit_duration
+                .observe(started.elapsed().as_secs_f64());
             match result {
                 Ok(committed) => {
                     self.metrics.commits.inc();
@@ -148,7 +158,9 @@ impl Committer {
             }
         }
         let mut books = self.books.lock();
-        if matches!(result, Err(store::Error::Full)) && books.full_until.is_none_or(|until| until < Instant::now()) {
+        if matches!(result, Err(store::Error::Full))
+            && books.full_until.is_none_or(|until| until < Instant::now())
+        {
             warn!("the store has no room, sends are refused");
         }
         books.full_until = match result {
@@ -168,7 +180,9 @@ impl Committer {
             self.room.add_permits(send.charge as usize);
         }
         books.tail.settle(up_to);
-        self.metrics.tail_bytes.set(i64::try_from(books.tail.bytes()).unwrap_or(i64::MAX));
+        self.metrics
+            .tail_bytes
+            .set(i64::try_from(books.tail.bytes()).unwrap_or(i64::MAX));
     }
 
     fn stop(&self, error: store::Error) -> store::Error {
@@ -196,14 +210,19 @@ impl Books {
     /// Takes the oldest sends and all acks. Envelopes that were acked meanwhile are left out.
     fn load(&mut self, now: crate::model::UnixMs) -> Load {
         let mut load = Load {
-            batch: Batch { id_ceiling: self.minter.wanted_ceiling(now), ..Batch::default() },
+            batch: Batch {
+                id_ceiling: self.minter.wanted_ceiling(now),
+                ..Batch::default()
+            },
             pending: Vec::new(),
             origins: Vec::new(),
             up_to: self.committing,
         };
         let mut bytes = 0;
         while load.pending.len() < MAX_SENDS && bytes < MAX_BYTES {
-            let Some(send) = self.pending.pop_front() else { break };
+            let Some(send) = self.pending.pop_front() else {
+                break;
+            };
             let envelopes: Vec<_> = send
                 .envelopes
                 .iter()
@@ -212,11 +231,17 @@ impl Books {
                 .filter(|envelope| self.tail.holds(envelope.mailbox, envelope.id) != Some(false))
                 .map(Arc::clone)
                 .collect();
-            bytes += envelopes.iter().map(|envelope| envelope.payload.len()).sum::<usize>();
+            bytes += envelopes
+                .iter()
+                .map(|envelope| envelope.payload.len())
+                .sum::<usize>();
             load.up_to = send.envelopes.last().map_or(load.up_to, |envelope| envelope.id);
             if !envelopes.is_empty() {
                 load.origins.push(load.pending.len());
-                load.batch.postings.push(Posting { record: send.record.clone(), envelopes });
+                load.batch.postings.push(Posting {
+                    record: send.record.clone(),
+                    envelopes,
+                });
             }
             load.pending.push(send);
         }

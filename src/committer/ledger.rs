@@ -26,8 +26,13 @@ impl From<Usage> for Ledger {
     fn from(usage: Usage) -> Self {
         let senders = usage.senders.into_iter();
         Self {
-            total: Count { envelopes: usage.envelopes, bytes: usage.bytes },
-            senders: senders.map(|(sender, envelopes, bytes)| (sender, Count { envelopes, bytes })).collect(),
+            total: Count {
+                envelopes: usage.envelopes,
+                bytes: usage.bytes,
+            },
+            senders: senders
+                .map(|(sender, envelopes, bytes)| (sender, Count { envelopes, bytes }))
+                .collect(),
         }
     }
 }
@@ -43,13 +48,22 @@ impl Ledger {
     /// The last tenth is kept for envelopes of at most [`SMALL_BYTES`], so that ratchet repair still
     /// fits; one sender may hold at most half of everything.
     pub(super) fn has_room(&self, sender: MailboxId, bytes: u64, limits: &Limits) -> bool {
-        let full = Count { envelopes: u64::from(limits.mailbox_envelopes), bytes: limits.mailbox_bytes };
+        let full = Count {
+            envelopes: u64::from(limits.mailbox_envelopes),
+            bytes: limits.mailbox_bytes,
+        };
         let bound = if bytes <= SMALL_BYTES {
             full
         } else {
-            Count { envelopes: full.envelopes - full.envelopes / 10, bytes: full.bytes - full.bytes / 10 }
+            Count {
+                envelopes: full.envelopes - full.envelopes / 10,
+                bytes: full.bytes - full.bytes / 10,
+            }
         };
-        let share = Count { envelopes: full.envelopes.div_ceil(2), bytes: full.bytes.div_ceil(2) };
+        let share = Count {
+            envelopes: full.envelopes.div_ceil(2),
+            bytes: full.bytes.div_ceil(2),
+        };
         let of_sender = self.senders.get(&sender).copied().unwrap_or_default();
         self.total.with(bytes).fits(bound) && of_sender.with(bytes).fits(share)
     }
@@ -75,11 +89,17 @@ impl Ledger {
 
 impl Count {
     const fn with(self, bytes: u64) -> Self {
-        Self { envelopes: self.envelopes + 1, bytes: self.bytes + bytes }
+        Self {
+            envelopes: self.envelopes + 1,
+            bytes: self.bytes + bytes,
+        }
     }
 
     const fn without(self, bytes: u64) -> Self {
-        Self { envelopes: self.envelopes.saturating_sub(1), bytes: self.bytes.saturating_sub(bytes) }
+        Self {
+            envelopes: self.envelopes.saturating_sub(1),
+            bytes: self.bytes.saturating_sub(bytes),
+        }
     }
 
     const fn fits(self, bound: Self) -> bool {
@@ -98,7 +118,11 @@ mod tests {
     const CAROL: MailboxId = MailboxId(2);
 
     fn limits() -> Limits {
-        Limits { mailbox_envelopes: 10, mailbox_bytes: 100_000, ..Limits::default() }
+        Limits {
+            mailbox_envelopes: 10,
+            mailbox_bytes: 100_000,
+            ..Limits::default()
+        }
     }
 
     #[test]
@@ -127,7 +151,11 @@ mod tests {
 
     #[test]
     fn what_goes_in_comes_out() {
-        let mut ledger = Ledger::from(Usage { envelopes: 1, bytes: 5, senders: vec![(ALICE, 1, 5)] });
+        let mut ledger = Ledger::from(Usage {
+            envelopes: 1,
+            bytes: 5,
+            senders: vec![(ALICE, 1, 5)],
+        });
         ledger.add(CAROL, 7);
         ledger.remove(ALICE, 5);
         ledger.remove(CAROL, 7);

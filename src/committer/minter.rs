@@ -19,7 +19,11 @@ impl Minter {
     /// Begins above everything that may have been used.
     pub(super) const fn new(floor: EnvelopeId, node: u16) -> Self {
         // The ceiling begins where the ids end: the first mint asks for a higher one.
-        Self { last: floor, ceiling: floor, node }
+        Self {
+            last: floor,
+            ceiling: floor,
+            node,
+        }
     }
 
     /// The highest id minted so far.
@@ -58,7 +62,11 @@ impl Minter {
 
     fn next(&self, now: UnixMs) -> EnvelopeId {
         let clock = EnvelopeId::at(now.0, self.node);
-        if clock > self.last { clock } else { self.last.next() }
+        if clock > self.last {
+            clock
+        } else {
+            self.last.next()
+        }
     }
 }
 

@@ -195,7 +195,11 @@ impl Committer {
                 return Err((ticket, code_of(&error)));
             }
         }
-        let charge = mail.parts.iter().map(|part| part.payload.len() + PART_COST).sum::<usize>();
+        let charge = mail
+            .parts
+            .iter()
+            .map(|part| part.payload.len() + PART_COST)
+            .sum::<usize>();
         let charge = u32::try_from(charge.min(self.pace.tail_bytes / 2)).unwrap_or(u32::MAX);
         let Ok(room) = self.room.acquire_many(charge).await else {
             return Err((ticket, Code::Unavailable));
@@ -251,18 +255,36 @@ impl Committer {
 
     /// Makes sure that the mailbox's ledger is loaded.
     async fn load(&self, mailbox: MailboxId) -> Result<(), store::Error> {
-        if self.books.lock().tail.known(mailbox).is_some_and(|slots| slots.ledger.is_some()) {
+        if self
+            .books
+            .lock()
+            .tail
+            .known(mailbox)
+            .is_some_and(|slots| slots.ledger.is_some())
+        {
             return Ok(());
         }
         let usage = self.store.usage(mailbox).await?;
-        self.books.lock().tail.slots(mailbox).ledger.get_or_insert_with(|| Ledger::from(usage));
+        self.books
+            .lock()
+            .tail
+            .slots(mailbox)
+            .ledger
+            .get_or_insert_with(|| Ledger::from(usage));
         Ok(())
     }
 
     /// Makes a higher ceiling durable, so that ids can be minted.
     async fn raise_ceiling(&self, now: UnixMs) -> Result<(), store::Error> {
-        let Some(ceiling) = self.books.lock().minter.wanted_ceiling(now) else { return Ok(()) };
-        self.store.commit(Batch { id_ceiling: Some(ceiling), ..Batch::default() }).await?;
+        let Some(ceiling) = self.books.lock().minter.wanted_ceiling(now) else {
+            return Ok(());
+        };
+        self.store
+            .commit(Batch {
+                id_ceiling: Some(ceiling),
+                ..Batch::default()
+            })
+            .await?;
         self.books.lock().minter.raise(ceiling);
         Ok(())
     }
@@ -331,7 +353,11 @@ impl Committer {
     /// Deliveries of an envelope before this one.
     #[must_use]
     pub fn attempts(&self, mailbox: MailboxId, id: EnvelopeId) -> u32 {
-        self.books.lock().tail.known(mailbox).map_or(0, |slots| slots.attempts(id))
+        self.books
+            .lock()
+            .tail
+            .known(mailbox)
+            .map_or(0, |slots| slots.attempts(id))
     }
 
     /// A session ended while these were delivered and not acked.
@@ -343,7 +369,9 @@ impl Committer {
     /// Waits while too many acks wait for theirs.
     pub async fn ack(&self, mailbox: MailboxId, acks: &[Receipt]) {
         for acks in acks.chunks(ACKS_AT_ONCE as usize) {
-            let Ok(mut permit) = self.ack_room.acquire_many(acks.len() as u32).await else { return };
+            let Ok(mut permit) = self.ack_room.acquire_many(acks.len() as u32).await else {
+                return;
+            };
             let stored = self.forget_acked(mailbox, acks);
             // Each delete holds its place until a commit has taken it.
             if let Some(held) = permit.split(stored) {
@@ -399,7 +427,10 @@ impl Committer {
 
     fn times(&self, now: UnixMs) -> Times {
         let stay = u64::from(self.pace.limits.ephemeral_ttl_ms);
-        Times { now, ephemeral_before: UnixMs(now.0.saturating_sub(stay)) }
+        Times {
+            now,
+            ephemeral_before: UnixMs(now.0.saturating_sub(stay)),
+        }
     }
 }
 
@@ -441,11 +472,16 @@ impl Books {
         if self.stopped {
             return Some(Code::Unavailable);
         }
-        self.full_until.is_some_and(|until| Instant::now() < until).then_some(Code::StorageFull)
+        self.full_until
+            .is_some_and(|until| Instant::now() < until)
+            .then_some(Code::StorageFull)
     }
 
     fn gone(&self, mailbox: MailboxId) -> HashSet<EnvelopeId> {
-        self.tail.known(mailbox).map(|slots| slots.gone().clone()).unwrap_or_default()
+        self.tail
+            .known(mailbox)
+            .map(|slots| slots.gone().clone())
+            .unwrap_or_default()
     }
 
     /// Mints, counts and pushes. All of it or nothing; `charged` runs when it is all.
@@ -464,19 +500,27 @@ impl Books {
         let limits = &committer.pace.limits;
         if !mail.ephemeral {
             let has_room = mail.parts.iter().all(|part| {
-                let ledger = self.tail.known(part.mailbox).and_then(|slots| slots.ledger.as_ref());
-                ledger.is_some_and(|ledger| {
-                    ledger.has_room(mail.key.sender, part.payload.len() as u64, limits)
-                })
+                let ledger = self
+                    .tail
+                    .known(part.mailbox)
+                    .and_then(|slots| slots.ledger.as_ref());
+                ledger
+                    .is_some_and(|ledger| ledger.has_room(mail.key.sender, part.payload.len() as u64, limits))
             });
             if !has_room {
                 return Err((ticket, Code::MailboxFull));
             }
         }
-        let envelopes: SmallVec<[Arc<Envelope>; 1]> =
-            mail.parts.iter().filter_map(|part| self.envelope(&mail, part, entry.now)).collect();
+        let envelopes: SmallVec<[Arc<Envelope>; 1]> = mail
+            .parts
+            .iter()
+            .filter_map(|part| self.envelope(&mail, part, entry.now))
+            .collect();
         let ids: EnvelopeIds = envelopes.iter().map(|envelope| envelope.id).collect();
-        let rings = envelopes.iter().map(|envelope| (envelope.mailbox, envelope.id)).collect();
+        let rings = envelopes
+            .iter()
+            .map(|envelope| (envelope.mailbox, envelope.id))
+            .collect();
         for (envelope, part) in envelopes.iter().zip(&mail.parts) {
             if mail.ephemeral && !part.is_here {
                 continue;
@@ -495,8 +539,15 @@ impl Books {
             accepted_at: entry.now,
         };
         self.recents.begin(mail.key, mail.digest, ids, ticket);
-        committer.metrics.envelopes_accepted.inc_by(envelopes.len() as u64);
-        self.pending.push_back(Pending { record, envelopes, charge: entry.charge });
+        committer
+            .metrics
+            .envelopes_accepted
+            .inc_by(envelopes.len() as u64);
+        self.pending.push_back(Pending {
+            record,
+            envelopes,
+            charge: entry.charge,
+        });
         charged();
         if self.pending_since.is_none() {
             self.pending_since = Some(Instant::now());

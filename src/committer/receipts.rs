@@ -37,7 +37,10 @@ impl Receipts {
     /// An inbox that rings `wake` when something comes in.
     #[must_use]
     pub fn new(wake: Arc<Notify>) -> Arc<Self> {
-        Arc::new(Self { done: Mutex::default(), wake })
+        Arc::new(Self {
+            done: Mutex::default(),
+            wake,
+        })
     }
 
     /// Moves what came in to the end of `into`, oldest first.
@@ -58,7 +61,10 @@ impl Receipts {
     /// A place in the inbox for the send that its owner calls `id`.
     #[must_use]
     pub fn ticket(self: &Arc<Self>, id: u64) -> Ticket {
-        Ticket { inbox: Some(Arc::clone(self)), id }
+        Ticket {
+            inbox: Some(Arc::clone(self)),
+            id,
+        }
     }
 }
 

@@ -33,13 +33,18 @@ impl Recents {
 
     /// Answers a retry: now if the first try is safe, with it if it is under way.
     pub(super) fn retry(&mut self, key: &SendKey, digest: [u8; 8], ticket: Ticket) {
-        let Some(recent) = self.sends.get_mut(key) else { return };
+        let Some(recent) = self.sends.get_mut(key) else {
+            return;
+        };
         if recent.digest != digest {
             return ticket.settle(Outcome::Refused(Code::Conflict));
         }
         match &mut recent.waiting {
             Some(waiting) => waiting.push(ticket),
-            None => ticket.settle(Outcome::Safe { ids: recent.ids.clone(), duplicate: true }),
+            None => ticket.settle(Outcome::Safe {
+                ids: recent.ids.clone(),
+                duplicate: true,
+            }),
         }
     }
 
@@ -51,10 +56,15 @@ impl Recents {
 
     /// The send is safe: the first who waits made it, the others are retries.
     pub(super) fn safe(&mut self, key: &SendKey) {
-        let Some(recent) = self.sends.get_mut(key) else { return };
+        let Some(recent) = self.sends.get_mut(key) else {
+            return;
+        };
         let waiting = recent.waiting.take().unwrap_or_default();
         for (turn, ticket) in waiting.into_iter().enumerate() {
-            ticket.settle(Outcome::Safe { ids: recent.ids.clone(), duplicate: turn > 0 });
+            ticket.settle(Outcome::Safe {
+                ids: recent.ids.clone(),
+                duplicate: turn > 0,
+            });
         }
         self.settled.push_back(key.clone());
         if self.settled.len() > MAX_SETTLED

@@ -180,7 +180,11 @@ impl Tail {
     /// Forgets a mailbox that is no more.
     pub(super) fn forget(&mut self, mailbox: MailboxId) {
         if let Some(slots) = self.boxes.remove(&mailbox) {
-            self.bytes -= slots.envelopes.iter().map(|envelope| cost(envelope)).sum::<usize>();
+            self.bytes -= slots
+                .envelopes
+                .iter()
+                .map(|envelope| cost(envelope))
+                .sum::<usize>();
         }
     }
 }
@@ -191,7 +195,9 @@ impl Slots {
         if self.envelopes.front().is_some_and(|envelope| envelope.id == id) {
             return Some(0);
         }
-        self.envelopes.binary_search_by_key(&id, |envelope| envelope.id).ok()
+        self.envelopes
+            .binary_search_by_key(&id, |envelope| envelope.id)
+            .ok()
     }
 
     /// Ids that the store may still return although they were acked.
@@ -201,7 +207,11 @@ impl Slots {
 
     /// Whether the store's word on what the mailbox holds is the whole truth.
     pub(super) fn is_settled(&self, durable: EnvelopeId) -> bool {
-        self.gone.is_empty() && self.envelopes.back().is_none_or(|envelope| envelope.id <= durable)
+        self.gone.is_empty()
+            && self
+                .envelopes
+                .back()
+                .is_none_or(|envelope| envelope.id <= durable)
     }
 
     /// Deliveries before this one.
@@ -226,7 +236,8 @@ pub(super) struct Times {
 
 impl Times {
     fn is_over(self, envelope: &Envelope) -> bool {
-        envelope.expires_at <= self.now || (envelope.ephemeral && envelope.accepted_at < self.ephemeral_before)
+        envelope.expires_at <= self.now
+            || (envelope.ephemeral && envelope.accepted_at < self.ephemeral_before)
     }
 }
 

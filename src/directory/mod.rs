@@ -26,7 +26,13 @@ pub struct Directory {
 
 impl Directory {
     /// A directory over a store.
-    pub fn new(store: Arc<dyn Store>, hub: Arc<Hub>, clock: Clock) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        hub: Arc<Hub>,
+        _config: &crate::config::Config,
+        clock: Clock,
+        _metrics: Arc<crate::metrics::Metrics>,
+    ) -> Self {
         Self { store, hub, clock }
     }
 

@@ -23,7 +23,12 @@ impl Sessions {
     #[must_use]
     pub fn new(max: usize, drain: CancellationToken, window: Duration) -> Self {
         let room = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
-        Self { tracker: TaskTracker::new(), room, drain, window }
+        Self {
+            tracker: TaskTracker::new(),
+            room,
+            drain,
+            window,
+        }
     }
 
     /// Room for one more, unless there is none or the relay is draining.

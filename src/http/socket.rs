@@ -63,10 +63,17 @@ pub fn upgrade(
     if request.method() != Method::GET {
         return Err(bad("the method must be GET"));
     }
-    if !has_token(headers, &header::CONNECTION, "upgrade") || !has_token(headers, &header::UPGRADE, "websocket") {
-        return Err(bad("the headers Connection: Upgrade and Upgrade: websocket are missing"));
+    if !has_token(headers, &header::CONNECTION, "upgrade")
+        || !has_token(headers, &header::UPGRADE, "websocket")
+    {
+        return Err(bad(
+            "the headers Connection: Upgrade and Upgrade: websocket are missing",
+        ));
     }
-    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+    if headers
+        .get(header::SEC_WEBSOCKET_VERSION)
+        .is_none_or(|version| version != "13")
+    {
         return Err(bad("Sec-WebSocket-Version must be 13"));
     }
     let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY) else {
@@ -83,14 +90,22 @@ pub fn upgrade(
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     if let Some(subprotocol) = subprotocol {
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+        headers.insert(
+            header::SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static(subprotocol),
+        );
     }
     Ok((response, on_upgrade))
 }
 
 fn has_token(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> bool {
-    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
+    let values = headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
 /// The upgraded connection as a WebSocket, with the relay's buffers and bounds. `None` when the
@@ -120,7 +135,11 @@ impl Socket {
     /// A socket whose writes may take `patience`.
     #[must_use]
     pub const fn new(ws: WebSocketStream<TcpStream>, encoding: Encoding, patience: Duration) -> Self {
-        Self { ws, encoding, patience }
+        Self {
+            ws,
+            encoding,
+            patience,
+        }
     }
 
     /// Waits for what comes next. Cancel safe.
@@ -173,7 +192,9 @@ impl Socket {
         }
         let writing = async {
             for body in frames.drain(..) {
-                let Some(message) = encode(body, self.encoding) else { continue };
+                let Some(message) = encode(body, self.encoding) else {
+                    continue;
+                };
                 self.ws.feed(message).await?;
             }
             self.ws.flush().await
@@ -217,7 +238,10 @@ impl Socket {
 /// Closes with a code, and reads on until the other side has closed too, so that it sees the code.
 /// Waits as long as the caller lets it.
 pub async fn close(ws: &mut WebSocketStream<TcpStream>, code: CloseCode, reason: &'static str) {
-    let frame = CloseFrame { code: code.number().into(), reason: reason.into() };
+    let frame = CloseFrame {
+        code: code.number().into(),
+        reason: reason.into(),
+    };
     if ws.close(Some(frame)).await.is_ok() {
         while let Some(Ok(_)) = ws.next().await {}
     }
@@ -228,7 +252,9 @@ pub async fn close(ws: &mut WebSocketStream<TcpStream>, code: CloseCode, reason:
 fn encode(body: Body, encoding: Encoding) -> Option<Message> {
     match encoding {
         Encoding::Proto => Some(Message::Binary(frame::encode_proto(body))),
-        Encoding::Json => frame::encode_json(body).ok().map(|text| Message::Text(text.into())),
+        Encoding::Json => frame::encode_json(body)
+            .ok()
+            .map(|text| Message::Text(text.into())),
     }
 }
 
@@ -241,13 +267,17 @@ const fn bad_frame(reason: &'static str, word: &'static str) -> Ended {
 pub fn broken(error: &WsError) -> Ended {
     match error {
         WsError::Capacity(CapacityError::MessageTooLong { .. } | CapacityError::TooManyHeaders) => {
-            Ended::Broken(Leave::new(CloseCode::TooLarge, "the message is too large"), "too_large")
+            Ended::Broken(
+                Leave::new(CloseCode::TooLarge, "the message is too large"),
+                "too_large",
+            )
         }
         WsError::Utf8(_) => Ended::Broken(Leave::new(CloseCode::NotUtf8, "the text is not UTF-8"), "utf8"),
         WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Ended::Gone,
-        WsError::Protocol(_) => {
-            Ended::Broken(Leave::new(CloseCode::ProtocolError, "not the WebSocket protocol"), "websocket")
-        }
+        WsError::Protocol(_) => Ended::Broken(
+            Leave::new(CloseCode::ProtocolError, "not the WebSocket protocol"),
+            "websocket",
+        ),
         WsError::ConnectionClosed
         | WsError::AlreadyClosed
         | WsError::Io(_)

@@ -46,14 +46,24 @@ pub async fn open(
     State(doors): State<Doors>,
     mut request: Request<HttpBody>,
 ) -> Result<Response<HttpBody>, Problem> {
-    let offers = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
-    let encoding = offers.filter_map(|offer| offer.to_str().ok()).find_map(Encoding::negotiate);
+    let offers = request
+        .headers()
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .into_iter();
+    let encoding = offers
+        .filter_map(|offer| offer.to_str().ok())
+        .find_map(Encoding::negotiate);
     let encoding = encoding.ok_or_else(|| {
         let spoken = Encoding::ALL.map(Encoding::subprotocol).join(", ");
-        Problem::new(Code::UnsupportedProtocol, "None of the offered subprotocols is spoken here.")
-            .detail(format!("offer one of {spoken} in Sec-WebSocket-Protocol"))
+        Problem::new(
+            Code::UnsupportedProtocol,
+            "None of the offered subprotocols is spoken here.",
+        )
+        .detail(format!("offer one of {spoken} in Sec-WebSocket-Protocol"))
     })?;
-    let identity = bearer(&doors, request.headers())?;
+    let identity = bearer(request.headers())
+        .map(|token| doors.verifier.verify(token, doors.clock.now()))
+        .transpose()?;
     let permit = doors.sessions.admit().ok_or_else(|| {
         Problem::new(Code::Unavailable, "The relay takes no more sessions now.").retry_after(5)
     })?;
@@ -83,7 +93,13 @@ impl Connection {
     fn new(doors: Doors, permit: OwnedSemaphorePermit) -> Self {
         doors.metrics.sessions_opened.inc();
         doors.metrics.sessions.inc();
-        Self { doors, heard_at: Instant::now(), pinged_at: None, leave_at: None, _permit: permit }
+        Self {
+            doors,
+            heard_at: Instant::now(),
+            pinged_at: None,
+            leave_at: None,
+            _permit: permit,
+        }
     }
 
     async fn run(mut self, mut socket: Socket, identity: Option<Identity>) {
@@ -95,7 +111,11 @@ impl Connection {
             Ended::Gone => CloseCode::Normal,
             Ended::Broken(leave, word) => {
                 self.doors.metrics.frames_bad.count(word);
-                info!(code = leave.code.number(), reason = leave.reason, "session broken off");
+                info!(
+                    code = leave.code.number(),
+                    reason = leave.reason,
+                    "session broken off"
+                );
                 socket.leave(leave).await;
                 leave.code
             }
@@ -109,7 +129,9 @@ impl Connection {
             loop {
                 match socket.hear().await? {
                     Heard::Frame(Body::Hello(hello)) => return Ok(hello),
-                    Heard::Frame(_) => return Err(leave(CloseCode::BadFrame, "the first frame must be hello")),
+                    Heard::Frame(_) => {
+                        return Err(leave(CloseCode::BadFrame, "the first frame must be hello"));
+                    }
                     Heard::Pong(_) | Heard::Life => {}
                 }
             }
@@ -125,7 +147,10 @@ impl Connection {
             }
         };
         if !identity.scopes.chat {
-            return Err(leave(CloseCode::Reauthenticate, "the token does not allow a session"));
+            return Err(leave(
+                CloseCode::Reauthenticate,
+                "the token does not allow a session",
+            ));
         }
         let around = Surroundings {
             switchboard: Arc::clone(&self.doors.switchboard),
@@ -228,7 +253,9 @@ impl Connection {
         let now = Instant::now();
         if self.leave_at.is_some_and(|at| at <= now) && !session.has_answers_out() {
             let leave = Leave::new(CloseCode::Restart, "the relay restarts");
-            return Err(said(leave.retry_after(self.doors.sessions.some_delay() + RESTART_PAUSE)));
+            return Err(said(
+                leave.retry_after(self.doors.sessions.some_delay() + RESTART_PAUSE),
+            ));
         }
         let (interval, patience) = self.rhythm();
         match self.pinged_at {
@@ -253,9 +280,13 @@ impl Connection {
 
     fn next_check(&self) -> Instant {
         let (interval, patience) = self.rhythm();
-        let life = self.pinged_at.map_or(self.heard_at + interval, |at| at + patience);
+        let life = self
+            .pinged_at
+            .map_or(self.heard_at + interval, |at| at + patience);
         // When it is time to leave, only answers that are out are waited for, and they ring.
-        self.leave_at.filter(|at| *at > Instant::now()).map_or(life, |at| at.min(life))
+        self.leave_at
+            .filter(|at| *at > Instant::now())
+            .map_or(life, |at| at.min(life))
     }
 
     fn rhythm(&self) -> (Duration, Duration) {

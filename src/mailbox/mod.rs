@@ -84,7 +84,10 @@ impl Mailbox {
     }
 
     fn deliver(&mut self, envelope: Arc<Envelope>) -> Delivery {
-        let delivered = Delivered { receipt: Receipt::from(&*envelope), ephemeral: envelope.ephemeral };
+        let delivered = Delivered {
+            receipt: Receipt::from(&*envelope),
+            ephemeral: envelope.ephemeral,
+        };
         self.unacked_bytes += envelope.payload.len();
         self.unacked.insert(envelope.id, delivered);
         let attempt = self.committer.attempts(self.id, envelope.id) + 1;
@@ -102,7 +105,9 @@ impl Mailbox {
         let mut receipts = Vec::with_capacity(ids.len());
         let mut counted = 0;
         for id in ids {
-            let Some(delivered) = self.unacked.remove(&EnvelopeId::from_u64(*id)) else { continue };
+            let Some(delivered) = self.unacked.remove(&EnvelopeId::from_u64(*id)) else {
+                continue;
+            };
             self.unacked_bytes -= usize::try_from(delivered.receipt.bytes).unwrap_or(0);
             counted += 1;
             if !delivered.ephemeral {

@@ -1,8 +1,8 @@
 //! Between the frames of the wire and the nouns of the relay.
 
 use bytes::Bytes;
-use chatctl_protocol::v1::frame::Body;
 use chatctl_protocol::v1;
+use chatctl_protocol::v1::frame::Body;
 use chatctl_protocol::{AccountId, ClientMsgId, CloseCode, Code, DeviceId, Limits};
 
 use crate::committer::Outcome;
@@ -20,7 +20,10 @@ pub(super) fn window(hello: &v1::Hello, limits: &Limits) -> Result<(Window, usiz
     };
     let max_frame = asked(hello.max_frame, limits.max_frame_bytes, limits.max_frame_bytes) as usize;
     if max_frame < limits.max_payload_bytes as usize + FRAME_OVERHEAD {
-        return Err(Leave::new(CloseCode::BadFrame, "max_frame is too small for the largest envelope"));
+        return Err(Leave::new(
+            CloseCode::BadFrame,
+            "max_frame is too small for the largest envelope",
+        ));
     }
     let window = Window {
         envelopes: asked(hello.window, limits.window, limits.max_window) as usize,
@@ -86,7 +89,9 @@ pub(super) fn deliver(page: Vec<Delivery>, max_frame: usize, out: &mut Vec<Body>
         // JSON writes bytes as base64, a third more.
         let size = delivery.envelope.payload.len() * 4 / 3 + ENVELOPE_OVERHEAD;
         if bytes + size > max_frame && !envelopes.is_empty() {
-            out.push(Body::Deliver(v1::Deliver { envelopes: std::mem::take(&mut envelopes) }));
+            out.push(Body::Deliver(v1::Deliver {
+                envelopes: std::mem::take(&mut envelopes),
+            }));
             bytes = 0;
         }
         bytes += size;
@@ -137,18 +142,28 @@ pub(super) fn gap(gap: &Gap) -> Body {
         GapReason::Quota => v1::GapReason::Quota,
         GapReason::Restore => v1::GapReason::Restore,
     };
-    Body::Gap(v1::Gap { reason: reason as i32, dropped: gap.dropped })
+    Body::Gap(v1::Gap {
+        reason: reason as i32,
+        dropped: gap.dropped,
+    })
 }
 
 /// What the owner of keys should know.
 pub(super) fn key_notice(notice: KeyNotice) -> Body {
     match notice {
-        KeyNotice::Low { suite, pool, remaining } => {
-            Body::KeysLow(v1::KeysLow { suite: suite.into(), pool: pool.into(), remaining })
-        }
-        KeyNotice::FallbackUsed { suite, pool } => {
-            Body::FallbackUsed(v1::FallbackUsed { suite: suite.into(), pool: pool.into() })
-        }
+        KeyNotice::Low {
+            suite,
+            pool,
+            remaining,
+        } => Body::KeysLow(v1::KeysLow {
+            suite: suite.into(),
+            pool: pool.into(),
+            remaining,
+        }),
+        KeyNotice::FallbackUsed { suite, pool } => Body::FallbackUsed(v1::FallbackUsed {
+            suite: suite.into(),
+            pool: pool.into(),
+        }),
     }
 }
 

@@ -61,7 +61,11 @@ impl Leave {
     /// A leave that says nothing about coming back.
     #[must_use]
     pub const fn new(code: CloseCode, reason: &'static str) -> Self {
-        Self { code, reason, retry_after: Duration::ZERO }
+        Self {
+            code,
+            reason,
+            retry_after: Duration::ZERO,
+        }
     }
 
     /// With a time to come back.
@@ -146,17 +150,31 @@ impl Session {
                 .retry_after(Duration::from_secs(5))
         };
         let not_registered = Leave::new(CloseCode::DeviceRemoved, "the device is not registered");
-        let device = switchboard.device(&identity.address).await.map_err(|_| busy(()))?;
+        let device = switchboard
+            .device(&identity.address)
+            .await
+            .map_err(|_| busy(()))?;
         let device = device.ok_or(not_registered)?;
         let signed_on = match mode {
             Mode::Consume => switchboard.sign_on(device.mailbox).await,
             Mode::Notify => switchboard.observe(device.mailbox).await,
         };
-        let SignedOn { presence, pending, mark, epoch } = signed_on.map_err(|_| busy(()))?;
+        let SignedOn {
+            presence,
+            pending,
+            mark,
+            epoch,
+        } = signed_on.map_err(|_| busy(()))?;
         // Once more: a removal before the sign-on found nobody to tell.
-        let again = switchboard.device(&identity.address).await.map_err(|_| busy(()))?;
+        let again = switchboard
+            .device(&identity.address)
+            .await
+            .map_err(|_| busy(()))?;
         if again.is_none_or(|again| again.mailbox != device.mailbox) {
-            return Err(Leave::new(CloseCode::Reregistered, "the device was registered again"));
+            return Err(Leave::new(
+                CloseCode::Reregistered,
+                "the device was registered again",
+            ));
         }
         let mut dice = SmallRng::seed_from_u64(seed);
         let now = around.clock.now();
@@ -170,7 +188,10 @@ impl Session {
         let wake = presence.wake();
         let session = Self {
             due: Due::new(&identity, now),
-            sender: Sender { address: Arc::new(identity.address.clone()), mailbox: device.mailbox },
+            sender: Sender {
+                address: Arc::new(identity.address.clone()),
+                mailbox: device.mailbox,
+            },
             identity,
             mode,
             mailbox: switchboard.open(device.mailbox, window),
@@ -181,7 +202,11 @@ impl Session {
             answers_out: 0,
             floods: 0,
             max_frame,
-            backlog: Backlog { mark, is_read: false, is_over: mode == Mode::Notify },
+            backlog: Backlog {
+                mark,
+                is_read: false,
+                is_over: mode == Mode::Notify,
+            },
             has_mail: mode == Mode::Consume,
             gaps_said: Vec::new(),
             dice,
@@ -252,7 +277,11 @@ impl Session {
     pub async fn confirmed(&mut self) {
         let said = std::mem::take(&mut self.gaps_said);
         if !said.is_empty()
-            && let Err(error) = self.around.switchboard.gaps_told(self.sender.mailbox, &said).await
+            && let Err(error) = self
+                .around
+                .switchboard
+                .gaps_told(self.sender.mailbox, &said)
+                .await
         {
             tracing::warn!(%error, "a gap will be told again");
         }
@@ -272,14 +301,19 @@ impl Session {
 
     fn heed(&mut self, notices: Notices) -> Result<(), Leave> {
         if notices.contains(Notices::REREGISTERED) {
-            return Err(Leave::new(CloseCode::Reregistered, "the device was registered again"));
+            return Err(Leave::new(
+                CloseCode::Reregistered,
+                "the device was registered again",
+            ));
         }
         if notices.contains(Notices::REMOVED) {
             return Err(Leave::new(CloseCode::DeviceRemoved, "the device was removed"));
         }
         if notices.contains(Notices::DISPLACED) && self.mode == Mode::Consume {
-            return Err(Leave::new(CloseCode::Displaced, "a newer session of this device took over")
-                .retry_after(DISPLACED_PAUSE));
+            return Err(
+                Leave::new(CloseCode::Displaced, "a newer session of this device took over")
+                    .retry_after(DISPLACED_PAUSE),
+            );
         }
         if notices.contains(Notices::KEYS) && self.due.key_notices.is_none() {
             self.due.key_notices = Some(self.some_time_within(self.around.keys_low_jitter));
@@ -297,7 +331,11 @@ impl Session {
     fn answer(&mut self, out: &mut Vec<Body>) {
         self.receipts.take(&mut self.answers);
         self.answers_out -= self.answers.len().min(self.answers_out);
-        out.extend(self.answers.drain(..).map(|(id, outcome)| frames::answer(id, outcome)));
+        out.extend(
+            self.answers
+                .drain(..)
+                .map(|(id, outcome)| frames::answer(id, outcome)),
+        );
     }
 
     async fn deliver(&mut self, out: &mut Vec<Body>) -> Result<(), Leave> {
@@ -315,7 +353,10 @@ impl Session {
         }
         self.due.ack = match self.mailbox.has_room() {
             true => None,
-            false => self.due.ack.or_else(|| Some(Instant::now() + self.around.slow_consumer)),
+            false => self
+                .due
+                .ack
+                .or_else(|| Some(Instant::now() + self.around.slow_consumer)),
         };
         Ok(())
     }
@@ -369,7 +410,13 @@ impl Session {
             out.push(Body::DevicesChanged(v1::DevicesChanged { account }));
         }
         if is_due(&mut self.due.key_notices) {
-            match self.around.switchboard.directory().key_notices(self.sender.mailbox).await {
+            match self
+                .around
+                .switchboard
+                .directory()
+                .key_notices(self.sender.mailbox)
+                .await
+            {
                 Ok(notices) => out.extend(notices.into_iter().map(frames::key_notice)),
                 Err(error) => tracing::warn!(%error, "key counts could not be read"),
             }
@@ -381,7 +428,13 @@ impl Session {
 impl Due {
     fn new(identity: &Identity, now: UnixMs) -> Self {
         let (token_end, token_warning) = token_times(identity, now);
-        Self { token_end, token_warning, key_notices: None, devices_notice: None, ack: None }
+        Self {
+            token_end,
+            token_warning,
+            key_notices: None,
+            devices_notice: None,
+            ack: None,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a client says, frame by frame.
 
-use chatctl_protocol::v1::frame::Body;
 use chatctl_protocol::v1;
+use chatctl_protocol::v1::frame::Body;
 use chatctl_protocol::{CloseCode, Code};
 use tokio::time::Instant;
 
@@ -44,7 +44,10 @@ impl Session {
             | Body::Goodbye(_)
             | Body::Pong(_)
             | Body::MailWaiting(_)
-            | Body::AuthOk(_) => Err(Leave::new(CloseCode::BadFrame, "this frame is the relay's to send")),
+            | Body::AuthOk(_) => Err(Leave::new(
+                CloseCode::BadFrame,
+                "this frame is the relay's to send",
+            )),
         }
     }
 
@@ -80,7 +83,10 @@ impl Session {
         let refused = Leave::new(CloseCode::Reauthenticate, "the new token is not good");
         let identity = self.around.verifier.verify(token, now).map_err(|_| refused)?;
         if identity.address != self.identity.address || !identity.scopes.chat {
-            return Err(Leave::new(CloseCode::Reauthenticate, "the new token is another device's"));
+            return Err(Leave::new(
+                CloseCode::Reauthenticate,
+                "the new token is another device's",
+            ));
         }
         let (end, warning) = token_times(&identity, now);
         self.due.token_end = end;

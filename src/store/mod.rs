@@ -23,7 +23,6 @@ use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId, EnvelopeId, Po
 
 use crate::model::{Device, DeviceList, Envelope, MailboxId, UnixMs};
 
-
 /// Why a store could not do it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {

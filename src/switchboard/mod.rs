@@ -73,11 +73,18 @@ impl Switchboard {
     ///
     /// [`store::Error`] when the store cannot say its epoch.
     pub async fn new(parts: Parts, config: &Config) -> Result<Self, store::Error> {
-        let Parts { store, hub, committer, directory, clock, metrics } = parts;
+        let Parts {
+            store,
+            hub,
+            committer,
+            directory,
+            clock,
+            metrics,
+        } = parts;
         let epoch = store.start().await?.epoch;
         let at_least_one = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(at_least_one(config.send_rate))
-            .allow_burst(at_least_one(config.send_burst));
+        let quota =
+            Quota::per_second(at_least_one(config.send_rate)).allow_burst(at_least_one(config.send_burst));
         Ok(Self {
             store,
             hub,
@@ -109,7 +116,12 @@ impl Switchboard {
     ///
     /// As [`Directory::devices`].
     pub async fn device(&self, address: &Address) -> Result<Option<Device>, directory::Error> {
-        Ok(self.directory.devices(&address.account).await?.device(&address.device_id).cloned())
+        Ok(self
+            .directory
+            .devices(&address.account)
+            .await?
+            .device(&address.device_id)
+            .cloned())
     }
 
     /// Registers a device; mail of a replaced installation goes too.
@@ -165,7 +177,12 @@ impl Switchboard {
 
     async fn begin(&self, mailbox: MailboxId, presence: Presence) -> Result<SignedOn, store::Error> {
         let pending = self.committer.recount(mailbox).await?;
-        Ok(SignedOn { presence, pending, mark: self.committer.last_id(), epoch: self.epoch })
+        Ok(SignedOn {
+            presence,
+            pending,
+            mark: self.committer.last_id(),
+            epoch: self.epoch,
+        })
     }
 
     /// Envelopes that wait in a mailbox.
@@ -191,7 +208,13 @@ impl Switchboard {
     pub async fn peek(&self, mailbox: MailboxId, room: store::Room) -> Result<Vec<Delivery>, store::Error> {
         let (page, _) = self.committer.page(mailbox, EnvelopeId::ZERO, room).await?;
         let attempt = |id| self.committer.attempts(mailbox, id) + 1;
-        Ok(page.into_iter().map(|envelope| Delivery { attempt: attempt(envelope.id), envelope }).collect())
+        Ok(page
+            .into_iter()
+            .map(|envelope| Delivery {
+                attempt: attempt(envelope.id),
+                envelope,
+            })
+            .collect())
     }
 
     /// Forgets envelopes that a caller without a session has stored. Ids that are not in the mailbox
@@ -204,9 +227,16 @@ impl Switchboard {
         let mut receipts = Vec::with_capacity(ids.len());
         for id in ids {
             let just_before = EnvelopeId::from_u64(id.as_u64().saturating_sub(1));
-            let room = store::Room { envelopes: 1, bytes: 0 };
+            let room = store::Room {
+                envelopes: 1,
+                bytes: 0,
+            };
             let (page, _) = self.committer.page(mailbox, just_before, room).await?;
-            receipts.extend(page.first().filter(|found| found.id == *id).map(|found| Receipt::from(&**found)));
+            receipts.extend(
+                page.first()
+                    .filter(|found| found.id == *id)
+                    .map(|found| Receipt::from(&**found)),
+            );
         }
         self.committer.ack(mailbox, &receipts).await;
         Ok(receipts.len())

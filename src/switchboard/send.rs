@@ -80,7 +80,11 @@ pub struct Refusal {
 
 impl From<Code> for Refusal {
     fn from(code: Code) -> Self {
-        Self { code, retry_after_ms: 0, mismatch: Mismatch::default() }
+        Self {
+            code,
+            retry_after_ms: 0,
+            mismatch: Mismatch::default(),
+        }
     }
 }
 
@@ -91,7 +95,10 @@ impl Switchboard {
     ///
     /// [`Refusal`] when a check of policy fails; the ticket is given up then.
     pub async fn send(&self, sender: &Sender, send: Send, ticket: Ticket) -> Result<(), Refusal> {
-        let key = SendKey { sender: sender.mailbox, client_msg_id: send.client_msg_id };
+        let key = SendKey {
+            sender: sender.mailbox,
+            client_msg_id: send.client_msg_id,
+        };
         let digest = digest(&send);
         let mail = match self.check(sender, send, &key, digest).await {
             Ok(mail) => mail,
@@ -124,13 +131,16 @@ impl Switchboard {
         digest: [u8; 8],
     ) -> Result<Mail, Refusal> {
         self.check_rate(sender.mailbox)?;
-        let too_large = |message: &DeviceMessage| {
-            message.payload.len() > self.limits.max_payload_bytes as usize
-        };
+        let too_large =
+            |message: &DeviceMessage| message.payload.len() > self.limits.max_payload_bytes as usize;
         if send.messages.iter().any(too_large) {
             return Err(Code::PayloadTooLarge.into());
         }
-        let devices = self.directory.devices(&send.to).await.map_err(|_| Refusal::from(Code::Unavailable))?;
+        let devices = self
+            .directory
+            .devices(&send.to)
+            .await
+            .map_err(|_| Refusal::from(Code::Unavailable))?;
         if devices.devices.is_empty() {
             return Err(Code::UnknownAccount.into());
         }
@@ -139,12 +149,16 @@ impl Switchboard {
             0 => self.limits.max_ttl_seconds,
             asked => asked.min(self.limits.max_ttl_seconds),
         };
-        let parts = send.messages.into_iter().zip(mailboxes).map(|(message, mailbox)| Part {
-            mailbox,
-            kind: message.kind,
-            payload: message.payload,
-            is_here: !send.ephemeral || self.hub.is_here(mailbox),
-        });
+        let parts = send
+            .messages
+            .into_iter()
+            .zip(mailboxes)
+            .map(|(message, mailbox)| Part {
+                mailbox,
+                kind: message.kind,
+                payload: message.payload,
+                is_here: !send.ephemeral || self.hub.is_here(mailbox),
+            });
         Ok(Mail {
             key: key.clone(),
             digest,
@@ -158,11 +172,16 @@ impl Switchboard {
     }
 
     fn check_rate(&self, sender: MailboxId) -> Result<(), Refusal> {
-        let Err(not_until) = self.sends.check_key(&sender) else { return Ok(()) };
+        let Err(not_until) = self.sends.check_key(&sender) else {
+            return Ok(());
+        };
         self.metrics.rate_limited.count("send");
         let wait = not_until.wait_time_from(DefaultClock::default().now());
         let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
-        Err(Refusal { retry_after_ms, ..Code::RateLimited.into() })
+        Err(Refusal {
+            retry_after_ms,
+            ..Code::RateLimited.into()
+        })
     }
 }
 
@@ -189,11 +208,18 @@ fn match_devices(
             None => mismatch.extra.push(message.device_id.clone()),
         }
     }
-    let missing = known.into_values().filter(|device| device.mailbox != sender.mailbox);
-    mismatch.missing.extend(missing.map(|device| device.device_id.clone()));
+    let missing = known
+        .into_values()
+        .filter(|device| device.mailbox != sender.mailbox);
+    mismatch
+        .missing
+        .extend(missing.map(|device| device.device_id.clone()));
     mismatch.missing.sort();
     if mismatch != Mismatch::default() {
-        return Err(Refusal { mismatch, ..Code::DeviceMismatch.into() });
+        return Err(Refusal {
+            mismatch,
+            ..Code::DeviceMismatch.into()
+        });
     }
     if mailboxes.is_empty() {
         return Err(Code::BadRequest.into());
