@@ -23,6 +23,12 @@ use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId, EnvelopeId, Po
 
 use crate::model::{Device, DeviceList, Envelope, MailboxId, UnixMs};
 
+#[cfg(test)]
+pub mod conformance;
+pub mod digest;
+pub mod embedded;
+pub mod model;
+
 /// Why a store could not do it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
