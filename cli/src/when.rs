@@ -13,7 +13,7 @@ pub(crate) fn rfc3339(time: UnixMs) -> String {
 
 /// `in 5m`, or `5m ago`.
 pub(crate) fn relative(time: UnixMs, now: UnixMs) -> String {
-    let span = humantime::format_duration(Duration::from_secs(time.0.abs_diff(now.0) / 1000));
+    let span = humantime::format_duration(Duration::from_secs((time.0 / 1000).abs_diff(now.0 / 1000)));
     if time >= now {
         format!("in {span}")
     } else {
@@ -50,6 +50,7 @@ mod tests {
         assert_eq!(parse("2026-11-22 12:00:00"), Ok(time));
         assert!(parse("1969-01-01T00:00:00Z").is_err());
         assert_eq!(relative(time.plus_seconds(90), time), "in 1m 30s");
+        assert_eq!(relative(time.plus_seconds(90), UnixMs(time.0 + 900)), "in 1m 30s");
         assert_eq!(relative(time, time.plus_seconds(90)), "1m 30s ago");
     }
 }

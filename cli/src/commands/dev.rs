@@ -210,8 +210,8 @@ const CARD: &str = r#"# chatctl is listening on @URL@ with @STORE@
 @TOKENS@
 curl -sH "Authorization: Bearer $ALICE" @URL@/v1/accounts/bob/devices; echo
 
-python3 -m venv /tmp/chatctl-demo && /tmp/chatctl-demo/bin/pip install -q websockets
-/tmp/chatctl-demo/bin/python - <<'EOF'
+DEMO=$(mktemp -d) && python3 -m venv "$DEMO" && "$DEMO/bin/pip" install -q websockets
+"$DEMO/bin/python" - <<'EOF'
 import asyncio, base64, json, os, websockets
 os.environ["no_proxy"] = "*"
 

@@ -25,7 +25,7 @@ use crate::out::Out;
 #[command(after_help = "Example:
   chatctl token keys generate -o keys.json
   chatctl token issue --keys keys.json --sub alice --dev 1 | chatctl token verify --keys keys.json")]
-pub struct Token {
+pub(crate) struct Token {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -117,7 +117,10 @@ struct Input {
 
 impl Input {
     fn token(&self, out: Out) -> Result<String, Failure> {
-        if self.dash.as_deref().is_some_and(|dash| dash != "-") {
+        let typed = self.dash.as_deref().is_some_and(|dash| dash != "-");
+        // A token in place of a file's name would be shown by the error about that file.
+        let path = self.token_file.as_ref().and_then(|path| path.to_str());
+        if typed || path.is_some_and(|path| path.starts_with("eyJ")) {
             let message = "refusing to read a token from the command line (visible in ps and shell history)";
             return Err(Failure::new(Exit::Usage, message).hint("use stdin or --token-file"));
         }
