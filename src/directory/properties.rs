@@ -1,0 +1,245 @@
+//! The directory against a small model of the claim rule: what is claimed, in which order, how often.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chatctl_protocol::{AccountId, Address, DeviceId, PoolName, Suite};
+use proptest::prelude::*;
+
+use crate::config::Config;
+use crate::directory::fake::Fake;
+use crate::directory::{ClaimRequest, Directory, KeyUpload, NewItem, NewPool};
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::model::{Clock, UnixMs};
+use crate::store::Registration;
+
+const BURST: u32 = 3;
+const CALLERS: usize = 3;
+const OWNERS: usize = 2;
+
+/// Something that happens.
+#[derive(Debug, Clone)]
+enum Step {
+    /// An owner uploads these items, some of them not for the first time, and maybe a new fallback.
+    Upload {
+        owner: usize,
+        items: Vec<u8>,
+        fallback: Option<u8>,
+    },
+    /// An owner uploads in place of its queue.
+    Replace {
+        owner: usize,
+        items: Vec<u8>,
+    },
+    Claim {
+        caller: usize,
+        owner: usize,
+    },
+    DropQueue {
+        owner: usize,
+    },
+    /// An owner is installed anew.
+    Reinstall {
+        owner: usize,
+    },
+    /// The relay starts again over the same store: budgets and caches are gone, keys are not.
+    Restart,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let owner = 0..OWNERS;
+    let items = prop::collection::vec(0u8..24, 0..6);
+    let step = prop_oneof![
+        4 => (owner.clone(), items.clone(), prop::option::of(100u8..104))
+            .prop_map(|(owner, items, fallback)| Step::Upload { owner, items, fallback }),
+        1 => (owner.clone(), items).prop_map(|(owner, items)| Step::Replace { owner, items }),
+        8 => (0..CALLERS, owner.clone()).prop_map(|(caller, owner)| Step::Claim { caller, owner }),
+        1 => owner.clone().prop_map(|owner| Step::DropQueue { owner }),
+        1 => owner.prop_map(|owner| Step::Reinstall { owner }),
+        1 => Just(Step::Restart),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+/// What one owner's pool should be.
+#[derive(Debug, Default)]
+struct Pool {
+    published: bool,
+    queue: VecDeque<u8>,
+    issued: HashSet<u8>,
+    fallback: Option<u8>,
+}
+
+impl Pool {
+    fn add(&mut self, items: &[u8]) {
+        for item in items {
+            if !self.issued.contains(item) && !self.queue.contains(item) {
+                self.queue.push_back(*item);
+            }
+        }
+    }
+}
+
+fn device(account: String) -> Address {
+    Address {
+        account: AccountId::parse(&account).unwrap(),
+        device_id: DeviceId::parse("1").unwrap(),
+    }
+}
+
+fn owner(n: usize) -> Address {
+    device(format!("owner{n}"))
+}
+
+fn otk() -> PoolName {
+    PoolName::parse("otk").unwrap()
+}
+
+fn item(name: u8) -> NewItem {
+    NewItem {
+        id: Some(name.to_string().into()),
+        data: Bytes::from(vec![name; 32]),
+        signature: None,
+    }
+}
+
+fn start(store: &Arc<Fake>) -> Directory {
+    let config = Config {
+        key_lint: false,
+        claim_pair_burst: BURST,
+        ..Config::default()
+    };
+    let clock = Clock::manual(UnixMs(1)).0;
+    Directory::new(
+        store.clone(),
+        Hub::new(),
+        &config,
+        clock,
+        Arc::new(Metrics::new()),
+    )
+}
+
+async fn register(directory: &Directory, device: &Address, registration_id: u32) {
+    let registration = Registration {
+        registration_id,
+        attributes: None,
+        max_devices: 8,
+        now: UnixMs(1),
+    };
+    directory.register(device, registration).await.unwrap();
+}
+
+async fn upload(directory: &Directory, n: usize, pool: NewPool) {
+    let upload = KeyUpload {
+        identity: Some(Bytes::from_static(b"identity")),
+        statement: None,
+        pools: BTreeMap::from([(otk(), pool)]),
+    };
+    directory.upload(&owner(n), Suite::Olm, upload).await.unwrap();
+}
+
+/// The name of the item that a claim brought; `None` without one, and without a keyset.
+async fn claim(directory: &Directory, caller: usize, n: usize) -> Option<u8> {
+    let request = ClaimRequest {
+        suite: Suite::Olm,
+        pools: vec![otk()],
+        targets: BTreeMap::from([(owner(n).account, None)]),
+    };
+    let caller = device(format!("caller{caller}"));
+    let answer = directory.claim(&caller, request).await.unwrap();
+    let mut devices = answer.accounts.into_iter().flat_map(|account| account.devices);
+    let item = devices.next()?.items.into_iter().next()??;
+    Some(item.id.parse().unwrap())
+}
+
+async fn run(steps: Vec<Step>) {
+    let store = Arc::new(Fake::default());
+    let mut directory = start(&store);
+    for caller in 0..CALLERS {
+        register(&directory, &device(format!("caller{caller}")), 1).await;
+    }
+    for n in 0..OWNERS {
+        register(&directory, &owner(n), 1).await;
+    }
+    let mut installs = 1;
+    let mut pools: Vec<Pool> = (0..OWNERS).map(|_| Pool::default()).collect();
+    let mut spent: HashMap<(usize, usize), u32> = HashMap::new();
+    for step in steps {
+        match step {
+            Step::Upload {
+                owner,
+                items,
+                fallback,
+            } => {
+                let add = items.iter().copied().map(item).collect();
+                let new = NewPool {
+                    add,
+                    replace: None,
+                    fallback: fallback.map(item),
+                };
+                upload(&directory, owner, new).await;
+                let pool = &mut pools[owner];
+                pool.published = true;
+                pool.add(&items);
+                pool.fallback = fallback.or(pool.fallback);
+            }
+            Step::Replace { owner, items } => {
+                let replace = Some(items.iter().copied().map(item).collect());
+                upload(
+                    &directory,
+                    owner,
+                    NewPool {
+                        replace,
+                        ..NewPool::default()
+                    },
+                )
+                .await;
+                pools[owner].published = true;
+                pools[owner].queue.clear();
+                pools[owner].add(&items);
+            }
+            Step::Claim { caller, owner } => {
+                let spent = spent.entry((caller, owner)).or_default();
+                *spent += 1;
+                let pool = &mut pools[owner];
+                let head = if *spent > BURST {
+                    None
+                } else {
+                    pool.queue.pop_front()
+                };
+                pool.issued.extend(head);
+                let expected = head.or(pool.fallback);
+                assert_eq!(claim(&directory, caller, owner).await, expected);
+            }
+            Step::DropQueue { owner: n } => {
+                let dropped = directory.drop_queue(&owner(n), &Suite::Olm, &otk()).await;
+                assert_eq!(dropped.is_ok(), pools[n].published);
+                pools[n].queue.clear();
+            }
+            Step::Reinstall { owner: n } => {
+                installs += 1;
+                register(&directory, &owner(n), installs).await;
+                pools[n] = Pool::default();
+            }
+            Step::Restart => {
+                directory = start(&store);
+                spent.clear();
+            }
+        }
+        for (n, pool) in pools.iter().enumerate() {
+            let counts = directory.keyset(&owner(n), &Suite::Olm).await.unwrap().counts;
+            let seen: Vec<_> = counts.iter().map(|c| (c.count as usize, c.fallback)).collect();
+            assert_eq!(seen, [(pool.queue.len(), pool.fallback.is_some())]);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_claim_takes_the_head_else_the_fallback_else_nothing(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(run(steps));
+    }
+}
