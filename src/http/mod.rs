@@ -8,6 +8,10 @@ use crate::metrics::Metrics;
 use crate::model::Clock;
 use crate::switchboard::Switchboard;
 
+use self::health::Readiness;
+
+pub mod answers;
+pub mod body;
 pub mod devices;
 pub mod health;
 pub mod info;
@@ -30,4 +34,6 @@ pub struct Doors {
     pub metrics: Arc<Metrics>,
     /// Wall clock.
     pub clock: Clock,
+    /// Whether new work is welcome.
+    pub readiness: Arc<Readiness>,
 }
