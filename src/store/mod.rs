@@ -25,6 +25,7 @@ use crate::model::{Device, DeviceList, Envelope, MailboxId, UnixMs};
 
 #[cfg(test)]
 pub mod conformance;
+pub mod digest;
 pub mod embedded;
 pub mod model;
 
