@@ -12,6 +12,7 @@ use self::health::Readiness;
 
 pub mod answers;
 pub mod body;
+pub mod bytes64;
 pub mod devices;
 pub mod health;
 pub mod info;

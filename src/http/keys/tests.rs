@@ -1,0 +1,1 @@
+//! The doors of devices and keys, over a store in memory.
