@@ -156,7 +156,8 @@ impl<C: Clock + Clone> Buckets<C> {
 
     /// Whether one more key may be remembered; sweeps when it is time to.
     ///
-    /// The table may double between sweeps, so their cost spreads over the keys that came in.
+    /// The table may double between sweeps, so their cost spreads over the keys that came in. The
+    /// largest takes tens of milliseconds, and there are at least ten seconds between two of those.
     fn has_room(&self, limiter: &Limiter<C>) -> bool {
         let keys = limiter.len();
         // Somebody else is at it: the bound still holds, a few keys late.

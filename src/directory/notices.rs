@@ -96,7 +96,7 @@ impl Told {
         news
     }
 
-    /// After an upload: this is how it stands.
+    /// This is how it stands, and the owner knows: it has just uploaded, or just asked.
     pub(super) fn settle(&self, mailbox: MailboxId, suite: &Suite, counts: &[PoolCount], keys_low: u32) {
         for count in counts {
             let key = (mailbox, suite.clone(), count.pool.clone());
@@ -120,6 +120,8 @@ impl Told {
 impl Directory {
     /// What the owner of a mailbox should hear now, over all its suites. Reads the store.
     ///
+    /// A session asks when it begins and when the bell was rung for keys.
+    ///
     /// # Errors
     ///
     /// [`Error::Store`].
@@ -129,6 +131,10 @@ impl Directory {
             let Some(keyset) = self.store.keyset(mailbox, &suite).await? else {
                 continue;
             };
+            // A claim may report after the upload that made up for it. The ring that follows leads here,
+            // and the record is put right; else the next shortage would be taken for an old one.
+            self.told
+                .settle(mailbox, &suite, &keyset.counts, self.rules.keys_low);
             for PoolCount {
                 pool,
                 count,

@@ -168,83 +168,103 @@ async fn install(directory: &Directory, n: usize, registration_id: u32) -> Pool 
     }
 }
 
-async fn run(steps: Vec<Step>) {
-    let mut store = Model::new();
-    let mut directory = start(&store);
-    for caller in 0..CALLERS {
-        register(&directory, &device(format!("caller{caller}")), 1).await;
+/// The directory, and what it should be.
+struct World {
+    store: Arc<Model>,
+    directory: Directory,
+    installs: u32,
+    pools: Vec<Pool>,
+    spent: HashMap<(usize, usize), u32>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let store = Model::new();
+        let directory = start(&store);
+        for caller in 0..CALLERS {
+            register(&directory, &device(format!("caller{caller}")), 1).await;
+        }
+        let mut pools = Vec::new();
+        for n in 0..OWNERS {
+            pools.push(install(&directory, n, 1).await);
+        }
+        Self {
+            store,
+            directory,
+            installs: 1,
+            pools,
+            spent: HashMap::new(),
+        }
     }
-    let mut pools = Vec::new();
-    for n in 0..OWNERS {
-        pools.push(install(&directory, n, 1).await);
-    }
-    let mut installs = 1;
-    let mut spent: HashMap<(usize, usize), u32> = HashMap::new();
-    for step in steps {
+
+    async fn step(&mut self, step: Step) {
         match step {
             Step::Upload {
                 owner,
                 items,
                 fallback,
             } => {
-                let add = items.iter().copied().map(item).collect();
                 let new = NewPool {
-                    add,
+                    add: items.iter().copied().map(item).collect(),
                     replace: None,
                     fallback: fallback.map(item),
                 };
-                upload(&directory, owner, new).await;
-                let pool = &mut pools[owner];
-                pool.add(&items);
-                pool.fallback = fallback.or(pool.fallback);
+                upload(&self.directory, owner, new).await;
+                self.pools[owner].add(&items);
+                self.pools[owner].fallback = fallback.or(self.pools[owner].fallback);
             }
             Step::Replace { owner, items } => {
-                let replace = Some(items.iter().copied().map(item).collect());
-                upload(
-                    &directory,
-                    owner,
-                    NewPool {
-                        replace,
-                        ..NewPool::default()
-                    },
-                )
-                .await;
-                pools[owner].queue.clear();
-                pools[owner].add(&items);
+                let new = NewPool {
+                    replace: Some(items.iter().copied().map(item).collect()),
+                    ..NewPool::default()
+                };
+                upload(&self.directory, owner, new).await;
+                self.pools[owner].queue.clear();
+                self.pools[owner].add(&items);
             }
             Step::Claim { caller, owner } => {
-                let spent = spent.entry((caller, owner)).or_default();
-                *spent += 1;
-                let pool = &mut pools[owner];
-                let head = if *spent > BURST {
-                    None
-                } else {
-                    pool.queue.pop_front()
-                };
-                pool.issued.extend(head);
-                let expected = head.or(pool.fallback);
-                assert_eq!(claim(&directory, caller, owner).await, expected);
+                let expected = self.expect(caller, owner);
+                assert_eq!(claim(&self.directory, caller, owner).await, expected);
             }
             Step::DropQueue { owner: n } => {
-                directory
-                    .drop_queue(&owner(n), &Suite::Olm, &otk())
+                let (owner, pool) = (owner(n), otk());
+                self.directory
+                    .drop_queue(&owner, &Suite::Olm, &pool)
                     .await
                     .unwrap();
-                pools[n].queue.clear();
+                self.pools[n].queue.clear();
             }
             Step::Reinstall { owner: n } => {
-                installs += 1;
-                pools[n] = install(&directory, n, installs).await;
+                self.installs += 1;
+                self.pools[n] = install(&self.directory, n, self.installs).await;
             }
             Step::Crash => {
-                store = store.reopen();
-                directory = start(&store);
-                spent.clear();
+                self.store = self.store.reopen();
+                self.directory = start(&self.store);
+                self.spent.clear();
             }
         }
-        for (n, pool) in pools.iter().enumerate() {
-            let counts = directory.keyset(&owner(n), &Suite::Olm).await.unwrap().counts;
-            let seen: Vec<_> = counts.iter().map(|c| (c.count as usize, c.fallback)).collect();
+    }
+
+    /// What the next claim should bring.
+    fn expect(&mut self, caller: usize, owner: usize) -> Option<u8> {
+        let spent = self.spent.entry((caller, owner)).or_default();
+        *spent += 1;
+        let pool = &mut self.pools[owner];
+        let head = if *spent > BURST {
+            None
+        } else {
+            pool.queue.pop_front()
+        };
+        pool.issued.extend(head);
+        head.or(pool.fallback)
+    }
+
+    async fn check(&self) {
+        for (n, pool) in self.pools.iter().enumerate() {
+            let keyset = self.directory.keyset(&owner(n), &Suite::Olm).await.unwrap();
+            let counts = keyset.counts.iter();
+            let seen: Vec<_> = counts.map(|c| (c.count as usize, c.fallback)).collect();
             assert_eq!(seen, [(pool.queue.len(), pool.fallback.is_some())]);
         }
     }
@@ -254,6 +274,12 @@ proptest! {
     #[test]
     fn a_claim_takes_the_head_else_the_fallback_else_nothing(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(run(steps));
+        runtime.block_on(async {
+            let mut world = World::new().await;
+            for step in steps {
+                world.step(step).await;
+                world.check().await;
+            }
+        });
     }
 }

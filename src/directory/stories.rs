@@ -392,6 +392,27 @@ async fn the_owner_is_rung_when_it_gets_worse_and_not_at_every_claim() {
 }
 
 #[tokio::test]
+async fn a_claim_that_reports_late_does_not_hide_the_next_shortage() {
+    let house = house(&lenient());
+    let (alice, bob) = (address("alice", "1"), address("bob", "1"));
+    house.register(&alice).await;
+    let mailbox = house.register(&bob).await;
+    let bell = house.hub.sign_on(mailbox);
+    house.publish(&bob, keys(&["1", "2", "3"], None)).await;
+    let late = PoolCount {
+        pool: otk(),
+        count: 2,
+        fallback: false,
+        fallback_used: false,
+    };
+    house.directory.ring_owner(mailbox, &Suite::Olm, &[late]);
+    assert_eq!(bell.take().notices, Notices::KEYS);
+    assert_eq!(house.directory.key_notices(mailbox).await.unwrap(), []);
+    house.claim(&alice, &["bob"]).await;
+    assert_eq!(bell.take().notices, Notices::KEYS);
+}
+
+#[tokio::test]
 async fn a_signed_prekey_that_is_used_is_no_news() {
     let house = house(&lenient());
     let (alice, bob) = (address("alice", "1"), address("bob", "1"));

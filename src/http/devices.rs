@@ -198,7 +198,7 @@ async fn list(
         version: list.version,
         devices: devices.map(|(device, keyset)| show(device, keyset)).collect(),
     };
-    with_etag(&answer, &headers)
+    Ok(with_etag(&answer, &headers))
 }
 
 /// Removes a device of the token's account with its mail and its keys.
@@ -257,22 +257,24 @@ fn attributes(device: &Device) -> Option<Value> {
 
 /// The answer, or 304 when the caller has it already. The tag is made of the whole answer: an identity
 /// or a statement may change while the list's version does not.
-fn with_etag(answer: &Devices, headers: &HeaderMap) -> Result<Response, Problem> {
-    let failed = || Problem::new(Code::Internal, "The relay failed.");
-    let body = serde_json::to_vec(answer).map_err(|_| failed())?;
+fn with_etag(answer: &Devices, headers: &HeaderMap) -> Response {
+    let failed = || Problem::new(Code::Internal, "The relay failed.").into_response();
+    let Ok(body) = serde_json::to_vec(answer) else {
+        return failed();
+    };
     let hash = Sha256::digest(&body);
     let hex: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     let tag = format!("\"{hex}\"");
-    let known = headers
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .any(|value| names_tag(value, &tag));
-    let tag = [(header::ETAG, HeaderValue::try_from(tag).map_err(|_| failed())?)];
-    if known {
-        return Ok((StatusCode::NOT_MODIFIED, tag).into_response());
+    let mut known = headers.get_all(header::IF_NONE_MATCH).iter();
+    let is_known = known.any(|value| names_tag(value, &tag));
+    let Ok(tag) = HeaderValue::try_from(tag) else {
+        return failed();
+    };
+    if is_known {
+        return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
     }
-    let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    Ok((tag, json, body).into_response())
+    let json = HeaderValue::from_static("application/json");
+    ([(header::ETAG, tag), (header::CONTENT_TYPE, json)], body).into_response()
 }
 
 fn names_tag(value: &HeaderValue, tag: &str) -> bool {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use chatctl_protocol::{AccountId, DeviceId, PoolName, Suite};
+use chatctl_protocol::{AccountId, DeviceId, NameError, PoolName, Suite};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -24,7 +24,7 @@ use crate::store::Item;
 /// A wish for one item of each pool of each device.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct ClaimRequest {
-    /// Which family: signal, olm, mls or x-<name>.
+    /// Which family: `signal`, `olm`, `mls` or `x-<name>`.
     #[schema(value_type = String)]
     pub suite: Suite,
     /// Pools to take from, each named once.
@@ -138,7 +138,7 @@ pub(super) async fn claim(
     let claim = directory::ClaimRequest {
         suite: request.suite,
         pools: request.pools.clone(),
-        targets: targets(request.targets)?,
+        targets: targets(request.targets).map_err(bad_name)?,
     };
     let directory = doors.switchboard.directory();
     let answer = directory.claim(&identity.address, claim).await?;
@@ -160,9 +160,12 @@ pub(super) async fn claim(
     }))
 }
 
+/// Devices by account; `None` means all of them.
+type Targets = BTreeMap<AccountId, Option<BTreeSet<DeviceId>>>;
+
 /// Targets by account; an account that is named twice is asked once, for all that was named.
-fn targets(targets: Vec<ClaimTarget>) -> Result<BTreeMap<AccountId, Option<BTreeSet<DeviceId>>>, Problem> {
-    let mut wanted = BTreeMap::<AccountId, Option<BTreeSet<DeviceId>>>::new();
+fn targets(targets: Vec<ClaimTarget>) -> Result<Targets, NameError> {
+    let mut wanted = Targets::new();
     for target in targets {
         let devices = wanted
             .entry(target.account)
@@ -171,7 +174,7 @@ fn targets(targets: Vec<ClaimTarget>) -> Result<BTreeMap<AccountId, Option<BTree
             if device == "*" {
                 *devices = None;
             } else {
-                let id = DeviceId::parse(&device).map_err(bad_name)?;
+                let id = DeviceId::parse(&device)?;
                 if let Some(devices) = devices {
                     devices.insert(id);
                 }

@@ -44,7 +44,13 @@ async fn house(config: Config) -> House {
         limits: config.limits.clone(),
     };
     let committer = Committer::new(store.clone(), pace, clock.clone(), metrics.clone()).await;
-    let directory = Directory::new(store.clone(), hub.clone(), &config, clock.clone(), metrics.clone());
+    let directory = Directory::new(
+        store.clone(),
+        hub.clone(),
+        &config,
+        clock.clone(),
+        metrics.clone(),
+    );
     let parts = Parts {
         store,
         hub,
@@ -84,7 +90,10 @@ struct Answer {
 impl Answer {
     /// The status and the problem's code.
     fn problem(&self) -> (u16, &str) {
-        (self.status.as_u16(), self.body["code"].as_str().unwrap_or_default())
+        (
+            self.status.as_u16(),
+            self.body["code"].as_str().unwrap_or_default(),
+        )
     }
 }
 
@@ -115,7 +124,10 @@ impl House {
         let mut request = Request::builder()
             .method(Method::from_bytes(method.as_bytes()).unwrap())
             .uri(path)
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token(account, device)))
+            .header(
+                header::AUTHORIZATION,
+                format!("Bearer {}", self.token(account, device)),
+            )
             .header(header::CONTENT_TYPE, "application/json");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -153,15 +165,24 @@ async fn a_device_is_registered_updated_and_taken_over() {
     assert_eq!(first.body, device);
     let again = put(json!({"registration_id": 7})).await;
     assert_eq!(again.status, StatusCode::OK);
-    assert_eq!(again.body, json!({"device_id": "1", "registration_id": 7, "incarnation": 1}));
+    assert_eq!(
+        again.body,
+        json!({"device_id": "1", "registration_id": 7, "incarnation": 1})
+    );
     let other = put(json!({"registration_id": 8})).await;
     assert_eq!(other.status, StatusCode::CREATED);
     assert_eq!(other.body["incarnation"], 2);
-    let foreign = house.ask("alice/2", "PUT /v1/devices/1", json!({"registration_id": 7})).await;
+    let foreign = house
+        .ask("alice/2", "PUT /v1/devices/1", json!({"registration_id": 7}))
+        .await;
     assert_eq!(foreign.problem(), (403, "forbidden"));
     let long = put(json!({"registration_id": 8, "attributes": {"x": "x".repeat(1024)}})).await;
     assert_eq!(long.problem(), (422, "limit_exceeded"));
-    for bad in [json!({}), json!({"registration_id": -1}), json!({"registration_id": 7, "attributes": "x"})] {
+    for bad in [
+        json!({}),
+        json!({"registration_id": -1}),
+        json!({"registration_id": 7, "attributes": "x"}),
+    ] {
         assert_eq!(put(bad).await.problem(), (400, "bad_request"));
     }
 }
@@ -173,7 +194,9 @@ async fn an_account_has_so_many_devices_and_any_of_them_may_remove_another() {
         house.register(&format!("alice/{device}")).await;
     }
     let one_more = json!({"registration_id": 7});
-    let refused = house.ask("alice/99", "PUT /v1/devices/99", one_more.clone()).await;
+    let refused = house
+        .ask("alice/99", "PUT /v1/devices/99", one_more.clone())
+        .await;
     assert_eq!(refused.problem(), (422, "limit_exceeded"));
     let foreign = house.ask("bob/1", "DELETE /v1/devices/1", Value::Null).await;
     assert_eq!(foreign.problem(), (404, "not_found"));
@@ -187,32 +210,50 @@ async fn an_account_has_so_many_devices_and_any_of_them_may_remove_another() {
 
 #[tokio::test]
 async fn a_list_has_a_tag_that_changes_with_what_it_shows() {
-    let house = house(Config { key_lint: false, ..Config::default() }).await;
+    let house = house(Config {
+        key_lint: false,
+        ..Config::default()
+    })
+    .await;
     let path = "GET /v1/accounts/alice/devices?suite=olm";
-    assert_eq!(house.ask("bob/1", path, Value::Null).await.problem(), (404, "unknown_account"));
+    assert_eq!(
+        house.ask("bob/1", path, Value::Null).await.problem(),
+        (404, "unknown_account")
+    );
     house.register("alice/1").await;
     let first = house.ask("bob/1", path, Value::Null).await;
     let device = json!({"device_id": "1", "registration_id": 7});
-    assert_eq!(first.body, json!({"account": "alice", "version": 1, "devices": [device]}));
+    assert_eq!(
+        first.body,
+        json!({"account": "alice", "version": 1, "devices": [device]})
+    );
     let tag = first.headers[header::ETAG].to_str().unwrap().to_owned();
     let weak = format!("\"other\", W/{tag}");
     for known in [tag.as_str(), weak.as_str(), "*"] {
-        let same = house.ask_with("bob/1", path, Value::Null, &[("if-none-match", known)]).await;
+        let same = house
+            .ask_with("bob/1", path, Value::Null, &[("if-none-match", known)])
+            .await;
         assert_eq!((same.status, same.body), (StatusCode::NOT_MODIFIED, Value::Null));
         assert_eq!(same.headers[header::ETAG], tag.as_str());
     }
     let keys = json!({"identity": "-_8", "statement": "AAAA"});
     house.ask("alice/1", "PUT /v1/keys/olm", keys).await;
-    let changed = house.ask_with("bob/1", path, Value::Null, &[("if-none-match", &tag)]).await;
+    let changed = house
+        .ask_with("bob/1", path, Value::Null, &[("if-none-match", &tag)])
+        .await;
     assert_eq!(changed.status, StatusCode::OK);
     let shown = json!({
         "device_id": "1", "registration_id": 7,
         "identity": "+/8=", "identity_version": 1, "statement": "AAAA",
     });
     assert_eq!(changed.body["devices"], json!([shown]));
-    let plain = house.ask("bob/1", "GET /v1/accounts/alice/devices", Value::Null).await;
+    let plain = house
+        .ask("bob/1", "GET /v1/accounts/alice/devices", Value::Null)
+        .await;
     assert_eq!(plain.body["devices"], json!([device]));
-    let bad = house.ask("bob/1", "GET /v1/accounts/alice/devices?suite=what", Value::Null).await;
+    let bad = house
+        .ask("bob/1", "GET /v1/accounts/alice/devices?suite=what", Value::Null)
+        .await;
     assert_eq!(bad.problem(), (400, "bad_request"));
 }
 
@@ -223,9 +264,7 @@ async fn a_bundle_of_signals_own_client_comes_out_as_it_went_in() {
     house.register("bob/1").await;
     let keys = &fixture()["keys"];
     let published = house.ask("bob/1", "PUT /v1/keys/signal", keys.clone()).await;
-    let pool = |count: u32, fallback: bool, used: bool| {
-        json!({"count": count, "fallback": fallback, "fallback_used": used})
-    };
+    let pool = |count: u32, fallback: bool, used: bool| json!({"count": count, "fallback": fallback, "fallback_used": used});
     let expected = json!({
         "pools": {"ec": pool(3, false, false), "kem": pool(3, true, false), "spk": pool(0, true, false)},
         "ignored": [], "identity_version": 1,
@@ -270,7 +309,10 @@ async fn keys_that_do_not_fit_are_refused_with_a_word() {
     let keys = fixture()["keys"].clone();
     let put = async |keys: &Value| {
         let answer = house.ask("bob/1", "PUT /v1/keys/signal", keys.clone()).await;
-        (answer.status.as_u16(), answer.body["code"].as_str().unwrap_or_default().to_owned())
+        (
+            answer.status.as_u16(),
+            answer.body["code"].as_str().unwrap_or_default().to_owned(),
+        )
     };
     assert_eq!(put(&keys).await, (403, "device_not_registered".into()));
     house.register("bob/1").await;
@@ -292,13 +334,23 @@ async fn keys_that_do_not_fit_are_refused_with_a_word() {
 
 #[tokio::test]
 async fn counts_begin_at_zero_and_a_queue_can_be_dropped() {
-    let house = house(Config { key_lint: false, ..Config::default() }).await;
+    let house = house(Config {
+        key_lint: false,
+        ..Config::default()
+    })
+    .await;
     house.register("bob/1").await;
     let zero = json!({"count": 0, "fallback": false, "fallback_used": false});
     let counts = house.ask("bob/1", "GET /v1/keys/olm", Value::Null).await;
-    assert_eq!(counts.body, json!({"pools": {"otk": zero}, "identity_version": 0}));
+    assert_eq!(
+        counts.body,
+        json!({"pools": {"otk": zero}, "identity_version": 0})
+    );
     let drop = "DELETE /v1/keys/mls/kp:0001";
-    assert_eq!(house.ask("bob/1", drop, Value::Null).await.problem(), (404, "not_found"));
+    assert_eq!(
+        house.ask("bob/1", drop, Value::Null).await.problem(),
+        (404, "not_found")
+    );
     let packages = json!({"identity": "AA", "pools": {"kp:0001": {"add": [{"data": "cGFja2FnZQ"}]}}});
     house.ask("bob/1", "PUT /v1/keys/mls", packages.clone()).await;
     let again = house.ask("bob/1", "PUT /v1/keys/mls", packages).await;
@@ -307,39 +359,77 @@ async fn counts_begin_at_zero_and_a_queue_can_be_dropped() {
     assert_eq!(dropped.status, StatusCode::NO_CONTENT);
     let counts = house.ask("bob/1", "GET /v1/keys/mls", Value::Null).await;
     assert_eq!(counts.body["pools"], json!({"kp:0001": zero}));
-    assert_eq!(house.ask("bob/1", "GET /v1/keys/what", Value::Null).await.problem(), (400, "bad_request"));
+    assert_eq!(
+        house
+            .ask("bob/1", "GET /v1/keys/what", Value::Null)
+            .await
+            .problem(),
+        (400, "bad_request")
+    );
 }
 
 #[tokio::test]
 async fn a_caller_over_its_budget_is_told_when_to_come_back() {
-    let house = house(Config { claim_caller_minute: 1, ..Config::default() }).await;
+    let house = house(Config {
+        claim_caller_minute: 1,
+        ..Config::default()
+    })
+    .await;
     house.register("alice/1").await;
     let targets = json!([{"account": "bob", "devices": ["*"]}]);
     let claim = json!({"suite": "olm", "pools": ["otk"], "targets": targets});
     let first = house.ask("alice/1", "POST /v1/keys/claim", claim.clone()).await;
-    assert_eq!(first.body, json!({"results": {}, "missing": [{"account": "bob"}]}));
+    assert_eq!(
+        first.body,
+        json!({"results": {}, "missing": [{"account": "bob"}]})
+    );
     let second = house.ask("alice/1", "POST /v1/keys/claim", claim).await;
     assert_eq!(second.problem(), (429, "rate_limited"));
-    let wait: u64 = second.headers[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
+    let wait: u64 = second.headers[header::RETRY_AFTER]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!((1..=60).contains(&wait), "{wait}");
 }
 
 #[tokio::test]
 async fn the_key_log_is_read_in_parts() {
-    let house = house(Config { key_lint: false, ..Config::default() }).await;
+    let house = house(Config {
+        key_lint: false,
+        ..Config::default()
+    })
+    .await;
     house.register("bob/1").await;
     for identity in ["AAAA", "AAAB", "AAAC"] {
-        house.ask("bob/1", "PUT /v1/keys/x-mine", json!({"identity": identity})).await;
+        house
+            .ask("bob/1", "PUT /v1/keys/x-mine", json!({"identity": identity}))
+            .await;
     }
-    let log = house.ask("alice/1", "GET /v1/accounts/bob/keylog?after=1&limit=1", Value::Null).await;
+    let log = house
+        .ask(
+            "alice/1",
+            "GET /v1/accounts/bob/keylog?after=1&limit=1",
+            Value::Null,
+        )
+        .await;
     let entry = &log.body["entries"][0];
     assert_eq!(log.body["entries"].as_array().map(Vec::len), Some(1));
-    assert_eq!((&entry["seq"], &entry["device_id"], &entry["suite"]), (&json!(2), &json!("1"), &json!("x-mine")));
-    let rest = house.ask("alice/1", "GET /v1/accounts/bob/keylog?after=1", Value::Null).await;
+    assert_eq!(
+        (&entry["seq"], &entry["device_id"], &entry["suite"]),
+        (&json!(2), &json!("1"), &json!("x-mine"))
+    );
+    let rest = house
+        .ask("alice/1", "GET /v1/accounts/bob/keylog?after=1", Value::Null)
+        .await;
     assert_eq!(rest.body["entries"].as_array().map(Vec::len), Some(2));
-    let none = house.ask("alice/1", "GET /v1/accounts/nobody/keylog", Value::Null).await;
+    let none = house
+        .ask("alice/1", "GET /v1/accounts/nobody/keylog", Value::Null)
+        .await;
     assert_eq!(none.body, json!({"entries": []}));
-    let bad = house.ask("alice/1", "GET /v1/accounts/bob/keylog?after=x", Value::Null).await;
+    let bad = house
+        .ask("alice/1", "GET /v1/accounts/bob/keylog?after=x", Value::Null)
+        .await;
     assert_eq!(bad.problem(), (400, "bad_request"));
 }
 
