@@ -171,7 +171,7 @@ async fn unknown_fields_are_ignored() {
 
     let mut proto = relay.connect(ALICE, Encoding::Proto).await;
     // Ping { 1: 7, 99: "new" }, then a field 99 beside it.
-    let bytes: &[u8] = b"\x2a\x08\x08\x07\x9a\x06\x03new\x9a\x06\x03new";
+    let bytes: &[u8] = b"\x32\x08\x08\x07\x9a\x06\x03new\x9a\x06\x03new";
     assert_eq!(
         pong(&mut proto, Message::binary(Bytes::from_static(bytes))).await,
         Pong { id: 7 }
