@@ -8,6 +8,7 @@ cache=${CHATCTL_CACHE:-$HOME/.cache/chatctl}
 # Pinned: a tool that changes by itself turns a red run into a riddle.
 kosoku_version=0.1.0      # the Autobahn cases, Apache-2.0
 cargo_fuzz_version=0.13.2
+cargo_deny_version=0.20.2
 
 say() { printf '\n==> %s\n' "$*"; }
 note() { printf '    %s\n' "$*"; }
@@ -52,4 +53,37 @@ python_tool() {
             die "$2 could not be installed"
     fi
     printf '%s\n' "$venv/bin/$1"
+}
+
+# step NAME COMMAND...: announces it, keeps its output, stops everything when it fails, remembers the time.
+logs=${CARGO_TARGET_DIR:-target}/logs
+steps=()
+step() {
+    local name=$1 began=$SECONDS code
+    shift
+    mkdir -p "$logs"
+    say "$name"
+    set +e
+    (
+        set -e
+        "$@"
+    ) 2>&1 | tee "$logs/$name.log"
+    code=${PIPESTATUS[0]}
+    set -e
+    [ "$code" -eq 0 ] || die "$name (after $((SECONDS - began)) s; its output is also in $logs/$name.log)"
+    steps+=("$name $((SECONDS - began))")
+}
+
+# summary: what every step took, and what its runner said in the end.
+summary() {
+    local name seconds
+    say "all good"
+    for line in "${steps[@]}"; do
+        read -r name seconds <<<"$line"
+        printf '    %-12s %5d s\n' "$name" "$seconds"
+        if [ "${1:-}" = verdicts ]; then
+            grep -E 'Summary \[|^test result: .* [1-9][0-9]* passed|^ +[0-9]+ passed, |, nothing found$|^interop: ' "$logs/$name.log" |
+                sed 's/^ */        /' || true
+        fi
+    done
 }
