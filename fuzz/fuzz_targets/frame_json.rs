@@ -11,5 +11,8 @@ fuzz_target!(|text: &str| {
     };
     let again = encode_json(body.clone()).expect("what JSON said, JSON can say");
     assert_eq!(decode_json(&again).expect("our own JSON decodes"), body);
-    assert_eq!(decode_proto(encode_proto(body.clone())).expect("our own protobuf decodes"), body);
+    assert_eq!(
+        decode_proto(encode_proto(body.clone())).expect("our own protobuf decodes"),
+        body
+    );
 });
