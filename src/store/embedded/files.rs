@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
+
 use crate::store::embedded::OpenError;
 
 /// The database's name in its directory.
@@ -17,7 +19,7 @@ const LOCK: &str = "chatctl.lock";
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    _lock: File,
+    lock: Mutex<Option<File>>,
 }
 
 impl Directory {
@@ -43,13 +45,18 @@ impl Directory {
         }
         Ok(Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         })
     }
 
     /// The database file.
     pub(super) fn database(&self) -> PathBuf {
         self.path.join(DATABASE)
+    }
+
+    /// Lets others have the directory.
+    pub(super) fn release(&self) {
+        drop(self.lock.lock().take());
     }
 
     /// Bytes that this process may still write here.

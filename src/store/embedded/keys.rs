@@ -2,6 +2,8 @@
 //!
 //! Must not know how a pool keeps its items.
 
+use std::sync::Arc;
+
 use chatctl_protocol::{AccountId, DeviceId, PoolName, Suite};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
@@ -10,7 +12,7 @@ use crate::store::embedded::fault::Undo;
 use crate::store::embedded::writer::Tx;
 use crate::store::embedded::{devices, pools};
 use crate::store::{
-    Claim, ClaimTarget, Claimed, Error, KeyLogEntry, Keyset, PoolUpload, Upload, Uploaded, digest,
+    Claim, ClaimTarget, Claimed, Error, Item, KeyLogEntry, Keyset, PoolUpload, Upload, Uploaded, digest,
 };
 
 /// A keyset's row.
@@ -153,7 +155,7 @@ fn change_pool(
     name: &PoolName,
     change: &PoolUpload,
     upload: &Upload,
-) -> Result<Vec<std::sync::Arc<str>>, Undo<Uploaded>> {
+) -> Result<Vec<Arc<str>>, Undo<Uploaded>> {
     let pool = pools::ensure(conn, keyset, name)?;
     pools::trim_tombstones(conn, pool, upload.now)?;
     if change.replace.is_some() {
@@ -191,16 +193,7 @@ fn claim_one(
             items.push(None);
             continue;
         };
-        let fallback = pools::fallback(conn, pool)?;
-        let item = if target.spare_queue && fallback.is_some() {
-            None
-        } else {
-            pools::take(conn, pool, claim.now)?
-        };
-        if item.is_none() && fallback.is_some() {
-            pools::mark_fallback(conn, pool, true)?;
-        }
-        let item = item.or(fallback);
+        let item = serve(conn, pool, claim, target)?;
         if item.is_some() && !touched.contains(&name) {
             touched.push(name);
         }
@@ -215,6 +208,29 @@ fn claim_one(
         items,
         touched: touched.iter().filter_map(count).collect(),
     })
+}
+
+/// The head of the queue, else the fallback; the other way round to spare the queue.
+fn serve(
+    conn: &Connection,
+    pool: pools::PoolId,
+    claim: &Claim,
+    target: &ClaimTarget,
+) -> Result<Option<Item>, Error> {
+    let mut fallback = None;
+    if target.spare_queue {
+        fallback = pools::fallback(conn, pool)?;
+    }
+    if fallback.is_none() {
+        if let Some(item) = pools::take(conn, pool, claim.now)? {
+            return Ok(Some(item));
+        }
+        fallback = pools::fallback(conn, pool)?;
+    }
+    if fallback.is_some() {
+        pools::mark_fallback(conn, pool, true)?;
+    }
+    Ok(fallback)
 }
 
 fn find(conn: &Connection, mailbox: MailboxId, suite: &Suite) -> Result<Option<StoredKeyset>, Error> {

@@ -41,6 +41,8 @@ mod reader;
 mod records;
 mod schema;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 /// How a store is opened.
@@ -52,7 +54,6 @@ pub struct Options {
     /// Most idempotency records; beyond, the oldest are forgotten before their window ends. 56 bytes
     /// of memory each, or a little more.
     pub idempotency_records: usize,
-    synchronous: Synchronous,
 }
 
 impl Default for Options {
@@ -60,18 +61,7 @@ impl Default for Options {
         Self {
             disk_reserve: 256 * 1024 * 1024,
             idempotency_records: 1_000_000,
-            synchronous: Synchronous::Full,
         }
-    }
-}
-
-impl Options {
-    /// For the tests' negative control alone: commits return before they are durable.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn not_durable(mut self) -> Self {
-        self.synchronous = Synchronous::Normal;
-        self
     }
 }
 
@@ -138,8 +128,26 @@ impl Embedded {
     ///
     /// See [`OpenError`].
     pub fn open(directory: &Path, options: &Options) -> Result<Arc<Self>, OpenError> {
+        Self::open_with(directory, options, Synchronous::Full)
+    }
+
+    /// For the tests' negative control alone: commits return before they are durable.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    #[doc(hidden)]
+    pub fn open_not_durable(directory: &Path, options: &Options) -> Result<Arc<Self>, OpenError> {
+        Self::open_with(directory, options, Synchronous::Normal)
+    }
+
+    fn open_with(
+        directory: &Path,
+        options: &Options,
+        synchronous: Synchronous,
+    ) -> Result<Arc<Self>, OpenError> {
         let directory = Directory::hold(directory)?;
-        let conn = schema::writer(&directory.database(), options.synchronous)?;
+        let conn = schema::writer(&directory.database(), synchronous)?;
         let mut mail = MailIndex::default();
         let mut records = RecordIndex::new(options.idempotency_records);
         let stored = mail::rebuild(&conn, &mut mail).map_err(OpenError::Rows)?;

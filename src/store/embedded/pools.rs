@@ -28,6 +28,13 @@ struct Contents {
     ends: Vec<u32>,
 }
 
+/// The part of [`Contents`] that a claim needs.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Ends {
+    #[prost(uint32, repeated, tag = "2")]
+    ends: Vec<u32>,
+}
+
 /// One item, as a row keeps it.
 #[derive(Clone, PartialEq, prost::Message)]
 struct StoredItem {
@@ -146,13 +153,7 @@ pub(super) fn take(conn: &Connection, pool: PoolId, now: UnixMs) -> Result<Optio
         let Some((batch, taken, total)) = head else {
             return Ok(None);
         };
-        let places = batch_places(conn, batch)?;
-        let Some((_, place)) = places.get(taken as usize) else {
-            return Err(Error::Corrupt(
-                "a batch of items is shorter than its queue says".into(),
-            ));
-        };
-        let item = read(conn, *place)?;
+        let item = read(conn, place(conn, batch, taken)?)?;
         if taken + 1 < total {
             conn.prepare_cached("UPDATE queue SET taken = taken + 1 WHERE pool = ?1 AND batch = ?2")?
                 .execute((pool.0, batch))?;
@@ -282,13 +283,34 @@ fn places(conn: &Connection, pool: PoolId) -> Result<Vec<(String, Place)>, Error
 
 /// Every item of a batch, those that are gone included.
 fn batch_places(conn: &Connection, batch: i64) -> Result<Vec<(String, Place)>, Error> {
-    let contents: Vec<u8> = conn
-        .prepare_cached("SELECT contents FROM item_batch WHERE id = ?1")?
-        .query_row([batch], |row| row.get(0))?;
-    let Contents { ids, ends } = Contents::decode(&contents[..])?;
+    let Contents { ids, ends } = Contents::decode(&contents(conn, batch)?[..])?;
     let begins = std::iter::once(0).chain(ends.clone());
     let places = begins.zip(ends).map(|(begin, end)| Place { batch, begin, end });
     Ok(ids.into_iter().zip(places).collect())
+}
+
+/// One item of a batch, without looking at the ids.
+fn place(conn: &Connection, batch: i64, index: u32) -> Result<Place, Error> {
+    let Ends { ends } = Ends::decode(&contents(conn, batch)?[..])?;
+    let index = index as usize;
+    let Some(end) = ends.get(index).copied() else {
+        return Err(Error::Corrupt(
+            "a batch of items is shorter than its queue says".into(),
+        ));
+    };
+    let begin = index.checked_sub(1).and_then(|before| ends.get(before).copied());
+    Ok(Place {
+        batch,
+        begin: begin.unwrap_or(0),
+        end,
+    })
+}
+
+fn contents(conn: &Connection, batch: i64) -> Result<Vec<u8>, Error> {
+    let contents = conn
+        .prepare_cached("SELECT contents FROM item_batch WHERE id = ?1")?
+        .query_row([batch], |row| row.get(0))?;
+    Ok(contents)
 }
 
 /// Reads one item out of its row, and nothing else of it.

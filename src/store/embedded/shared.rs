@@ -4,7 +4,6 @@
 //! applies them after the commit. Must not know SQL.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
@@ -29,7 +28,8 @@ pub(super) struct Shared {
     pub(super) disk_reserve: AtomicU64,
     /// What every verb answers, once the store has stopped.
     pub(super) stopped: watch::Sender<Option<Error>>,
-    directory: Directory,
+    /// Where it all is.
+    pub(super) directory: Directory,
     /// Tests put an error here for the next transaction.
     #[cfg(test)]
     pub(super) sabotage: Mutex<Option<Error>>,

@@ -312,7 +312,10 @@ impl Desk {
         self.shared.healthy()?;
         self.shared.stop(&stopped());
         self.wal_checkpoint("TRUNCATE")?;
-        self.conn.close().map_err(|(_, error)| error.into())
+        let Self { conn, shared, .. } = self;
+        let closed = conn.close().map_err(|(_, error)| error.into());
+        shared.directory.release();
+        closed
     }
 }
 
