@@ -172,48 +172,8 @@ impl Pair {
                 let address = address(ACCOUNTS[account], &device.to_string());
                 same!(self, remove_device(&address, NOW));
             }
-            Verb::Upload {
-                mailbox,
-                identity,
-                items,
-                replace,
-                fallback,
-            } => {
-                let mut upload = publish(MailboxId(mailbox), &[]);
-                upload.identity = identity.then(|| Bytes::from(vec![items.len() as u8]));
-                upload.max_items = 7;
-                upload.pools[0].0 = pool_of(items.len() % 2 == 0);
-                // Ids and keys are apart, so that both clashes and repetitions come about.
-                let items = items.iter().enumerate().map(|(at, number)| {
-                    let mut item = item(&(number % 7).to_string());
-                    item.data = Bytes::from(vec![*number, (at / 4) as u8]);
-                    item
-                });
-                if replace {
-                    upload.pools[0].1.replace = Some(items.collect());
-                } else {
-                    upload.pools[0].1.add = items.collect();
-                }
-                upload.pools[0].1.fallback = fallback.map(|number| item(&number.to_string()));
-                same!(self, upload(upload.clone()));
-            }
-            Verb::Claim {
-                mailboxes,
-                pools,
-                spare_queue,
-            } => {
-                let targets = mailboxes.into_iter().map(|mailbox| ClaimTarget {
-                    mailbox: MailboxId(mailbox),
-                    spare_queue,
-                });
-                let claim = Claim {
-                    suite: Suite::Signal,
-                    pools: pools.into_iter().map(pool_of).collect(),
-                    targets: targets.collect(),
-                    now: NOW,
-                };
-                same!(self, claim(claim.clone()));
-            }
+            Verb::Upload { .. } => self.upload(verb).await,
+            Verb::Claim { .. } => self.claim(verb).await,
             Verb::DropQueue { mailbox } => {
                 same!(self, drop_queue(MailboxId(mailbox), &Suite::Signal, &pool("ec")));
             }
@@ -240,6 +200,60 @@ impl Pair {
             id_ceiling: None,
         };
         same!(self, commit(self.last_batch.clone()));
+    }
+
+    async fn upload(&mut self, verb: Verb) {
+        let Verb::Upload {
+            mailbox,
+            identity,
+            items,
+            replace,
+            fallback,
+        } = verb
+        else {
+            return;
+        };
+
+        let mut upload = publish(MailboxId(mailbox), &[]);
+        upload.identity = identity.then(|| Bytes::from(vec![items.len() as u8]));
+        upload.max_items = 7;
+        upload.pools[0].0 = pool_of(items.len() % 2 == 0);
+        // Ids and keys are apart, so that both clashes and repetitions come about.
+        let items = items.iter().enumerate().map(|(at, number)| {
+            let mut item = item(&(number % 7).to_string());
+            item.data = Bytes::from(vec![*number, (at / 4) as u8]);
+            item
+        });
+        if replace {
+            upload.pools[0].1.replace = Some(items.collect());
+        } else {
+            upload.pools[0].1.add = items.collect();
+        }
+        upload.pools[0].1.fallback = fallback.map(|number| item(&number.to_string()));
+        same!(self, upload(upload.clone()));
+    }
+
+    async fn claim(&mut self, verb: Verb) {
+        let Verb::Claim {
+            mailboxes,
+            pools,
+            spare_queue,
+        } = verb
+        else {
+            return;
+        };
+
+        let targets = mailboxes.into_iter().map(|mailbox| ClaimTarget {
+            mailbox: MailboxId(mailbox),
+            spare_queue,
+        });
+        let claim = Claim {
+            suite: Suite::Signal,
+            pools: pools.into_iter().map(pool_of).collect(),
+            targets: targets.collect(),
+            now: NOW,
+        };
+        same!(self, claim(claim.clone()));
     }
 
     async fn compare(&self) {

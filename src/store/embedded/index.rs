@@ -36,6 +36,14 @@ pub(super) struct MailIndex {
     mailboxes: BTreeMap<MailboxId, Mailbox>,
 }
 
+/// Which envelopes a read asks for: `after < id <= up_to`, and not over.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) after: EnvelopeId,
+    pub(super) up_to: EnvelopeId,
+    pub(super) now: UnixMs,
+}
+
 /// Where a step of expiry found something to do, and where the next one begins.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Sweep {
@@ -88,25 +96,18 @@ impl MailIndex {
         entries.into_iter().flatten().map(|entry| entry.id).collect()
     }
 
-    /// What a read would bring: ids in `after < id <= up_to` that are not over and have room.
-    /// The first has room in any case when `first` is set.
-    pub(super) fn plan(
-        &self,
-        mailbox: MailboxId,
-        span: (EnvelopeId, EnvelopeId),
-        room: Room,
-        first: bool,
-        now: UnixMs,
-    ) -> Vec<EnvelopeId> {
+    /// What a read would bring: ids of the span that have room. The first has room in any case when
+    /// `first` is set.
+    pub(super) fn plan(&self, mailbox: MailboxId, span: &Span, room: Room, first: bool) -> Vec<EnvelopeId> {
         let Some(Mailbox { entries, .. }) = self.mailboxes.get(&mailbox) else {
             return Vec::new();
         };
-        let begin = entries.partition_point(|entry| entry.id <= span.0);
+        let begin = entries.partition_point(|entry| entry.id <= span.after);
         let mut bytes = 0;
         entries
             .range(begin..)
-            .take_while(|entry| entry.id <= span.1)
-            .filter(|entry| entry.expires_at > now)
+            .take_while(|entry| entry.id <= span.up_to)
+            .filter(|entry| entry.expires_at > span.now)
             .take(room.envelopes)
             .enumerate()
             .take_while(|(index, entry)| {
@@ -203,7 +204,12 @@ mod tests {
         }
         let plan = |bytes, first| {
             let room = Room { envelopes: 3, bytes };
-            let ids = index.plan(BOB, (EnvelopeId::ZERO, EnvelopeId::MAX), room, first, UnixMs(0));
+            let span = Span {
+                after: EnvelopeId::ZERO,
+                up_to: EnvelopeId::MAX,
+                now: UnixMs(0),
+            };
+            let ids = index.plan(BOB, &span, room, first);
             ids.into_iter().map(EnvelopeId::as_u64).collect::<Vec<_>>()
         };
         assert_eq!(plan(1000, true), [1, 2, 3]);

@@ -24,7 +24,7 @@ use crate::store::{
     MailStore, Registered, Registration, Room, SendKey, SendRecord, Start, Upload, Uploaded, Usage,
 };
 use files::Directory;
-use index::MailIndex;
+use index::{MailIndex, Span};
 use reader::Readers;
 use records::RecordIndex;
 use shared::Shared;
@@ -218,16 +218,13 @@ impl MailStore for Embedded {
         room: Room,
         now: UnixMs,
     ) -> Result<Vec<Arc<Envelope>>, Error> {
-        let (mut after, mut room) = (after, room);
+        let mut span = Span { after, up_to, now };
+        let mut room = room;
         let mut page = Vec::new();
         loop {
             self.shared.healthy()?;
             let first = page.is_empty();
-            let plan = self
-                .shared
-                .mail
-                .read()
-                .plan(mailbox, (after, up_to), room, first, now);
+            let plan = self.shared.mail.read().plan(mailbox, &span, room, first);
             let Some(last) = plan.last().copied() else {
                 return Ok(page);
             };
@@ -246,7 +243,7 @@ impl MailStore for Embedded {
                 return Ok(page);
             }
             // Some were acked between the plan and the read: a short page would look like the end.
-            after = last;
+            span.after = last;
         }
     }
 
