@@ -26,7 +26,13 @@ pub struct Directory {
 
 impl Directory {
     /// A directory over a store.
-    pub fn new(store: Arc<dyn Store>, hub: Arc<Hub>, clock: Clock) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        hub: Arc<Hub>,
+        _config: &crate::config::Config,
+        clock: Clock,
+        _metrics: Arc<crate::metrics::Metrics>,
+    ) -> Self {
         Self { store, hub, clock }
     }
 
@@ -56,5 +62,37 @@ impl Directory {
     /// [`Error::Store`].
     pub async fn remove(&self, address: &Address) -> Result<Option<MailboxId>, Error> {
         Ok(self.store.remove_device(address, self.clock.now()).await?)
+    }
+}
+
+/// What the owner of keys should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyNotice {
+    /// A pool runs low.
+    Low {
+        /// Family.
+        suite: chatctl_protocol::Suite,
+        /// Pool.
+        pool: chatctl_protocol::PoolName,
+        /// Items left.
+        remaining: u32,
+    },
+    /// A fallback was handed out.
+    FallbackUsed {
+        /// Family.
+        suite: chatctl_protocol::Suite,
+        /// Pool.
+        pool: chatctl_protocol::PoolName,
+    },
+}
+
+impl Directory {
+    /// Notices.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`].
+    pub async fn key_notices(&self, _mailbox: MailboxId) -> Result<Vec<KeyNotice>, Error> {
+        Ok(Vec::new())
     }
 }

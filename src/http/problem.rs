@@ -7,6 +7,7 @@ use chatctl_protocol::Code;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::auth::TokenError;
 use crate::{directory, store};
 
 /// A problem document, `application/problem+json`.
@@ -76,6 +77,15 @@ impl Problem {
         }
     }
 
+    /// The body is not of a type that is read here. HTTP has a status for it, the protocol no code.
+    #[must_use]
+    pub fn unsupported_media_type() -> Self {
+        Self {
+            status: StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16(),
+            ..Self::new(Code::BadRequest, "The body must be application/json.")
+        }
+    }
+
     /// With something more to look at.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
@@ -91,11 +101,17 @@ impl Problem {
     }
 }
 
+/// What an answer was, for the layer that counts. Left in the extensions of every problem's response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted(pub &'static str);
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry_after = self.retry_after;
+        let counted = Counted(self.code);
         let mut response = (status, Json(self)).into_response();
+        response.extensions_mut().insert(counted);
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
@@ -108,6 +124,12 @@ impl IntoResponse for Problem {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
+    }
+}
+
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        Self::new(Code::Unauthorized, "The token is not good.").detail(error.to_string())
     }
 }
 

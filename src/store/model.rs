@@ -177,9 +177,11 @@ impl State {
             .map(|envelope| ExpiredEnvelope {
                 mailbox: envelope.mailbox,
                 id: envelope.id,
+                sender: envelope.sender,
+                bytes: envelope.payload.len() as u64,
             })
             .collect();
-        for ExpiredEnvelope { mailbox, id } in &removed {
+        for ExpiredEnvelope { mailbox, id, .. } in &removed {
             self.mail.remove(&(*mailbox, *id));
             *self.gaps.entry((*mailbox, GapReason::Ttl)).or_default() += 1;
         }
