@@ -67,7 +67,7 @@ fn posting(number: u64, mailbox: MailboxId, from: &Arc<Address>) -> Posting {
         mailbox,
         sender: MailboxId(1),
         from: Arc::clone(from),
-        client_msg_id: client_msg_id.clone(),
+        client_msg_id,
         kind: 1,
         sent_at: 1_800_000_000_000,
         accepted_at: NOW,

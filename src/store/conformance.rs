@@ -29,6 +29,7 @@ macro_rules! facts {
         facts!(@ $implementation, $subject, mail: [
             committed_mail_survives_a_crash_whole_and_in_order,
             pages_bring_every_envelope_once_while_others_come_and_go,
+            what_was_committed_is_read_in_order_while_others_commit,
             a_read_brings_the_first_envelope_whatever_its_size,
             a_cursor_survives_everything_around_it,
             a_deletion_takes_only_what_it_names,
@@ -227,7 +228,7 @@ pub(crate) fn posting(envelopes: impl IntoIterator<Item = Envelope>) -> Posting 
         record: SendRecord {
             key: SendKey {
                 sender: envelopes[0].sender,
-                client_msg_id: envelopes[0].client_msg_id.clone(),
+                client_msg_id: envelopes[0].client_msg_id,
             },
             digest: [1; 8],
             envelope_ids: envelopes.iter().map(|envelope| envelope.id).collect(),

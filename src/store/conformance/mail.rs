@@ -61,6 +61,21 @@ pub(crate) async fn pages_bring_every_envelope_once_while_others_come_and_go(sub
     assert_eq!(ids_of(store, bob).await, [0; 0]);
 }
 
+pub(crate) async fn what_was_committed_is_read_in_order_while_others_commit(subject: &mut dyn Subject) {
+    let store = subject.store();
+    let bob = mailbox(store, "bob").await;
+    join_all((0..8).map(|putter| async move {
+        for round in 0..20 {
+            let number = round * 8 + putter + 1;
+            store.commit(batch([envelope(number, bob, "x")])).await.unwrap();
+            let ids = ids_of(store, bob).await;
+            assert!(ids.contains(&number) && ids.is_sorted(), "{number} in {ids:?}");
+        }
+    }))
+    .await;
+    assert_eq!(ids_of(store, bob).await, (1..=160).collect::<Vec<_>>());
+}
+
 pub(crate) async fn a_read_brings_the_first_envelope_whatever_its_size(subject: &mut dyn Subject) {
     let store = subject.store();
     let bob = mailbox(store, "bob").await;
@@ -236,6 +251,8 @@ pub(crate) async fn expired_mail_is_not_read_and_leaves_a_gap(subject: &mut dyn 
     let removed = vec![ExpiredEnvelope {
         mailbox: bob,
         id: id(1),
+        sender: SENDER,
+        bytes: 1,
     }];
     assert_eq!(expired, Expired { removed, done: true });
     subject.crash();

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use chatctl_protocol::EnvelopeId;
 
 use crate::model::{MailboxId, UnixMs};
-use crate::store::{Deletion, Room, Usage};
+use crate::store::{Deletion, ExpiredEnvelope, Room, Usage};
 
 /// What is known of an envelope without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(super) struct Span {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Sweep {
     /// What is over.
-    pub(super) over: Vec<Deletion>,
+    pub(super) over: Vec<ExpiredEnvelope>,
     /// Where to go on; `None` at the end of the store.
     pub(super) next: Option<MailboxId>,
 }
@@ -156,9 +156,11 @@ impl MailIndex {
             looks += place.entries.len();
             let expired = place.entries.iter().filter(|entry| entry.expires_at <= now);
             let found = over.len();
-            over.extend(expired.take(budget - found).map(|entry| Deletion {
+            over.extend(expired.take(budget - found).map(|entry| ExpiredEnvelope {
                 mailbox,
                 id: entry.id,
+                sender: entry.sender,
+                bytes: u64::from(entry.bytes),
             }));
             if over.len() == found {
                 // Nothing is over: what made the bound low is gone.
@@ -227,7 +229,9 @@ mod tests {
         index.put(MailboxId(3), entry(4, 5));
         let first = index.sweep(MailboxId(0), UnixMs(5), 2);
         assert_eq!((first.over.len(), first.next), (2, Some(BOB)));
-        first.over.into_iter().for_each(|deletion| index.delete(deletion));
+        for ExpiredEnvelope { mailbox, id, .. } in first.over {
+            index.delete(Deletion { mailbox, id });
+        }
         let second = index.sweep(BOB, UnixMs(5), 10);
         assert_eq!((second.over.len(), second.next), (2, None));
     }

@@ -46,14 +46,14 @@ pub(super) fn commit(tx: &mut Tx<'_>, batch: &Batch) -> Result<Committed, Undo<C
     }
     let mut refused = Vec::new();
     for (index, posting) in batch.postings.iter().enumerate() {
-        if records::is_known(tx, &posting.record)? {
+        let Some(hash) = records::unknown(tx, &posting.record)? else {
             continue;
-        }
+        };
         if !is_everybody_here(tx.conn, posting)? {
             refused.push(index);
             continue;
         }
-        records::remember(tx, &posting.record)?;
+        records::remember(tx, &posting.record, hash)?;
         for envelope in &posting.envelopes {
             put(tx, envelope)?;
         }
@@ -108,11 +108,11 @@ pub(super) fn expire(
     let from = *tx.shared.sweep_from.lock();
     let sweep = tx.shared.mail.write().sweep(from, now, budget);
     let mut removed = Vec::with_capacity(sweep.over.len());
-    for deletion in sweep.over {
-        let Deletion { mailbox, id } = deletion;
+    for envelope in sweep.over {
+        let ExpiredEnvelope { mailbox, id, .. } = envelope;
         // A neighbour in this transaction may have deleted it: then it was acked, and is no loss.
-        if delete(tx, deletion)? {
-            removed.push(ExpiredEnvelope { mailbox, id });
+        if delete(tx, Deletion { mailbox, id })? {
+            removed.push(envelope);
         }
     }
     for of in removed.chunk_by(|one, next| one.mailbox == next.mailbox) {
@@ -219,7 +219,7 @@ fn put(tx: &mut Tx<'_>, envelope: &Envelope) -> Result<(), Error> {
     let head = Head {
         account: envelope.from.account.as_str().to_owned(),
         device_id: envelope.from.device_id.as_str().to_owned(),
-        client_msg_id: envelope.client_msg_id.as_bytes().clone(),
+        client_msg_id: Bytes::copy_from_slice(envelope.client_msg_id.as_bytes()),
         kind: envelope.kind,
         sent_at: envelope.sent_at,
         accepted_at: envelope.accepted_at.0,
@@ -319,7 +319,7 @@ fn decode(row: &Row<'_>) -> Result<Arc<Envelope>, Error> {
             account: AccountId::parse(&head.account)?,
             device_id: DeviceId::parse(&head.device_id)?,
         }),
-        client_msg_id: ClientMsgId::parse(head.client_msg_id)?,
+        client_msg_id: ClientMsgId::parse(&head.client_msg_id)?,
         kind: head.kind,
         sent_at: head.sent_at,
         accepted_at: UnixMs(head.accepted_at),

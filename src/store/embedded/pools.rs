@@ -4,6 +4,7 @@
 //! where each begins, `items` holds them. How many of them are gone is counted in `queue`, a small row
 //! elsewhere, so a claim reads one item and writes a few bytes.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -37,6 +38,7 @@ struct Ends {
 
 /// One item, as a row keeps it.
 #[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
 struct StoredItem {
     #[prost(string, tag = "1")]
     id: String,
@@ -44,6 +46,12 @@ struct StoredItem {
     data: Bytes,
     #[prost(bytes = "bytes", optional, tag = "3")]
     signature: Option<Bytes>,
+}
+
+impl fmt::Debug for StoredItem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoredItem({} bytes)", self.data.len())
+    }
 }
 
 /// An item that waits in a queue: its row, and its place there.
@@ -207,11 +215,17 @@ pub(super) fn trim_tombstones(conn: &Connection, pool: PoolId, now: UnixMs) -> R
     let before = now.0.saturating_sub(digest::TOMBSTONE_SECONDS * 1000);
     conn.prepare_cached("DELETE FROM tombstone WHERE pool = ?1 AND at <= ?2")?
         .execute((pool.0, before.cast_signed()))?;
-    conn.prepare_cached(
-        "DELETE FROM tombstone WHERE pool = ?1 AND hash IN
-            (SELECT hash FROM tombstone WHERE pool = ?1 ORDER BY at DESC LIMIT -1 OFFSET ?2)",
-    )?
-    .execute((pool.0, digest::TOMBSTONES_PER_POOL as i64))?;
+    let most = digest::TOMBSTONES_PER_POOL as i64;
+    let left: i64 = conn
+        .prepare_cached("SELECT count(*) FROM tombstone WHERE pool = ?1")?
+        .query_row([pool.0], |row| row.get(0))?;
+    if left > most {
+        conn.prepare_cached(
+            "DELETE FROM tombstone WHERE pool = ?1 AND hash IN
+                (SELECT hash FROM tombstone WHERE pool = ?1 ORDER BY at DESC LIMIT -1 OFFSET ?2)",
+        )?
+        .execute((pool.0, most))?;
+    }
     Ok(())
 }
 

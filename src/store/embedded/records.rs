@@ -93,36 +93,31 @@ struct Body {
     steps: Vec<u64>,
 }
 
-/// Whether this very record is stored already. A different one under its name is forgotten: its
-/// window is over for whoever wrote this one.
-pub(super) fn is_known(tx: &mut Tx<'_>, record: &SendRecord) -> Result<bool, Error> {
+/// The hash under which a record is to be remembered; `None` when this very record is stored already.
+/// A different one under its name is forgotten: its window is over for whoever wrote this one.
+pub(super) fn unknown(tx: &mut Tx<'_>, record: &SendRecord) -> Result<Option<u64>, Error> {
     let (hash, committed) = {
         let records = tx.shared.records.read();
         let hash = records.hash(&record.key);
         (hash, records.by_name.get(&hash).copied())
     };
     let Some(first) = tx.group.record(hash).or(committed) else {
-        return Ok(false);
+        return Ok(Some(hash));
     };
     match load(tx.conn, first)? {
-        Some(stored) if stored == *record => Ok(true),
+        Some(stored) if stored == *record => return Ok(None),
         Some(stored) if stored.key == record.key => {
-            forget(
-                tx,
-                Remembered {
-                    first,
-                    hash,
-                    sender: record.key.sender,
-                },
-            )?;
-            Ok(false)
+            let sender = record.key.sender;
+            forget(tx, Remembered { first, hash, sender })?;
         }
-        Some(_) | None => Ok(false),
+        // Another name with the same hash, or a row that this transaction has removed.
+        Some(_) | None => {}
     }
+    Ok(Some(hash))
 }
 
-/// Writes a record down, and forgets the oldest when there are too many.
-pub(super) fn remember(tx: &mut Tx<'_>, record: &SendRecord) -> Result<(), Error> {
+/// Writes a record down, under the hash that [`unknown`] told.
+pub(super) fn remember(tx: &mut Tx<'_>, record: &SendRecord, hash: u64) -> Result<(), Error> {
     let Some(first) = record.envelope_ids.first() else {
         return Ok(());
     };
@@ -131,7 +126,7 @@ pub(super) fn remember(tx: &mut Tx<'_>, record: &SendRecord) -> Result<(), Error
         _ => 0,
     });
     let body = Body {
-        client_msg_id: record.key.client_msg_id.as_bytes().clone(),
+        client_msg_id: Bytes::copy_from_slice(record.key.client_msg_id.as_bytes()),
         digest: Bytes::copy_from_slice(&record.digest),
         steps: steps.collect(),
     };
@@ -143,7 +138,6 @@ pub(super) fn remember(tx: &mut Tx<'_>, record: &SendRecord) -> Result<(), Error
             record.accepted_at.0.cast_signed(),
             body.encode_to_vec(),
         ))?;
-    let hash = tx.shared.records.read().hash(&record.key);
     tx.group.note(Change::Remembered(Remembered {
         first: first.as_u64(),
         hash,
@@ -275,7 +269,7 @@ fn decode(row: &Row<'_>) -> Result<SendRecord, Error> {
     Ok(SendRecord {
         key: SendKey {
             sender: MailboxId(row.get::<_, i64>(1)?.cast_unsigned()),
-            client_msg_id: ClientMsgId::parse(body.client_msg_id)?,
+            client_msg_id: ClientMsgId::parse(&body.client_msg_id)?,
         },
         digest: <[u8; 8]>::try_from(&body.digest[..])
             .map_err(|_| Error::Corrupt("a record's digest is not 8 bytes".into()))?,

@@ -12,6 +12,7 @@
 //! counted in a small row elsewhere. Counting in the row itself would write all its keys at each claim.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -136,6 +137,8 @@ pub(super) fn writer(path: &Path, synchronous: Synchronous) -> Result<Connection
     // Checkpoints are the writer's own, after the answers: SQLite's automatic ones hide their errors.
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // Nobody else writes; a reader that stays long must not hold a checkpoint up for long.
+    conn.busy_timeout(Duration::from_millis(200))?;
     // What savepoints put aside stays in memory.
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.pragma_update(None, "cache_size", -32 * 1024)?;
