@@ -354,7 +354,8 @@ mod tests {
         );
         let accounts = info["accounts"].as_array().unwrap();
         assert_eq!(accounts.len(), 2);
-        for (account, (address, registration_id)) in accounts.iter().zip(dev.registrations()) {
+        for (account, demo) in accounts.iter().zip(&dev.accounts) {
+            let (address, registration_id) = (&demo.address, demo.registration_id);
             let identity = verifier.verify(account["token"].as_str().unwrap(), NOW).unwrap();
             assert_eq!(&identity.address, address);
             assert_eq!(identity.expires_at, NOW.plus_seconds(24 * 3600));
