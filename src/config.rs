@@ -64,7 +64,7 @@ pub struct Config {
     )]
     pub idempotency_records: usize,
 
-    /// Most WebSocket sessions at once; more are refused with 1013
+    /// Most WebSocket sessions at once; more are answered 503
     #[arg(
         long,
         env = "CHATCTL_MAX_SESSIONS",

@@ -53,7 +53,7 @@ impl Notices {
 struct Bell {
     mail: AtomicU64,
     notices: AtomicU32,
-    rung: Notify,
+    rung: Arc<Notify>,
 }
 
 impl Bell {
@@ -192,6 +192,12 @@ impl Presence {
             }
             self.bell.rung.notified().await;
         }
+    }
+
+    /// What wakes this session. Others who answer it may ring it too, so that it waits for one thing only.
+    #[must_use]
+    pub fn wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.bell.rung)
     }
 
     /// Takes what was rung, without waiting.

@@ -1,1 +1,324 @@
-//! To be written.
+//! Builds the relay, runs it, drains it. Every task is spawned here or on a tracker made here.
+//!
+//! Owns the order of things: bind early, serve, and on the way out readiness off, goodbyes spread over
+//! the drain window, everything accepted committed, the store closed. Must not know what is carried.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::auth::{Keyset, Verifier};
+use crate::committer::{Committer, Pace};
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::http::health::Readiness;
+use crate::http::sessions::Sessions;
+use crate::http::{self, Doors};
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::model::Clock;
+use crate::store::{self, Store};
+use crate::switchboard::{Parts, Switchboard};
+
+/// Why the relay could not start or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The store cannot be used, or has stopped.
+    #[error("the store has stopped")]
+    Store(#[from] store::Error),
+}
+
+/// A relay that is bound and ready to run.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    doors: Doors,
+    store: Arc<dyn Store>,
+    committer: Arc<Committer>,
+    hub: Arc<Hub>,
+    drain: CancellationToken,
+}
+
+/// What a relay is made of, besides its settings.
+#[derive(Debug)]
+pub struct Outfit {
+    /// Where state lives.
+    pub store: Arc<dyn Store>,
+    /// Keys for tokens.
+    pub keyset: Keyset,
+    /// Wall clock.
+    pub clock: Clock,
+}
+
+impl Server {
+    /// Binds the address and puts the relay together. Nothing is served before [`Self::run`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] when the address or the store cannot be used.
+    pub async fn bind(config: Config, outfit: Outfit) -> Result<Self, Error> {
+        let Outfit { store, keyset, clock } = outfit;
+        let address = config.listen;
+        let listen = |source| Error::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let metrics = Arc::new(Metrics::new());
+        let hub = Hub::new();
+        let pace = Pace {
+            interval: config.commit_interval,
+            tail_bytes: config.tail_bytes.max(MIN_TAIL_BYTES),
+            limits: config.limits.clone(),
+        };
+        let committer = Committer::new(Arc::clone(&store), pace, clock.clone(), Arc::clone(&metrics)).await?;
+        let committer = Arc::new(committer);
+        let directory = Directory::new(
+            Arc::clone(&store),
+            Arc::clone(&hub),
+            &config,
+            clock.clone(),
+            Arc::clone(&metrics),
+        );
+        let parts = Parts {
+            store: Arc::clone(&store),
+            hub: Arc::clone(&hub),
+            committer: Arc::clone(&committer),
+            directory: Arc::new(directory),
+            clock: clock.clone(),
+            metrics: Arc::clone(&metrics),
+        };
+        let switchboard = Arc::new(Switchboard::new(parts, &config).await?);
+        let verifier = Verifier::new(
+            keyset,
+            config.issuer.clone(),
+            config.audience.clone(),
+            config.max_token_life,
+            Arc::clone(&metrics),
+        );
+        let drain = CancellationToken::new();
+        let sessions = Sessions::new(config.max_sessions, drain.clone(), config.drain_window);
+        let doors = Doors {
+            switchboard,
+            verifier: Arc::new(verifier),
+            config: Arc::new(config),
+            metrics,
+            clock,
+            readiness: Arc::new(Readiness::default()),
+            sessions,
+        };
+        Ok(Self {
+            listener,
+            address,
+            doors,
+            store,
+            committer,
+            hub,
+            drain,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Mail, devices and keys, for who starts the relay.
+    #[must_use]
+    pub fn switchboard(&self) -> Arc<Switchboard> {
+        Arc::clone(&self.doors.switchboard)
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.doors.metrics)
+    }
+
+    /// Who is here.
+    #[must_use]
+    pub fn hub(&self) -> Arc<Hub> {
+        Arc::clone(&self.hub)
+    }
+
+    /// Serves until `stop` completes, then drains. Returns when everything accepted is committed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] when the store stopped, before or during the drain.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
+        let tasks = TaskTracker::new();
+        let connections = TaskTracker::new();
+        let closing = CancellationToken::new();
+        let commits = CancellationToken::new();
+        let committer = Arc::clone(&self.committer);
+        let mut committing = tasks.spawn({
+            let commits = commits.clone();
+            async move { committer.run(commits).await }
+        });
+        tasks.spawn(keep_house(Arc::clone(&self.doors.switchboard), closing.clone()));
+        let Self {
+            listener,
+            address,
+            doors,
+            store,
+            drain,
+            ..
+        } = self;
+        let accepting = accept(listener, doors.clone(), connections.clone(), closing.clone());
+        tasks.spawn(accepting);
+        info!(addr = %address, "listening");
+        let stopped = tokio::select! {
+            () = stop => None,
+            ended = &mut committing => Some(ended),
+        };
+        doors.readiness.drain();
+        info!("draining");
+        if stopped.is_some() {
+            doors.readiness.store_stopped();
+        }
+        drain.cancel();
+        let longest = doors.config.drain_window + DRAIN_GRACE;
+        if timeout(longest, doors.sessions.ended()).await.is_err() {
+            warn!("some sessions did not end in time");
+        }
+        closing.cancel();
+        connections.close();
+        if timeout(DRAIN_GRACE, connections.wait()).await.is_err() {
+            warn!("some requests did not end in time");
+        }
+        commits.cancel();
+        let ended = match stopped {
+            Some(ended) => ended,
+            None => committing.await,
+        };
+        tasks.close();
+        tasks.wait().await;
+        store.close().await?;
+        info!("stopped");
+        ended
+            .unwrap_or_else(|_| Err(store::Error::Poisoned("the committer panicked".into())))
+            .map_err(Error::Store)
+    }
+}
+
+/// Takes connections until `closing`.
+async fn accept(listener: TcpListener, doors: Doors, connections: TaskTracker, closing: CancellationToken) {
+    let service = TowerToHyperService::new(http::router(doors));
+    let room = Arc::new(Semaphore::new(MAX_REQUESTS));
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = closing.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (service, closing) = (service.clone(), closing.clone());
+                connections.spawn(async move {
+                    serve(stream, service, closing).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: give sessions time to end.
+                error!(%error, "a connection could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection until it ends or is upgraded.
+async fn serve(stream: TcpStream, service: TowerToHyperService<axum::Router>, closing: CancellationToken) {
+    // Frames are small and gathered by us: waiting for more would only add latency.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let mut connection = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIME)
+            .max_buf_size(HTTP_BUFFER)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+    );
+    // How a request failed is the client's to know; it was counted where it was answered.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = closing.cancelled() => {
+            hyper::server::conn::http1::UpgradeableConnection::graceful_shutdown(connection.as_mut());
+            let _ = connection.await;
+        }
+    }
+}
+
+/// Drops mail whose time is over and forgets what is quiet, in small steps.
+async fn keep_house(switchboard: Arc<Switchboard>, closing: CancellationToken) {
+    let mut ticks = interval(HOUSE_TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = closing.cancelled() => return,
+        }
+        let until = Instant::now() + HOUSE_TICK / 2;
+        while Instant::now() < until {
+            match switchboard.expire(EXPIRY_STEP).await {
+                Ok(true) => break,
+                Ok(false) => tokio::task::yield_now().await,
+                Err(error) => {
+                    warn!(%error, "expiry is tried again later");
+                    break;
+                }
+            }
+        }
+        switchboard.forget_quiet_senders();
+    }
+}
+
+/// The least that the tail may be.
+const MIN_TAIL_BYTES: usize = 4 * 1024 * 1024;
+
+/// Time beyond the drain window for what is slow to end.
+const DRAIN_GRACE: Duration = Duration::from_secs(10);
+
+/// HTTP connections at once, upgraded ones not counted.
+const MAX_REQUESTS: usize = 8_192;
+
+/// Longest time for a request's head, and longest silence between two requests.
+const HEADER_TIME: Duration = Duration::from_secs(30);
+
+/// Buffer of an HTTP connection, which bounds a request's head.
+const HTTP_BUFFER: usize = 16 * 1024;
+
+/// Pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Time between two rounds of housekeeping.
+const HOUSE_TICK: Duration = Duration::from_secs(10);
+
+/// Envelopes that one step of expiry may drop.
+const EXPIRY_STEP: usize = 500;

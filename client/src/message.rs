@@ -50,7 +50,7 @@ impl Message {
     /// With an id that the app chose, to retry a message over a restart of the app.
     #[must_use]
     pub fn named(mut self, id: &ClientMsgId) -> Self {
-        self.frame.client_msg_id = id.as_bytes().clone();
+        self.frame.client_msg_id = Bytes::copy_from_slice(id.as_bytes());
         self
     }
 

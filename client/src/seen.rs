@@ -54,7 +54,7 @@ impl Seen {
 
     /// Judges an envelope and remembers it.
     pub(crate) fn arrived(&mut self, mail: &Mail) -> Verdict {
-        let key = (mail.from.clone(), mail.message_id.clone());
+        let key = (mail.from.clone(), mail.message_id);
         if let Some(entry) = self.messages.get_mut(&key) {
             if !entry.ids.contains(&mail.id) {
                 if entry.ids.len() == MAX_COPIES {

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// A name that breaks its rule.
@@ -208,6 +207,12 @@ impl EnvelopeId {
         Self(((ms + 1) << (Self::NODE_BITS + Self::COUNTER_BITS)) | node)
     }
 
+    /// The id of the same node and counter, `ms` milliseconds later.
+    #[must_use]
+    pub const fn plus_ms(self, ms: u64) -> Self {
+        Self(self.0 + (ms << (Self::NODE_BITS + Self::COUNTER_BITS)))
+    }
+
     /// The id of a number, as on the wire.
     #[must_use]
     pub const fn from_u64(number: u64) -> Self {
@@ -228,35 +233,48 @@ impl fmt::Debug for EnvelopeId {
 }
 
 /// The sender's name for a message: 1–32 bytes, 16 random ones recommended.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientMsgId(Bytes);
+///
+/// Kept inline: it outlives the frame that it came in, and must not pin the frame's memory.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientMsgId {
+    length: u8,
+    bytes: [u8; Self::MAX_BYTES],
+}
 
 impl ClientMsgId {
+    /// Longest name, in bytes.
+    pub const MAX_BYTES: usize = 32;
+
     /// Parses the bytes of a frame.
     ///
     /// # Errors
     ///
-    /// [`NameError`] when there are none, or more than 32.
-    pub fn parse(bytes: Bytes) -> Result<Self, NameError> {
-        if bytes.is_empty() || bytes.len() > 32 {
-            return Err(NameError {
+    /// [`NameError`] when there are none, or more than [`Self::MAX_BYTES`].
+    pub fn parse(name: impl AsRef<[u8]>) -> Result<Self, NameError> {
+        let name = name.as_ref();
+        let mut bytes = [0; Self::MAX_BYTES];
+        match (u8::try_from(name.len()), bytes.get_mut(..name.len())) {
+            (Ok(length @ 1..), Some(room)) => {
+                room.copy_from_slice(name);
+                Ok(Self { length, bytes })
+            }
+            _ => Err(NameError {
                 what: "client_msg_id",
                 rule: "1 to 32 bytes",
-            });
+            }),
         }
-        Ok(Self(bytes))
     }
 
     /// The bytes.
     #[must_use]
-    pub fn as_bytes(&self) -> &Bytes {
-        &self.0
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
     }
 }
 
 impl fmt::Debug for ClientMsgId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ClientMsgId({} bytes)", self.0.len())
+        write!(f, "ClientMsgId({} bytes)", self.length)
     }
 }
 

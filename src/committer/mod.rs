@@ -1,1 +1,600 @@
-//! To be written.
+//! Accepting mail and making it safe: the tail, and the one writer that commits it in groups.
+//!
+//! Owns what is between a sender's frame and the disk: ids, quotas, retries under way, acks that wait
+//! for their delete. Must not know sessions, device names or who is connected; ringing is the
+//! switchboard's.
+//!
+//! # Why
+//!
+//! A recipient reads from the tail before the disk has the envelope, and an envelope that is acked
+//! before its commit never touches the disk. The sender's answer still waits for the batch, the same
+//! for every envelope, so that its timing does not tell who is online. Uncommitted bytes are bounded:
+//! when they are used up, `accept` waits, and that is the relay's only back-pressure.
+
+mod batch;
+mod ledger;
+mod minter;
+mod receipts;
+mod recents;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chatctl_protocol::{Address, Code, EnvelopeId, Limits};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+
+use crate::committer::ledger::Ledger;
+use crate::committer::minter::Minter;
+use crate::committer::recents::Recents;
+use crate::committer::tail::{Acked, Page, Tail, Times};
+use crate::metrics::Metrics;
+use crate::model::{Clock, Envelope, MailboxId, UnixMs};
+use crate::store::{self, Batch, Deletion, Room, SendKey, SendRecord, Store};
+
+pub use crate::committer::receipts::{EnvelopeIds, Outcome, Receipts, Ticket};
+
+/// How the committer paces and bounds itself.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    /// Shortest time from a batch's first send to its commit.
+    pub interval: Duration,
+    /// Bytes of the tail; half of them may be uncommitted.
+    pub tail_bytes: usize,
+    /// Bounds of mailboxes.
+    pub limits: Limits,
+}
+
+/// A send that passed every check of policy.
+#[derive(Debug)]
+pub struct Mail {
+    /// Its name.
+    pub key: SendKey,
+    /// Tells a retry from another message.
+    pub digest: [u8; 8],
+    /// Who sends.
+    pub from: Arc<Address>,
+    /// The sender's clock.
+    pub sent_at: i64,
+    /// When it may be dropped.
+    pub expires_at: UnixMs,
+    /// A wake-up hint.
+    pub urgent: bool,
+    /// Never stored.
+    pub ephemeral: bool,
+    /// One for each device; at least one.
+    pub parts: SmallVec<[Part; 1]>,
+}
+
+/// The part of a send for one device.
+#[derive(Debug)]
+pub struct Part {
+    /// Whose.
+    pub mailbox: MailboxId,
+    /// The app's message type.
+    pub kind: u32,
+    /// Ciphertext.
+    pub payload: Bytes,
+    /// Whether the device is connected: an ephemeral part for one that is not goes nowhere.
+    pub is_here: bool,
+}
+
+/// Accepts, keeps and commits mail.
+#[derive(Debug)]
+pub struct Committer {
+    books: Mutex<Books>,
+    store: Arc<dyn Store>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    pace: Pace,
+    /// Bytes that may still become uncommitted.
+    room: Semaphore,
+    /// Acks that may still wait for their delete.
+    ack_room: Semaphore,
+    /// There is something to commit.
+    work: Notify,
+}
+
+/// Everything that is decided under the one lock.
+#[derive(Debug)]
+struct Books {
+    tail: Tail,
+    minter: Minter,
+    recents: Recents,
+    pending: VecDeque<Pending>,
+    pending_since: Option<Instant>,
+    deletions: Vec<Deletion>,
+    deletions_since: Option<Instant>,
+    /// Everything up to here is on its way to the disk, or there.
+    committing: EnvelopeId,
+    /// The store had no room; sends are refused until then.
+    full_until: Option<Instant>,
+    /// The store has stopped.
+    stopped: bool,
+}
+
+/// A send that waits for its commit.
+#[derive(Debug)]
+struct Pending {
+    record: SendRecord,
+    envelopes: SmallVec<[Arc<Envelope>; 1]>,
+    charge: u32,
+}
+
+impl Committer {
+    /// A committer over a store. Ids begin above all that the store has seen.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when the store cannot say where ids begin.
+    pub async fn new(
+        store: Arc<dyn Store>,
+        pace: Pace,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, store::Error> {
+        let floor = store.start().await?.id_floor;
+        let books = Books {
+            tail: Tail::new(floor, pace.tail_bytes),
+            minter: Minter::new(floor, 0),
+            recents: Recents::default(),
+            pending: VecDeque::new(),
+            pending_since: None,
+            deletions: Vec::new(),
+            deletions_since: None,
+            committing: floor,
+            full_until: None,
+            stopped: false,
+        };
+        let committer = Self {
+            books: Mutex::new(books),
+            store,
+            clock,
+            metrics,
+            room: Semaphore::new(pace.tail_bytes / 2),
+            ack_room: Semaphore::new(MAX_WAITING_ACKS),
+            pace,
+            work: Notify::new(),
+        };
+        // Now rather than in the way of the first send; if it fails, that send asks again.
+        if let Err(error) = committer.raise_ceiling(committer.clock.now()).await {
+            tracing::warn!(%error, "the id ceiling is not raised yet");
+        }
+        Ok(committer)
+    }
+
+    /// Puts a send on the tail and promises its outcome to the ticket. Waits while too much is
+    /// uncommitted. Returns what to ring for: nothing when the send was refused or is a retry.
+    ///
+    /// Cancel safe: a send that was given up is either not accepted at all or accepted whole.
+    pub async fn accept(&self, mail: Mail, ticket: Ticket) -> SmallVec<[(MailboxId, EnvelopeId); 1]> {
+        match self.admit(mail, ticket).await {
+            Ok(rings) => rings,
+            Err((ticket, code)) => {
+                ticket.settle(Outcome::Refused(code));
+                SmallVec::new()
+            }
+        }
+    }
+
+    /// Answers a send that was accepted before, whatever has changed since. Gives the ticket back when
+    /// it was not.
+    pub async fn recall(&self, key: &SendKey, digest: [u8; 8], ticket: Ticket) -> Option<Ticket> {
+        match self.answer_retry(key, digest, ticket).await {
+            Ok(ticket) => ticket,
+            Err((ticket, _)) => Some(ticket),
+        }
+    }
+
+    async fn admit(&self, mail: Mail, ticket: Ticket) -> Result<Rings, (Ticket, Code)> {
+        let Some(ticket) = self.answer_retry(&mail.key, mail.digest, ticket).await? else {
+            return Ok(Rings::new());
+        };
+        for part in &mail.parts {
+            if let Err(error) = self.load(part.mailbox).await {
+                return Err((ticket, code_of(&error)));
+            }
+        }
+        let charge = mail
+            .parts
+            .iter()
+            .map(|part| part.payload.len() + PART_COST)
+            .sum::<usize>();
+        let charge = u32::try_from(charge.min(self.pace.tail_bytes / 2)).unwrap_or(u32::MAX);
+        let Ok(room) = self.room.acquire_many(charge).await else {
+            return Err((ticket, Code::Unavailable));
+        };
+        loop {
+            let now = self.clock.now();
+            {
+                let mut books = self.books.lock();
+                if let Some(code) = books.refuses() {
+                    return Err((ticket, code));
+                }
+                if books.minter.can_mint(now, mail.parts.len()) {
+                    // From here on the charge belongs to the pending send, and goes when it settles.
+                    return books.enter(self, mail, ticket, Entry { now, charge }, || room.forget());
+                }
+            }
+            if let Err(error) = self.raise_ceiling(now).await {
+                return Err((ticket, code_of(&error)));
+            }
+        }
+    }
+
+    /// Answers a retry. Gives the ticket back when the send is a new one.
+    async fn answer_retry(
+        &self,
+        key: &SendKey,
+        digest: [u8; 8],
+        ticket: Ticket,
+    ) -> Result<Option<Ticket>, (Ticket, Code)> {
+        {
+            let mut books = self.books.lock();
+            if books.recents.knows(key) {
+                books.recents.retry(key, digest, ticket);
+                self.metrics.sends_duplicate.inc();
+                return Ok(None);
+            }
+            if let Some(code) = books.refuses() {
+                return Err((ticket, code));
+            }
+        }
+        match self.store.sent(key).await {
+            Ok(None) => Ok(Some(ticket)),
+            Ok(Some(record)) if record.digest == digest => {
+                self.metrics.sends_duplicate.inc();
+                let ids = record.envelope_ids.into_iter().collect();
+                ticket.settle(Outcome::Safe { ids, duplicate: true });
+                Ok(None)
+            }
+            Ok(Some(_)) => Err((ticket, Code::Conflict)),
+            Err(error) => Err((ticket, code_of(&error))),
+        }
+    }
+
+    /// Makes sure that the mailbox's ledger is loaded.
+    async fn load(&self, mailbox: MailboxId) -> Result<(), store::Error> {
+        if self
+            .books
+            .lock()
+            .tail
+            .known(mailbox)
+            .is_some_and(|slots| slots.ledger.is_some())
+        {
+            return Ok(());
+        }
+        let usage = self.store.usage(mailbox).await?;
+        self.books
+            .lock()
+            .tail
+            .slots(mailbox)
+            .ledger
+            .get_or_insert_with(|| Ledger::from(usage));
+        Ok(())
+    }
+
+    /// Makes a higher ceiling durable, so that ids can be minted.
+    async fn raise_ceiling(&self, now: UnixMs) -> Result<(), store::Error> {
+        let Some(ceiling) = self.books.lock().minter.wanted_ceiling(now) else {
+            return Ok(());
+        };
+        self.store
+            .commit(Batch {
+                id_ceiling: Some(ceiling),
+                ..Batch::default()
+            })
+            .await?;
+        self.books.lock().minter.raise(ceiling);
+        Ok(())
+    }
+
+    /// Counts the mailbox anew if nothing of it is under way, and says how many envelopes wait.
+    /// Counts drift only after failures; each session that signs on sets them right.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when the store cannot say.
+    pub async fn recount(&self, mailbox: MailboxId) -> Result<u64, store::Error> {
+        let usage = self.store.usage(mailbox).await?;
+        let mut books = self.books.lock();
+        let committing = books.committing;
+        let is_idle = books.pending.is_empty();
+        let slots = books.tail.slots(mailbox);
+        let is_settled = is_idle && slots.is_settled(committing);
+        let ledger = slots.ledger.get_or_insert_with(|| Ledger::from(usage.clone()));
+        if is_settled {
+            *ledger = Ledger::from(usage);
+        }
+        Ok(ledger.envelopes())
+    }
+
+    /// The highest id minted so far.
+    #[must_use]
+    pub fn last_id(&self) -> EnvelopeId {
+        self.books.lock().minter.last()
+    }
+
+    /// The mailbox's envelopes after the cursor, oldest first, and the cursor to go on from. From the
+    /// tail if it holds what comes next, else from the store; empty when there is no more. Never one
+    /// that was acked, nor one whose time is over.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when the store could not be read.
+    pub async fn page(
+        &self,
+        mailbox: MailboxId,
+        mut after: EnvelopeId,
+        room: Room,
+    ) -> Result<(Vec<Arc<Envelope>>, EnvelopeId), store::Error> {
+        loop {
+            let now = self.clock.now();
+            let (floor, gone) = {
+                let mut books = self.books.lock();
+                match books.tail.page(mailbox, after, room, self.times(now)) {
+                    Page::Here(page) => {
+                        let cursor = page.last().map_or(after, |envelope| envelope.id);
+                        return Ok((page, cursor));
+                    }
+                    Page::Below(floor) => (floor, books.gone(mailbox)),
+                }
+            };
+            let mut page = self.store.read(mailbox, after, floor, room, now).await?;
+            after = page.last().map_or(floor, |envelope| envelope.id);
+            let later = self.books.lock().gone(mailbox);
+            page.retain(|envelope| !gone.contains(&envelope.id) && !later.contains(&envelope.id));
+            if !page.is_empty() {
+                return Ok((page, after));
+            }
+        }
+    }
+
+    /// Deliveries of an envelope before this one.
+    #[must_use]
+    pub fn attempts(&self, mailbox: MailboxId, id: EnvelopeId) -> u32 {
+        self.books
+            .lock()
+            .tail
+            .known(mailbox)
+            .map_or(0, |slots| slots.attempts(id))
+    }
+
+    /// A session ended while these were delivered and not acked.
+    pub fn unacked(&self, mailbox: MailboxId, ids: impl Iterator<Item = EnvelopeId>) {
+        self.books.lock().tail.slots(mailbox).unacked(ids);
+    }
+
+    /// Forgets acked envelopes: before their commit for good, else with one of the next commits.
+    /// Waits while too many acks wait for theirs.
+    pub async fn ack(&self, mailbox: MailboxId, acks: &[Receipt]) {
+        for acks in acks.chunks(ACKS_AT_ONCE as usize) {
+            let Ok(mut permit) = self.ack_room.acquire_many(acks.len() as u32).await else {
+                return;
+            };
+            let stored = self.forget_acked(mailbox, acks);
+            // Each delete holds its place until a commit has taken it.
+            if let Some(held) = permit.split(stored) {
+                held.forget();
+            }
+            self.metrics.envelopes_acked.inc_by(acks.len() as u64);
+        }
+    }
+
+    /// Returns how many of them the store has to delete.
+    fn forget_acked(&self, mailbox: MailboxId, acks: &[Receipt]) -> usize {
+        let now = self.clock.now();
+        let mut stored = 0;
+        let mut books = self.books.lock();
+        let committing = books.committing;
+        for ack in acks {
+            match books.tail.ack(mailbox, ack.id, committing) {
+                Acked::Elided => {
+                    self.metrics.envelopes_elided.inc();
+                }
+                Acked::Stored => {
+                    books.deletions.push(Deletion { mailbox, id: ack.id });
+                    stored += 1;
+                }
+            }
+            if ack.expires_at > now
+                && let Some(ledger) = &mut books.tail.slots(mailbox).ledger
+            {
+                ledger.remove(ack.sender, ack.bytes);
+            }
+        }
+        if stored > 0 && books.deletions_since.is_none() {
+            books.deletions_since = Some(Instant::now());
+            self.work.notify_one();
+        }
+        stored
+    }
+
+    /// The mailbox is no more.
+    pub fn forget(&self, mailbox: MailboxId) {
+        self.books.lock().tail.forget(mailbox);
+    }
+
+    /// The store has removed these because their time was over.
+    pub fn expired(&self, removed: &[store::ExpiredEnvelope]) {
+        let mut books = self.books.lock();
+        for envelope in removed {
+            if let Some(ledger) = &mut books.tail.slots(envelope.mailbox).ledger {
+                ledger.remove(envelope.sender, envelope.bytes);
+            }
+        }
+    }
+
+    fn times(&self, now: UnixMs) -> Times {
+        let stay = u64::from(self.pace.limits.ephemeral_ttl_ms);
+        Times {
+            now,
+            ephemeral_before: UnixMs(now.0.saturating_sub(stay)),
+        }
+    }
+}
+
+/// What an ack needs to know about an envelope that was delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// Which.
+    pub id: EnvelopeId,
+    /// Who sent it.
+    pub sender: MailboxId,
+    /// Its payload's size.
+    pub bytes: u64,
+    /// When its time is over; from then on the expiry counts it out.
+    pub expires_at: UnixMs,
+}
+
+impl From<&Envelope> for Receipt {
+    fn from(envelope: &Envelope) -> Self {
+        Self {
+            id: envelope.id,
+            sender: envelope.sender,
+            bytes: envelope.payload.len() as u64,
+            expires_at: envelope.expires_at,
+        }
+    }
+}
+
+type Rings = SmallVec<[(MailboxId, EnvelopeId); 1]>;
+
+/// When and at what charge a send comes in.
+struct Entry {
+    now: UnixMs,
+    charge: u32,
+}
+
+impl Books {
+    /// Why nothing can be accepted now, if so.
+    fn refuses(&self) -> Option<Code> {
+        if self.stopped {
+            return Some(Code::Unavailable);
+        }
+        self.full_until
+            .is_some_and(|until| Instant::now() < until)
+            .then_some(Code::StorageFull)
+    }
+
+    fn gone(&self, mailbox: MailboxId) -> HashSet<EnvelopeId> {
+        self.tail
+            .known(mailbox)
+            .map(|slots| slots.gone().clone())
+            .unwrap_or_default()
+    }
+
+    /// Mints, counts and pushes. All of it or nothing; `charged` runs when it is all.
+    fn enter(
+        &mut self,
+        committer: &Committer,
+        mail: Mail,
+        ticket: Ticket,
+        entry: Entry,
+        charged: impl FnOnce(),
+    ) -> Result<Rings, (Ticket, Code)> {
+        if self.recents.knows(&mail.key) {
+            self.recents.retry(&mail.key, mail.digest, ticket);
+            return Ok(Rings::new());
+        }
+        let limits = &committer.pace.limits;
+        if !mail.ephemeral {
+            let has_room = mail.parts.iter().all(|part| {
+                let ledger = self
+                    .tail
+                    .known(part.mailbox)
+                    .and_then(|slots| slots.ledger.as_ref());
+                ledger
+                    .is_some_and(|ledger| ledger.has_room(mail.key.sender, part.payload.len() as u64, limits))
+            });
+            if !has_room {
+                return Err((ticket, Code::MailboxFull));
+            }
+        }
+        let envelopes: SmallVec<[Arc<Envelope>; 1]> = mail
+            .parts
+            .iter()
+            .filter_map(|part| self.envelope(&mail, part, entry.now))
+            .collect();
+        let ids: EnvelopeIds = envelopes.iter().map(|envelope| envelope.id).collect();
+        let rings = envelopes
+            .iter()
+            .map(|envelope| (envelope.mailbox, envelope.id))
+            .collect();
+        for (envelope, part) in envelopes.iter().zip(&mail.parts) {
+            if mail.ephemeral && !part.is_here {
+                continue;
+            }
+            self.tail.push(Arc::clone(envelope));
+            if !mail.ephemeral
+                && let Some(ledger) = &mut self.tail.slots(envelope.mailbox).ledger
+            {
+                ledger.add(envelope.sender, envelope.payload.len() as u64);
+            }
+        }
+        let record = SendRecord {
+            key: mail.key.clone(),
+            digest: mail.digest,
+            envelope_ids: ids.to_vec(),
+            accepted_at: entry.now,
+        };
+        self.recents.begin(mail.key, mail.digest, ids, ticket);
+        committer
+            .metrics
+            .envelopes_accepted
+            .inc_by(envelopes.len() as u64);
+        self.pending.push_back(Pending {
+            record,
+            envelopes,
+            charge: entry.charge,
+        });
+        charged();
+        if self.pending_since.is_none() {
+            self.pending_since = Some(Instant::now());
+            committer.work.notify_one();
+        }
+        Ok(rings)
+    }
+
+    fn envelope(&mut self, mail: &Mail, part: &Part, now: UnixMs) -> Option<Arc<Envelope>> {
+        Some(Arc::new(Envelope {
+            id: self.minter.mint(now)?,
+            mailbox: part.mailbox,
+            sender: mail.key.sender,
+            from: Arc::clone(&mail.from),
+            client_msg_id: mail.key.client_msg_id,
+            kind: part.kind,
+            sent_at: mail.sent_at,
+            accepted_at: now,
+            expires_at: mail.expires_at,
+            urgent: mail.urgent,
+            ephemeral: mail.ephemeral,
+            payload: part.payload.clone(),
+        }))
+    }
+}
+
+/// The code of a store's error, for a sender.
+fn code_of(error: &store::Error) -> Code {
+    match error {
+        store::Error::Full => Code::StorageFull,
+        store::Error::Unavailable(_) | store::Error::Poisoned(_) => Code::Unavailable,
+        store::Error::Corrupt(_) => Code::Internal,
+    }
+}
+
+/// Acks that may wait for their delete, over all sessions.
+const MAX_WAITING_ACKS: usize = 65_536;
+
+/// Acks that are taken in one go.
+const ACKS_AT_ONCE: u32 = 256;
+
+/// Bookkeeping per part of a send, charged with its payload.
+const PART_COST: usize = 256;

@@ -1,1 +1,130 @@
-//! To be written.
+//! Whether the relay is alive, whether it is ready, and what it counts.
+//!
+//! Owns [`Readiness`]. Alive means that a request is answered; ready means that new clients are welcome.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use chatctl_protocol::Code;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::http::Doors;
+use crate::http::problem::Problem;
+
+/// Whether new clients are welcome. Both ways out of it are final: only a new process starts over.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    draining: AtomicBool,
+    store_stopped: AtomicBool,
+}
+
+impl Readiness {
+    /// The relay is about to stop.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// The store failed in a way that only a restart helps.
+    pub fn store_stopped(&self) {
+        self.store_stopped.store(true, Ordering::Release);
+    }
+
+    /// Whether the relay is about to stop.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Passes when new clients are welcome.
+    ///
+    /// # Errors
+    ///
+    /// A [`Problem`] of status 503 that says why they are not.
+    pub fn check(&self) -> Result<(), Problem> {
+        let reason = if self.store_stopped.load(Ordering::Acquire) {
+            "The store has stopped after an I/O error; the relay needs a restart."
+        } else if self.is_draining() {
+            "The relay is about to stop."
+        } else {
+            return Ok(());
+        };
+        let problem = Problem::new(Code::Unavailable, "The relay is not ready.");
+        Err(problem.detail(reason).retry_after(5))
+    }
+}
+
+/// How the relay is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Health {
+    /// `alive` or `ready`.
+    #[schema(example = "ready")]
+    pub status: &'static str,
+}
+
+/// `/healthz`, `/readyz` and `/metrics`.
+pub fn router() -> OpenApiRouter<Doors> {
+    OpenApiRouter::new()
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
+        .routes(routes!(metrics))
+}
+
+/// Whether the relay is alive: an answer at all.
+#[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200, body = Health)))]
+async fn healthz() -> Json<Health> {
+    Json(Health { status: "alive" })
+}
+
+/// Whether new clients are welcome: not while the relay drains, or once its store has stopped.
+#[utoipa::path(get, path = "/readyz", tag = "operations", responses(
+    (status = 200, body = Health),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+async fn readyz(State(doors): State<Doors>) -> Result<Json<Health>, Problem> {
+    doors.readiness.check()?;
+    Ok(Json(Health { status: "ready" }))
+}
+
+/// Counters and gauges in the OpenMetrics text format.
+#[utoipa::path(get, path = "/metrics", tag = "operations", responses(
+    (status = 200, body = String, content_type = "application/openmetrics-text"),
+))]
+async fn metrics(State(doors): State<Doors>) -> Response {
+    match doors.metrics.exposition() {
+        Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+        Err(_) => Problem::new(Code::Internal, "The relay failed.").into_response(),
+    }
+}
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_ends_with_the_drain_or_the_store() {
+        let readiness = Readiness::default();
+        assert!(readiness.check().is_ok());
+        readiness.drain();
+        let problem = readiness.check().unwrap_err();
+        assert_eq!((problem.status, problem.code), (503, "unavailable"));
+        assert_eq!(problem.detail.unwrap(), "The relay is about to stop.");
+        readiness.store_stopped();
+        let problem = readiness.check().unwrap_err();
+        assert!(problem.detail.unwrap().starts_with("The store has stopped"));
+    }
+
+    #[test]
+    fn every_route_is_described() {
+        let (_, api) = router().split_for_parts();
+        let paths: Vec<_> = api.paths.paths.keys().map(String::as_str).collect();
+        assert_eq!(paths, ["/healthz", "/metrics", "/readyz"]);
+    }
+}

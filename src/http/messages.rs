@@ -1,1 +1,351 @@
-//! To be written.
+//! Mail without a socket: send, look, ack. For scripts and wake-ups.
+//!
+//! The same verbs as the frames, through the same switchboard; only the form differs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use chatctl_protocol::{AccountId, ClientMsgId, Code, DeviceId, EnvelopeId};
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::committer::{Outcome, Receipts};
+use crate::http::Doors;
+use crate::http::body::JsonBody;
+use crate::http::bytes64::Bytes64;
+use crate::http::problem::Problem;
+use crate::http::token::Caller;
+use crate::mailbox::Delivery;
+use crate::model::{Device, Identity};
+use crate::store::Room;
+use crate::switchboard::{DeviceMessage, Refusal, Send, Sender};
+
+/// A message to the devices of one account.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct SendRequest {
+    /// One for each device of the account.
+    pub messages: Vec<SendMessage>,
+    /// The sender's name for the message, 1–32 bytes: a retry with the same is never a second message.
+    pub client_msg_id: Bytes64,
+    /// Seconds it may wait; 0 for the longest allowed.
+    #[serde(default)]
+    pub ttl: u32,
+    /// A wake-up hint.
+    #[serde(default)]
+    pub urgent: bool,
+    /// Never stored.
+    #[serde(default)]
+    pub ephemeral: bool,
+    /// The sender's clock, milliseconds since 1970.
+    #[serde(default)]
+    pub sent_at: i64,
+}
+
+/// The part for one device.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct SendMessage {
+    /// Which.
+    #[schema(value_type = String)]
+    pub device_id: DeviceId,
+    /// What the sender encrypted for.
+    pub registration_id: u32,
+    /// The app's message type.
+    #[serde(default)]
+    pub kind: u32,
+    /// Ciphertext.
+    pub payload: Bytes64,
+}
+
+/// The message is safe.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Sent {
+    /// One per message, in order; 64-bit numbers as text.
+    pub envelope_ids: Vec<String>,
+    /// An earlier send of this name was the one that counted.
+    pub duplicate: bool,
+}
+
+/// Mail, oldest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Mail {
+    /// What waits, as far as was asked for.
+    pub envelopes: Vec<MailEnvelope>,
+    /// Whether there may be more.
+    pub more: bool,
+}
+
+/// One envelope.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MailEnvelope {
+    /// What an ack names; a 64-bit number as text.
+    pub id: String,
+    /// Who sent it.
+    pub from: From,
+    /// The app's message type.
+    pub kind: u32,
+    /// The sender's name for it, base64.
+    pub client_msg_id: String,
+    /// The sender's clock, milliseconds since 1970.
+    pub sent_at: i64,
+    /// The relay's clock, milliseconds since 1970.
+    pub accepted_at: u64,
+    /// 1 at the first delivery.
+    pub attempt: u32,
+    /// A wake-up hint.
+    pub urgent: bool,
+    /// Ciphertext, base64.
+    pub payload: String,
+}
+
+/// A sender.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct From {
+    /// The account.
+    #[schema(value_type = String)]
+    pub account: AccountId,
+    /// The device.
+    #[schema(value_type = String)]
+    pub device_id: DeviceId,
+}
+
+/// How much mail to show.
+#[derive(Debug, Deserialize, IntoParams)]
+pub struct Look {
+    /// At most so many envelopes, 1 to 256; 64 when not given.
+    #[serde(default)]
+    pub limit: Option<usize>,
+}
+
+/// Envelopes that the client has stored.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct AckRequest {
+    /// Their ids, at most 256, as text.
+    pub ids: Vec<String>,
+}
+
+/// What an ack did.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Acked {
+    /// How many of the ids were in the mailbox.
+    pub acked: usize,
+}
+
+/// The doors of this file.
+pub fn router() -> OpenApiRouter<Doors> {
+    OpenApiRouter::new()
+        .routes(routes!(send))
+        .routes(routes!(look))
+        .routes(routes!(ack))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+}
+
+/// Sends a message to all devices of an account, or to none.
+///
+/// Answered when the message is safe: on disk, or already acked by the recipient's device.
+#[utoipa::path(
+    post,
+    path = "/v1/accounts/{account}/messages",
+    tag = "messages",
+    params(("account" = String, Path, description = "Whom it is for")),
+    request_body = SendRequest,
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "Safe", body = Sent),
+        (status = 400, description = "bad_request", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "unauthorized", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "forbidden, device_not_registered", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "unknown_account", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "device_mismatch (see missing, extra, stale), conflict", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "payload_too_large", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "rate_limited", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "unavailable: the outcome is unknown, retry the same request", body = Problem, content_type = "application/problem+json"),
+        (status = 507, description = "mailbox_full, storage_full", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn send(
+    State(doors): State<Doors>,
+    Caller(identity): Caller,
+    Path(account): Path<String>,
+    JsonBody(request): JsonBody<SendRequest>,
+) -> Result<Json<Sent>, Problem> {
+    let device = own_device(&doors, &identity).await?;
+    let sender = Sender {
+        address: Arc::new(identity.address),
+        mailbox: device.mailbox,
+    };
+    let receipts = Receipts::new(Arc::default());
+    let send = parse(&account, request)?;
+    doors
+        .switchboard
+        .send(&sender, send, receipts.ticket(0))
+        .await
+        .map_err(problem)?;
+    let unknown =
+        |_| Problem::new(Code::Unavailable, "No answer in time; retry the same request.").retry_after(5);
+    match timeout(ANSWER_TIME, receipts.next()).await.map_err(unknown)? {
+        Outcome::Safe { ids, duplicate } => {
+            let envelope_ids = ids.iter().map(|id| id.as_u64().to_string()).collect();
+            Ok(Json(Sent {
+                envelope_ids,
+                duplicate,
+            }))
+        }
+        Outcome::Refused(code) => Err(problem(Refusal::from(code))),
+    }
+}
+
+/// Shows what waits, oldest first, and takes nothing.
+#[utoipa::path(
+    get,
+    path = "/v1/messages",
+    tag = "messages",
+    params(Look),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "What waits", body = Mail),
+        (status = 401, description = "unauthorized", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "forbidden, device_not_registered", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "unavailable", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn look(
+    State(doors): State<Doors>,
+    Caller(identity): Caller,
+    Query(look): Query<Look>,
+) -> Result<Json<Mail>, Problem> {
+    let device = own_device(&doors, &identity).await?;
+    let limit = look.limit.unwrap_or(64).clamp(1, MAX_ENVELOPES);
+    let room = Room {
+        envelopes: limit,
+        bytes: doors.switchboard.limits().window_bytes as usize,
+    };
+    let page = doors.switchboard.peek(device.mailbox, room).await?;
+    let more = !page.is_empty() && doors.switchboard.pending(device.mailbox).await? > page.len() as u64;
+    Ok(Json(Mail {
+        envelopes: page.iter().map(show).collect(),
+        more,
+    }))
+}
+
+/// Forgets envelopes that the client has stored. Other ids are ignored.
+#[utoipa::path(
+    post,
+    path = "/v1/messages/ack",
+    tag = "messages",
+    request_body = AckRequest,
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "Forgotten", body = Acked),
+        (status = 400, description = "bad_request", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "unauthorized", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "forbidden, device_not_registered", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "unavailable", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn ack(
+    State(doors): State<Doors>,
+    Caller(identity): Caller,
+    JsonBody(request): JsonBody<AckRequest>,
+) -> Result<Json<Acked>, Problem> {
+    let device = own_device(&doors, &identity).await?;
+    let bad = || Problem::new(Code::BadRequest, "Ids are at most 256 numbers, as text.");
+    if request.ids.len() > MAX_ENVELOPES {
+        return Err(bad());
+    }
+    let parse = |id: &String| id.parse().map(EnvelopeId::from_u64).map_err(|_| bad());
+    let mut ids = request.ids.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(Json(Acked {
+        acked: doors.switchboard.ack(device.mailbox, &ids).await?,
+    }))
+}
+
+/// The device that the caller speaks for.
+pub(super) async fn own_device(doors: &Doors, identity: &Identity) -> Result<Device, Problem> {
+    let device = doors.switchboard.device(&identity.address).await?;
+    device.ok_or_else(|| {
+        Problem::new(
+            Code::DeviceNotRegistered,
+            "The device of the token is not registered.",
+        )
+        .detail("PUT /v1/devices/{device_id} registers it")
+    })
+}
+
+fn parse(account: &str, request: SendRequest) -> Result<Send, Problem> {
+    let bad = |error: chatctl_protocol::NameError| Problem::new(Code::BadRequest, format!("{error}."));
+    let messages = request.messages.into_iter().map(|message| DeviceMessage {
+        device_id: message.device_id,
+        registration_id: message.registration_id,
+        kind: message.kind,
+        payload: message.payload.into(),
+    });
+    Ok(Send {
+        to: AccountId::parse(account).map_err(bad)?,
+        messages: messages.collect(),
+        client_msg_id: ClientMsgId::parse(Bytes::from(request.client_msg_id)).map_err(bad)?,
+        ttl_seconds: request.ttl,
+        urgent: request.urgent,
+        ephemeral: request.ephemeral,
+        sent_at: request.sent_at,
+    })
+}
+
+fn show(delivery: &Delivery) -> MailEnvelope {
+    let envelope = &delivery.envelope;
+    MailEnvelope {
+        id: envelope.id.as_u64().to_string(),
+        from: From {
+            account: envelope.from.account.clone(),
+            device_id: envelope.from.device_id.clone(),
+        },
+        kind: envelope.kind,
+        client_msg_id: STANDARD.encode(envelope.client_msg_id.as_bytes()),
+        sent_at: envelope.sent_at,
+        accepted_at: envelope.accepted_at.0,
+        attempt: delivery.attempt,
+        urgent: envelope.urgent,
+        payload: STANDARD.encode(&envelope.payload),
+    }
+}
+
+fn problem(refusal: Refusal) -> Problem {
+    let title = match refusal.code {
+        Code::DeviceMismatch => "The devices of the send are not the account's.",
+        Code::UnknownAccount => "The account has no devices.",
+        Code::Conflict => "The client_msg_id was used for another message.",
+        Code::MailboxFull => "The recipient's mailbox has no room.",
+        Code::StorageFull => "The relay's disk has no room.",
+        Code::PayloadTooLarge => "A payload is larger than the limits allow.",
+        Code::RateLimited => "Too many sends.",
+        Code::Unavailable => "The relay cannot tell; retry the same request.",
+        _ => "The send is not well formed.",
+    };
+    let names = |devices: Vec<DeviceId>| devices.into_iter().map(String::from).collect();
+    let mut problem = Problem::new(refusal.code, title);
+    problem.missing = names(refusal.mismatch.missing);
+    problem.extra = names(refusal.mismatch.extra);
+    problem.stale = names(refusal.mismatch.stale);
+    if refusal.code.retryable() {
+        problem = problem.retry_after(refusal.retry_after_ms.div_ceil(1000).max(1));
+    }
+    problem
+}
+
+/// Largest body of a send: a message for every device, in base64.
+const MAX_BODY: usize = 2 * 1024 * 1024;
+
+/// Most envelopes in one answer or ack.
+const MAX_ENVELOPES: usize = 256;
+
+/// Longest time for a send to become safe.
+const ANSWER_TIME: Duration = Duration::from_secs(30);

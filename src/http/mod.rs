@@ -1,6 +1,14 @@
-//! The doors of the relay (skeleton).
+//! The doors of the relay: HTTP and WebSocket.
+//!
+//! Owns how the outside speaks to us: routes, bodies, status codes, tokens in headers. Decides nothing
+//! about mail or keys; it calls the switchboard and puts the answer into words.
 
 use std::sync::Arc;
+
+use axum::Router;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::auth::Verifier;
 use crate::config::Config;
@@ -8,12 +16,20 @@ use crate::metrics::Metrics;
 use crate::model::Clock;
 use crate::switchboard::Switchboard;
 
+use self::health::Readiness;
+use self::sessions::Sessions;
+
+pub mod answers;
+pub mod body;
+pub mod bytes64;
 pub mod devices;
 pub mod health;
 pub mod info;
 pub mod keys;
 pub mod messages;
 pub mod problem;
+pub mod sessions;
+pub mod socket;
 pub mod token;
 pub mod ws;
 
@@ -30,4 +46,29 @@ pub struct Doors {
     pub metrics: Arc<Metrics>,
     /// Wall clock.
     pub clock: Clock,
+    /// Whether new work is welcome.
+    pub readiness: Arc<Readiness>,
+    /// Where connections run.
+    pub sessions: Sessions,
+}
+
+/// The API's description, before its paths.
+#[derive(Debug, OpenApi)]
+#[openapi(info(title = "chatctl", description = "The relay for end-to-end-encrypted chat"))]
+struct Api;
+
+/// Every route with its description.
+fn described() -> OpenApiRouter<Doors> {
+    OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(ws::open))
+        .merge(messages::router())
+        .merge(info::router())
+        .merge(health::router())
+}
+
+/// Every route, ready to serve.
+pub fn router(doors: Doors) -> Router {
+    let metrics = Arc::clone(&doors.metrics);
+    let (router, _) = described().split_for_parts();
+    answers::finish(router, metrics).with_state(doors)
 }

@@ -7,6 +7,7 @@ use chatctl_protocol::Code;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::auth::TokenError;
 use crate::{directory, store};
 
 /// A problem document, `application/problem+json`.
@@ -76,6 +77,15 @@ impl Problem {
         }
     }
 
+    /// The body is not of a type that is read here. HTTP has a status for it, the protocol no code.
+    #[must_use]
+    pub fn unsupported_media_type() -> Self {
+        Self {
+            status: StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16(),
+            ..Self::new(Code::BadRequest, "The body must be application/json.")
+        }
+    }
+
     /// With something more to look at.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
@@ -91,11 +101,17 @@ impl Problem {
     }
 }
 
+/// What an answer was, for the layer that counts. Left in the extensions of every problem's response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted(pub &'static str);
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry_after = self.retry_after;
+        let counted = Counted(self.code);
         let mut response = (status, Json(self)).into_response();
+        response.extensions_mut().insert(counted);
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
@@ -108,6 +124,12 @@ impl IntoResponse for Problem {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
+    }
+}
+
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        Self::new(Code::Unauthorized, "The token is not good.").detail(error.to_string())
     }
 }
 
@@ -129,8 +151,22 @@ impl From<store::Error> for Problem {
 
 impl From<directory::Error> for Problem {
     fn from(error: directory::Error) -> Self {
+        use directory::Error;
+        let detail = error.to_string();
+        let bad = |code, title: &str| Self::new(code, title).detail(detail);
         match error {
-            directory::Error::Store(error) => error.into(),
+            Error::Store(error) => error.into(),
+            Error::NotRegistered => Self::new(Code::DeviceNotRegistered, "Register this device first."),
+            Error::UnknownAccount => Self::new(Code::UnknownAccount, "The account has no devices."),
+            Error::NoSuchPool => Self::new(Code::NotFound, "There is no such pool."),
+            Error::Malformed { .. } => bad(Code::BadRequest, "A part of the request breaks its rule."),
+            Error::NoIdentity => bad(Code::BadRequest, "The first upload of a suite needs an identity."),
+            Error::Limit { .. } => bad(Code::LimitExceeded, "The request is over a limit."),
+            Error::ItemIdTaken { .. } => bad(Code::ItemIdConflict, "An item id is taken by other bytes."),
+            Error::Lint(_) => bad(Code::BadSignature, "A signature does not fit."),
+            Error::OverBudget { retry_after } => Self::new(Code::RateLimited, "Too many claims for now.")
+                .retry_after(retry_after.as_secs().saturating_add(1)),
+            Error::Stopping => Self::new(Code::Unavailable, "The relay is stopping.").retry_after(5),
         }
     }
 }

@@ -1,1 +1,323 @@
-//! To be written.
+//! `GET /v1/ws`: the door through which devices come.
+//!
+//! Owns the life of a connection: upgrade, Hello, frames both ways, keepalive, goodbye. What frames mean
+//! is the session's, how they are written is the socket's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body as HttpBody;
+use axum::extract::State;
+use axum::http::{Request, Response, header};
+use chatctl_protocol::v1::frame::Body;
+use chatctl_protocol::{CloseCode, Code, Encoding};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, info};
+
+use crate::http::Doors;
+use crate::http::problem::Problem;
+use crate::http::socket::{self, Ended, Heard, Socket};
+use crate::http::token::bearer;
+use crate::metrics::Count as _;
+use crate::model::Identity;
+use crate::session::{Leave, Session, Surroundings};
+
+/// Opens a session over a WebSocket.
+///
+/// Offers of `Sec-WebSocket-Protocol` are `chatctl.v1.proto` and `chatctl.v1.json`. The token comes in
+/// `Authorization: Bearer` or in the first frame.
+#[utoipa::path(
+    get,
+    path = "/v1/ws",
+    tag = "session",
+    params(
+        ("Sec-WebSocket-Protocol" = String, Header, description = "chatctl.v1.proto or chatctl.v1.json"),
+        ("Authorization" = Option<String>, Header, description = "Bearer token; else in Hello"),
+    ),
+    responses(
+        (status = 101, description = "Frames follow"),
+        (status = 400, description = "bad_request, unsupported_protocol", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "unauthorized", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "unavailable: as many sessions as there may be, or draining", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn open(
+    State(doors): State<Doors>,
+    mut request: Request<HttpBody>,
+) -> Result<Response<HttpBody>, Problem> {
+    let offers = request
+        .headers()
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .into_iter();
+    let encoding = offers
+        .filter_map(|offer| offer.to_str().ok())
+        .find_map(Encoding::negotiate);
+    let encoding = encoding.ok_or_else(|| {
+        let spoken = Encoding::ALL.map(Encoding::subprotocol).join(", ");
+        Problem::new(
+            Code::UnsupportedProtocol,
+            "None of the offered subprotocols is spoken here.",
+        )
+        .detail(format!("offer one of {spoken} in Sec-WebSocket-Protocol"))
+    })?;
+    let identity = bearer(request.headers())
+        .map(|token| doors.verifier.verify(token, doors.clock.now()))
+        .transpose()?;
+    let permit = doors.sessions.admit().ok_or_else(|| {
+        Problem::new(Code::Unavailable, "The relay takes no more sessions now.").retry_after(5)
+    })?;
+    let (response, on_upgrade) = socket::upgrade(&mut request, Some(encoding.subprotocol()))?;
+    let max_frame = doors.switchboard.limits().max_frame_bytes as usize;
+    let sessions = doors.sessions.clone();
+    // Boxed, so that a waiting connection holds no more than its state.
+    sessions.spawn(Box::pin(async move {
+        if let Some(ws) = socket::connect(on_upgrade, max_frame).await {
+            let socket = Socket::new(ws, encoding, doors.config.slow_consumer);
+            Connection::new(doors, permit).run(socket, identity).await;
+        }
+    }));
+    Ok(response)
+}
+
+/// One connection's life.
+struct Connection {
+    doors: Doors,
+    heard_at: Instant,
+    pinged_at: Option<Instant>,
+    leave_at: Option<Instant>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    fn new(doors: Doors, permit: OwnedSemaphorePermit) -> Self {
+        doors.metrics.sessions_opened.inc();
+        doors.metrics.sessions.inc();
+        Self {
+            doors,
+            heard_at: Instant::now(),
+            pinged_at: None,
+            leave_at: None,
+            _permit: permit,
+        }
+    }
+
+    async fn run(mut self, mut socket: Socket, identity: Option<Identity>) {
+        let ended = match self.hello(&mut socket, identity).await {
+            Ok(session) => self.serve(&mut socket, session).await,
+            Err(ended) => ended,
+        };
+        let code = match ended {
+            Ended::Gone => CloseCode::Normal,
+            Ended::Broken(leave, word) => {
+                self.doors.metrics.frames_bad.count(word);
+                info!(
+                    code = leave.code.number(),
+                    reason = leave.reason,
+                    "session broken off"
+                );
+                socket.leave(leave).await;
+                leave.code
+            }
+        };
+        self.doors.metrics.sessions_closed.count(code.name());
+    }
+
+    async fn hello(&mut self, socket: &mut Socket, identity: Option<Identity>) -> Result<Session, Ended> {
+        let limit = Duration::from_millis(u64::from(self.doors.switchboard.limits().hello_timeout_ms));
+        let hello = async {
+            loop {
+                match socket.hear().await? {
+                    Heard::Frame(Body::Hello(hello)) => return Ok(hello),
+                    Heard::Frame(_) => {
+                        return Err(leave(CloseCode::BadFrame, "the first frame must be hello"));
+                    }
+                    Heard::Pong(_) | Heard::Life => {}
+                }
+            }
+        };
+        let late = |_| leave(CloseCode::HelloTimeout, "no hello in time");
+        let hello = timeout(limit, hello).await.map_err(late)??;
+        let identity = match identity {
+            Some(identity) => identity,
+            None => {
+                let now = self.doors.clock.now();
+                let refused = |_| leave(CloseCode::Reauthenticate, "the token is not good");
+                self.doors.verifier.verify(&hello.token, now).map_err(refused)?
+            }
+        };
+        if !identity.scopes.chat {
+            return Err(leave(
+                CloseCode::Reauthenticate,
+                "the token does not allow a session",
+            ));
+        }
+        let around = Surroundings {
+            switchboard: Arc::clone(&self.doors.switchboard),
+            verifier: Arc::clone(&self.doors.verifier),
+            clock: self.doors.clock.clone(),
+            metrics: Arc::clone(&self.doors.metrics),
+            slow_consumer: self.doors.config.slow_consumer,
+            keys_low_jitter: self.doors.config.keys_low_jitter,
+        };
+        let opened = Session::open(around, identity, &hello, rand::random()).await;
+        let (mut session, hello_ok) = opened.map_err(said)?;
+        let mut out = vec![hello_ok];
+        session.begin(&mut out).await.map_err(said)?;
+        self.flush(socket, &session, &mut out).await?;
+        Ok(session)
+    }
+
+    async fn serve(&mut self, socket: &mut Socket, mut session: Session) -> Ended {
+        let wake = session.wake();
+        let drain = self.doors.sessions.clone();
+        let mut out = Vec::new();
+        loop {
+            let may_read = session.can_receive() && !self.is_leaving();
+            let due = session.deadline().min(self.next_check());
+            tokio::select! {
+                heard = socket.hear(), if may_read => {
+                    if let Err(ended) = self.take(socket, &mut session, heard, &mut out).await {
+                        return self.part(socket, &mut out, ended).await;
+                    }
+                }
+                () = wake.notified() => {}
+                () = sleep_until(due) => {}
+                () = drain.draining(), if self.leave_at.is_none() => {
+                    self.leave_at = Some(Instant::now() + drain.some_delay());
+                }
+            }
+            if let Err(left) = session.pump(&mut out).await {
+                return self.part(socket, &mut out, said(left)).await;
+            }
+            if let Err(ended) = self.flush(socket, &session, &mut out).await {
+                return ended;
+            }
+            if let Err(ended) = self.keep_alive(socket, &session).await {
+                return ended;
+            }
+        }
+    }
+
+    /// Takes what was heard, and what has come meanwhile, up to a bound.
+    async fn take(
+        &mut self,
+        socket: &mut Socket,
+        session: &mut Session,
+        first: Result<Heard, Ended>,
+        out: &mut Vec<Body>,
+    ) -> Result<(), Ended> {
+        let mut heard = Some(first);
+        self.heard_at = Instant::now();
+        self.pinged_at = None;
+        for _ in 0..FRAMES_AT_ONCE {
+            match heard {
+                None => break,
+                Some(heard) => match heard? {
+                    Heard::Frame(body) => session.receive(body, out).await.map_err(said)?,
+                    Heard::Pong(mark) if &mark[..] == GAP_MARK => session.confirmed().await,
+                    Heard::Pong(_) | Heard::Life => {}
+                },
+            }
+            if !session.can_receive() {
+                break;
+            }
+            heard = socket.heard();
+        }
+        Ok(())
+    }
+
+    async fn flush(&self, socket: &mut Socket, session: &Session, out: &mut Vec<Body>) -> Result<(), Ended> {
+        self.doors.metrics.frames_sent.inc_by(out.len() as u64);
+        let says_gap = out.iter().any(|body| matches!(body, Body::Gap(_)));
+        socket.say(out).await?;
+        if says_gap && session.wants_confirmation() {
+            // The answer proves that the losses were heard.
+            socket.ping(GAP_MARK).await?;
+        }
+        Ok(())
+    }
+
+    /// The session is over: what is said already goes out first.
+    async fn part(&self, socket: &mut Socket, out: &mut Vec<Body>, ended: Ended) -> Ended {
+        if let Ended::Broken(..) = ended
+            && let Err(Ended::Gone) = socket.say(out).await
+        {
+            return Ended::Gone;
+        }
+        ended
+    }
+
+    /// Pings after silence, gives up after more of it, and leaves when it is time to.
+    async fn keep_alive(&mut self, socket: &mut Socket, session: &Session) -> Result<(), Ended> {
+        let now = Instant::now();
+        if self.leave_at.is_some_and(|at| at <= now) && !session.has_answers_out() {
+            let leave = Leave::new(CloseCode::Restart, "the relay restarts");
+            return Err(said(
+                leave.retry_after(self.doors.sessions.some_delay() + RESTART_PAUSE),
+            ));
+        }
+        let (interval, patience) = self.rhythm();
+        match self.pinged_at {
+            Some(at) if at + patience <= now => {
+                debug!("no answer to a ping");
+                Err(match session.has_unacked() {
+                    true => leave(CloseCode::SlowConsumer, "no sign of life with mail unacked"),
+                    false => leave(CloseCode::GoingAway, "no sign of life"),
+                })
+            }
+            None if self.heard_at + interval <= now => {
+                self.pinged_at = Some(now);
+                socket.ping(LIFE_MARK).await
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.leave_at.is_some_and(|at| at <= Instant::now())
+    }
+
+    fn next_check(&self) -> Instant {
+        let (interval, patience) = self.rhythm();
+        let life = self
+            .pinged_at
+            .map_or(self.heard_at + interval, |at| at + patience);
+        // When it is time to leave, only answers that are out are waited for, and they ring.
+        self.leave_at
+            .filter(|at| *at > Instant::now())
+            .map_or(life, |at| at.min(life))
+    }
+
+    fn rhythm(&self) -> (Duration, Duration) {
+        let limits = self.doors.switchboard.limits();
+        let interval = Duration::from_millis(u64::from(limits.ping_interval_ms));
+        (interval, Duration::from_millis(u64::from(limits.ping_timeout_ms)))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.doors.metrics.sessions.dec();
+    }
+}
+
+const fn leave(code: CloseCode, reason: &'static str) -> Ended {
+    said(Leave::new(code, reason))
+}
+
+const fn said(leave: Leave) -> Ended {
+    Ended::Broken(leave, leave.code.name())
+}
+
+/// Frames that one connection may have handled before it writes and others get their turn.
+const FRAMES_AT_ONCE: usize = 64;
+
+/// Marks the ping whose answer confirms a gap.
+const GAP_MARK: &[u8] = b"gap";
+
+/// Marks a ping that only asks for a sign of life.
+const LIFE_MARK: &[u8] = b"";
+
+/// Added to the time after which a client may come back from a restart.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);

@@ -25,6 +25,7 @@ use crate::model::{Device, DeviceList, Envelope, MailboxId, UnixMs};
 
 #[cfg(test)]
 pub mod conformance;
+pub mod digest;
 pub mod embedded;
 pub mod model;
 
@@ -163,6 +164,10 @@ pub struct ExpiredEnvelope {
     pub mailbox: MailboxId,
     /// Which.
     pub id: EnvelopeId,
+    /// Who sent it.
+    pub sender: MailboxId,
+    /// Its payload's size.
+    pub bytes: u64,
 }
 
 /// What the relay needs to know before it mints an id.

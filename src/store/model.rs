@@ -1,1 +1,389 @@
-//! To be written.
+//! A store in memory, small enough to be seen to be right: what the others are checked against.
+//!
+//! Keeps every promise of the traits except that nothing outlives the process, and that it forgets
+//! no record or tombstone for want of room. A crash is [`Model::reopen`]: another store over what was
+//! committed. Tests can hold commits at a gate and make them fail.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chatctl_protocol::{AccountId, Address, DeviceId, EnvelopeId, Suite};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::model::{Device, DeviceList, Envelope, MailboxId, UnixMs};
+use crate::store::{
+    Batch, Committed, DeviceStore, Error, Expired, ExpiredEnvelope, Gap, GapReason, KeyLogEntry, MailStore,
+    Registered, Registration, Room, SendKey, SendRecord, Start, Usage,
+};
+
+mod keys;
+
+/// The store in memory.
+#[derive(Debug)]
+pub struct Model {
+    state: Mutex<State>,
+    trouble: Mutex<Option<Trouble>>,
+    poisoned: Mutex<Option<Error>>,
+    gate: watch::Sender<Gate>,
+}
+
+/// What happens to the next commit.
+#[derive(Debug)]
+enum Trouble {
+    /// It changes nothing, and says so.
+    Fails(Error),
+    /// It is written, and the answer is lost.
+    AnswerLost,
+}
+
+/// Where commits wait while a test holds them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Gate {
+    held: bool,
+    waiting: usize,
+}
+
+#[derive(Debug, Clone, Default)]
+struct State {
+    ceiling: EnvelopeId,
+    last_mailbox: u64,
+    mail: BTreeMap<(MailboxId, EnvelopeId), Arc<Envelope>>,
+    records: BTreeMap<SendKey, SendRecord>,
+    gaps: BTreeMap<(MailboxId, GapReason), u64>,
+    accounts: BTreeMap<AccountId, Account>,
+    owners: BTreeMap<MailboxId, Address>,
+    keysets: BTreeMap<(MailboxId, Suite), keys::Keys>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Account {
+    version: u64,
+    devices: BTreeMap<DeviceId, Device>,
+    incarnations: BTreeMap<DeviceId, u32>,
+    key_log: Vec<KeyLogEntry>,
+}
+
+impl Model {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Self::over(State::default())
+    }
+
+    /// A crash and a restart: a store over what was committed. This one stays as it is.
+    #[must_use]
+    pub fn reopen(&self) -> Arc<Self> {
+        Self::over(self.state.lock().clone())
+    }
+
+    fn over(state: State) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(state),
+            trouble: Mutex::new(None),
+            poisoned: Mutex::new(None),
+            gate: watch::Sender::new(Gate::default()),
+        })
+    }
+
+    /// Makes commits of mail wait until [`Model::release_commits`].
+    pub fn hold_commits(&self) {
+        self.gate.send_modify(|gate| gate.held = true);
+    }
+
+    /// Lets the waiting commits go, and those that come after.
+    pub fn release_commits(&self) {
+        self.gate.send_modify(|gate| gate.held = false);
+    }
+
+    /// Waits until at least `count` commits wait at the gate.
+    pub async fn commits_waiting(&self, count: usize) {
+        // The sender lives in self, so the channel cannot close meanwhile.
+        let _ = self.gate.subscribe().wait_for(|gate| gate.waiting >= count).await;
+    }
+
+    /// Makes the next commit of mail change nothing and answer `error`. [`Error::Poisoned`] stays.
+    pub fn fail_next_commit(&self, error: Error) {
+        *self.trouble.lock() = Some(Trouble::Fails(error));
+    }
+
+    /// Makes the next commit of mail succeed and answer [`Error::Unavailable`].
+    pub fn lose_next_answer(&self) {
+        *self.trouble.lock() = Some(Trouble::AnswerLost);
+    }
+
+    async fn pass_the_gate(&self) {
+        struct Waiting<'a>(&'a watch::Sender<Gate>);
+        impl Drop for Waiting<'_> {
+            fn drop(&mut self) {
+                self.0.send_modify(|gate| gate.waiting -= 1);
+            }
+        }
+        let mut gate = self.gate.subscribe();
+        self.gate.send_modify(|gate| gate.waiting += 1);
+        let _waiting = Waiting(&self.gate);
+        let _ = gate.wait_for(|gate| !gate.held).await;
+    }
+
+    fn with<T>(&self, verb: impl FnOnce(&mut State) -> T) -> Result<T, Error> {
+        if let Some(error) = &*self.poisoned.lock() {
+            return Err(error.clone());
+        }
+        Ok(verb(&mut self.state.lock()))
+    }
+}
+
+impl State {
+    fn commit(&mut self, batch: Batch) -> Committed {
+        let mut refused = Vec::new();
+        for (index, posting) in batch.postings.into_iter().enumerate() {
+            if self.records.get(&posting.record.key) == Some(&posting.record) {
+                continue;
+            }
+            if posting
+                .envelopes
+                .iter()
+                .any(|envelope| !self.owners.contains_key(&envelope.mailbox))
+            {
+                refused.push(index);
+                continue;
+            }
+            self.records.insert(posting.record.key.clone(), posting.record);
+            for envelope in posting.envelopes {
+                self.mail.insert((envelope.mailbox, envelope.id), envelope);
+            }
+        }
+        for deletion in batch.deletions {
+            self.mail.remove(&(deletion.mailbox, deletion.id));
+        }
+        self.ceiling = self.ceiling.max(batch.id_ceiling.unwrap_or_default());
+        Committed { refused }
+    }
+
+    fn of(&self, mailbox: MailboxId) -> impl Iterator<Item = &Arc<Envelope>> {
+        self.mail
+            .range((mailbox, EnvelopeId::ZERO)..=(mailbox, EnvelopeId::MAX))
+            .map(|(_, envelope)| envelope)
+    }
+
+    fn expire(&mut self, now: UnixMs, budget: usize) -> Expired {
+        let over = |envelope: &&Arc<Envelope>| envelope.expires_at <= now;
+        let removed: Vec<_> = self
+            .mail
+            .values()
+            .filter(over)
+            .take(budget)
+            .map(|envelope| ExpiredEnvelope {
+                mailbox: envelope.mailbox,
+                id: envelope.id,
+                sender: envelope.sender,
+                bytes: envelope.payload.len() as u64,
+            })
+            .collect();
+        for ExpiredEnvelope { mailbox, id, .. } in &removed {
+            self.mail.remove(&(*mailbox, *id));
+            *self.gaps.entry((*mailbox, GapReason::Ttl)).or_default() += 1;
+        }
+        Expired {
+            removed,
+            done: !self.mail.values().any(|envelope| over(&envelope)),
+        }
+    }
+
+    fn register(&mut self, address: &Address, registration: Registration) -> Registered {
+        let account = self.accounts.entry(address.account.clone()).or_default();
+        let old = account.devices.get(&address.device_id).cloned();
+        if let Some(mut device) = old.clone()
+            && device.registration_id == registration.registration_id
+        {
+            account.version += u64::from(device.attributes != registration.attributes);
+            device.attributes = registration.attributes;
+            account.devices.insert(address.device_id.clone(), device.clone());
+            return Registered::Updated(device);
+        }
+        if old.is_none() && account.devices.len() >= registration.max_devices as usize {
+            return Registered::TooMany;
+        }
+        self.last_mailbox += 1;
+        let incarnation = account.incarnations.entry(address.device_id.clone()).or_default();
+        *incarnation += 1;
+        account.version += 1;
+        let device = Device {
+            device_id: address.device_id.clone(),
+            mailbox: MailboxId(self.last_mailbox),
+            registration_id: registration.registration_id,
+            incarnation: *incarnation,
+            attributes: registration.attributes,
+            registered_at: registration.now,
+        };
+        account.devices.insert(address.device_id.clone(), device.clone());
+        self.owners.insert(device.mailbox, address.clone());
+        match old {
+            None => Registered::Created(device),
+            Some(Device { mailbox: old, .. }) => {
+                self.purge(old);
+                Registered::Replaced { device, old }
+            }
+        }
+    }
+
+    fn remove_device(&mut self, address: &Address) -> Option<MailboxId> {
+        let account = self.accounts.get_mut(&address.account)?;
+        let device = account.devices.remove(&address.device_id)?;
+        account.version += 1;
+        self.purge(device.mailbox);
+        Some(device.mailbox)
+    }
+
+    fn purge(&mut self, mailbox: MailboxId) {
+        self.owners.remove(&mailbox);
+        self.mail.retain(|(of, _), _| *of != mailbox);
+        self.records.retain(|key, _| key.sender != mailbox);
+        self.gaps.retain(|(of, _), _| *of != mailbox);
+        self.keysets.retain(|(of, _), _| *of != mailbox);
+    }
+}
+
+#[async_trait]
+impl MailStore for Model {
+    async fn start(&self) -> Result<Start, Error> {
+        self.with(|state| {
+            let stored = state.mail.keys().map(|(_, id)| *id);
+            let answered = state
+                .records
+                .values()
+                .filter_map(|record| record.envelope_ids.last().copied());
+            Start {
+                id_floor: stored.chain(answered).fold(state.ceiling, EnvelopeId::max),
+                epoch: 1,
+            }
+        })
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Committed, Error> {
+        self.pass_the_gate().await;
+        let trouble = self.trouble.lock().take();
+        match trouble {
+            None => self.with(|state| state.commit(batch)),
+            Some(Trouble::AnswerLost) => {
+                self.with(|state| state.commit(batch))?;
+                Err(Error::Unavailable("the answer was lost".into()))
+            }
+            Some(Trouble::Fails(error)) => {
+                if matches!(error, Error::Poisoned(_)) {
+                    *self.poisoned.lock() = Some(error.clone());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn read(
+        &self,
+        mailbox: MailboxId,
+        after: EnvelopeId,
+        up_to: EnvelopeId,
+        room: Room,
+        now: UnixMs,
+    ) -> Result<Vec<Arc<Envelope>>, Error> {
+        self.with(|state| {
+            let mut page = Vec::new();
+            let mut bytes = 0;
+            let wanted = state
+                .of(mailbox)
+                .filter(|e| e.id > after && e.id <= up_to && e.expires_at > now);
+            for envelope in wanted.take(room.envelopes) {
+                bytes += envelope.payload.len();
+                if bytes > room.bytes && !page.is_empty() {
+                    break;
+                }
+                page.push(Arc::clone(envelope));
+            }
+            page
+        })
+    }
+
+    async fn usage(&self, mailbox: MailboxId) -> Result<Usage, Error> {
+        self.with(|state| {
+            let mut senders = BTreeMap::<MailboxId, (u64, u64)>::new();
+            for envelope in state.of(mailbox) {
+                let sender = senders.entry(envelope.sender).or_default();
+                sender.0 += 1;
+                sender.1 += envelope.payload.len() as u64;
+            }
+            Usage {
+                envelopes: senders.values().map(|(envelopes, _)| envelopes).sum(),
+                bytes: senders.values().map(|(_, bytes)| bytes).sum(),
+                senders: senders
+                    .into_iter()
+                    .map(|(id, (n, bytes))| (id, n, bytes))
+                    .collect(),
+            }
+        })
+    }
+
+    async fn sent(&self, key: &SendKey) -> Result<Option<SendRecord>, Error> {
+        self.with(|state| state.records.get(key).cloned())
+    }
+
+    async fn expire(&self, now: UnixMs, records_before: UnixMs, budget: usize) -> Result<Expired, Error> {
+        self.with(|state| {
+            state
+                .records
+                .retain(|_, record| record.accepted_at >= records_before);
+            state.expire(now, budget)
+        })
+    }
+
+    async fn gaps(&self, mailbox: MailboxId) -> Result<Vec<Gap>, Error> {
+        self.with(|state| {
+            let of = state.gaps.iter().filter(|((of, _), _)| *of == mailbox);
+            of.map(|((_, reason), dropped)| Gap {
+                reason: *reason,
+                dropped: *dropped,
+            })
+            .collect()
+        })
+    }
+
+    async fn gaps_told(&self, mailbox: MailboxId, told: &[Gap]) -> Result<(), Error> {
+        self.with(|state| {
+            for gap in told {
+                if let Some(dropped) = state.gaps.get_mut(&(mailbox, gap.reason)) {
+                    *dropped = dropped.saturating_sub(gap.dropped);
+                }
+            }
+            state.gaps.retain(|_, dropped| *dropped > 0);
+        })
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        *self.poisoned.lock() = Some(Error::Unavailable("the store is closed".into()));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl DeviceStore for Model {
+    async fn register(&self, address: &Address, registration: Registration) -> Result<Registered, Error> {
+        self.with(|state| state.register(address, registration))
+    }
+
+    async fn remove_device(&self, address: &Address, _now: UnixMs) -> Result<Option<MailboxId>, Error> {
+        self.with(|state| state.remove_device(address))
+    }
+
+    async fn devices(&self, account: &AccountId) -> Result<DeviceList, Error> {
+        self.with(|state| {
+            state
+                .accounts
+                .get(account)
+                .map(|account| DeviceList {
+                    version: account.version,
+                    devices: account.devices.values().cloned().collect(),
+                })
+                .unwrap_or_default()
+        })
+    }
+}

@@ -1,24 +1,127 @@
-//! The switchboard (skeleton).
+//! The switchboard: takes a send from one device and puts it before the other.
+//!
+//! The only holder of store, hub and mail. Owns the checks of policy (device lists, sizes, rates) and
+//! the order of the life of a message; must not know sockets, frames or HTTP.
 
+mod send;
+
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use chatctl_protocol::Address;
+use chatctl_protocol::{Address, EnvelopeId, Limits};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+use crate::committer::{Committer, Receipt};
+use crate::config::Config;
 use crate::directory::{self, Directory};
-use crate::model::MailboxId;
-use crate::store::{Registered, Registration};
+use crate::hub::{Hub, Notices, Presence};
+use crate::mailbox::{Delivery, Mailbox, Window};
+use crate::metrics::{Count as _, Metrics};
+use crate::model::{Clock, Device, MailboxId};
+use crate::store::{self, Gap, Registered, Registration, Store};
 
-/// The only holder of store, hub and mail.
+pub use crate::switchboard::send::{DeviceMessage, Mismatch, Refusal, Send, Sender};
+
+/// Everything that a door needs to carry mail and keys.
 #[derive(Debug)]
 pub struct Switchboard {
+    store: Arc<dyn Store>,
+    hub: Arc<Hub>,
+    committer: Arc<Committer>,
     directory: Arc<Directory>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    limits: Limits,
+    sends: DefaultKeyedRateLimiter<MailboxId>,
+    epoch: u64,
+}
+
+/// The parts that a switchboard connects.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where state lives.
+    pub store: Arc<dyn Store>,
+    /// Who is here.
+    pub hub: Arc<Hub>,
+    /// Mail.
+    pub committer: Arc<Committer>,
+    /// Devices and keys.
+    pub directory: Arc<Directory>,
+    /// Wall clock.
+    pub clock: Clock,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What a session begins with.
+#[derive(Debug)]
+pub struct SignedOn {
+    /// Its bell.
+    pub presence: Presence,
+    /// Envelopes that wait.
+    pub pending: u64,
+    /// The highest id before the session: the backlog ends here.
+    pub mark: EnvelopeId,
+    /// Changes when the mailbox may have lost or repeated mail.
+    pub epoch: u64,
 }
 
 impl Switchboard {
+    /// Connects the parts.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when the store cannot say its epoch.
+    pub async fn new(parts: Parts, config: &Config) -> Result<Self, store::Error> {
+        let Parts {
+            store,
+            hub,
+            committer,
+            directory,
+            clock,
+            metrics,
+        } = parts;
+        let epoch = store.start().await?.epoch;
+        let at_least_one = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
+        let quota =
+            Quota::per_second(at_least_one(config.send_rate)).allow_burst(at_least_one(config.send_burst));
+        Ok(Self {
+            store,
+            hub,
+            committer,
+            directory,
+            clock,
+            metrics,
+            limits: config.limits.clone(),
+            sends: RateLimiter::keyed(quota),
+            epoch,
+        })
+    }
+
     /// Devices and keys.
     #[must_use]
     pub fn directory(&self) -> &Directory {
         &self.directory
+    }
+
+    /// The bounds of this relay.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The device of an address, if it is registered.
+    ///
+    /// # Errors
+    ///
+    /// As [`Directory::devices`].
+    pub async fn device(&self, address: &Address) -> Result<Option<Device>, directory::Error> {
+        Ok(self
+            .directory
+            .devices(&address.account)
+            .await?
+            .device(&address.device_id)
+            .cloned())
     }
 
     /// Registers a device; mail of a replaced installation goes too.
@@ -31,7 +134,11 @@ impl Switchboard {
         address: &Address,
         registration: Registration,
     ) -> Result<Registered, directory::Error> {
-        self.directory.register(address, registration).await
+        let registered = self.directory.register(address, registration).await?;
+        if let Registered::Replaced { old, .. } = &registered {
+            self.committer.forget(*old);
+        }
+        Ok(registered)
     }
 
     /// Removes a device with everything it has.
@@ -40,6 +147,140 @@ impl Switchboard {
     ///
     /// As [`Directory::remove`].
     pub async fn remove_device(&self, address: &Address) -> Result<Option<MailboxId>, directory::Error> {
-        self.directory.remove(address).await
+        let removed = self.directory.remove(address).await?;
+        if let Some(mailbox) = removed {
+            self.committer.forget(mailbox);
+        }
+        Ok(removed)
+    }
+
+    /// Signs a consumer of the mailbox on.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when the mailbox cannot be counted.
+    pub async fn sign_on(&self, mailbox: MailboxId) -> Result<SignedOn, store::Error> {
+        // Sign on before the first read: a ring between the two would otherwise be missed.
+        let presence = self.hub.sign_on(mailbox);
+        self.begin(mailbox, presence).await
+    }
+
+    /// Signs an observer on, who takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when the mailbox cannot be counted.
+    pub async fn observe(&self, mailbox: MailboxId) -> Result<SignedOn, store::Error> {
+        let presence = self.hub.observe(mailbox);
+        self.begin(mailbox, presence).await
+    }
+
+    async fn begin(&self, mailbox: MailboxId, presence: Presence) -> Result<SignedOn, store::Error> {
+        let pending = self.committer.recount(mailbox).await?;
+        Ok(SignedOn {
+            presence,
+            pending,
+            mark: self.committer.last_id(),
+            epoch: self.epoch,
+        })
+    }
+
+    /// Envelopes that wait in a mailbox.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when the mailbox cannot be counted.
+    pub async fn pending(&self, mailbox: MailboxId) -> Result<u64, store::Error> {
+        self.committer.recount(mailbox).await
+    }
+
+    /// The mailbox, to read from its oldest envelope on.
+    #[must_use]
+    pub fn open(&self, mailbox: MailboxId, window: Window) -> Mailbox {
+        Mailbox::open(Arc::clone(&self.committer), mailbox, window)
+    }
+
+    /// The mailbox's oldest envelopes, for a caller without a session. Takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when the store could not be read.
+    pub async fn peek(&self, mailbox: MailboxId, room: store::Room) -> Result<Vec<Delivery>, store::Error> {
+        let (page, _) = self.committer.page(mailbox, EnvelopeId::ZERO, room).await?;
+        let attempt = |id| self.committer.attempts(mailbox, id) + 1;
+        Ok(page
+            .into_iter()
+            .map(|envelope| Delivery {
+                attempt: attempt(envelope.id),
+                envelope,
+            })
+            .collect())
+    }
+
+    /// Forgets envelopes that a caller without a session has stored. Ids that are not in the mailbox
+    /// are ignored. Returns how many counted.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when the store could not be read.
+    pub async fn ack(&self, mailbox: MailboxId, ids: &[EnvelopeId]) -> Result<usize, store::Error> {
+        let mut receipts = Vec::with_capacity(ids.len());
+        for id in ids {
+            let just_before = EnvelopeId::from_u64(id.as_u64().saturating_sub(1));
+            let room = store::Room {
+                envelopes: 1,
+                bytes: 0,
+            };
+            let (page, _) = self.committer.page(mailbox, just_before, room).await?;
+            receipts.extend(
+                page.first()
+                    .filter(|found| found.id == *id)
+                    .map(|found| Receipt::from(&**found)),
+            );
+        }
+        self.committer.ack(mailbox, &receipts).await;
+        Ok(receipts.len())
+    }
+
+    /// Losses that the owner has not been told of.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when the store could not be read.
+    pub async fn gaps(&self, mailbox: MailboxId) -> Result<Vec<Gap>, store::Error> {
+        self.store.gaps(mailbox).await
+    }
+
+    /// The owner has been told.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when it could not be written; the owner will be told again.
+    pub async fn gaps_told(&self, mailbox: MailboxId, gaps: &[Gap]) -> Result<(), store::Error> {
+        self.store.gaps_told(mailbox, gaps).await
+    }
+
+    /// One step of expiry; the owners of dropped mail are rung. Returns whether the round is done.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when the store could not be written.
+    pub async fn expire(&self, budget: usize) -> Result<bool, store::Error> {
+        let now = self.clock.now();
+        let window = u64::from(self.limits.idempotency_seconds) * 1000;
+        let records_before = crate::model::UnixMs(now.0.saturating_sub(window));
+        let expired = self.store.expire(now, records_before, budget).await?;
+        self.committer.expired(&expired.removed);
+        for envelope in &expired.removed {
+            self.metrics.envelopes_dropped.count("ttl");
+            self.hub.notify(envelope.mailbox, Notices::GAP);
+        }
+        Ok(expired.done)
+    }
+
+    /// Forgets rates of senders that have been quiet. For the server's housekeeping.
+    pub fn forget_quiet_senders(&self) {
+        self.sends.retain_recent();
+        self.sends.shrink_to_fit();
     }
 }

@@ -224,7 +224,7 @@ impl Recipient {
             };
             let delivery = Delivery {
                 id: mail.id,
-                name: mail.message_id.as_bytes().clone(),
+                name: Bytes::copy_from_slice(mail.message_id.as_bytes()),
                 payload: mail.payload,
                 lives,
             };

@@ -1,0 +1,83 @@
+//! Files that only their owner may read: keysets, tokens.
+//!
+//! Owns the rule about modes, and that a reader sees the old file or the new one, never a half.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::error::KeysetError;
+
+/// What to do with a file that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// Fail with [`io::ErrorKind::AlreadyExists`].
+    Keep,
+    /// Take its place.
+    Replace,
+}
+
+/// Writes a file of mode 0600, whole or not at all; durable when it returns.
+///
+/// # Errors
+///
+/// [`KeysetError::Io`]; its source is `AlreadyExists` when the file is there and shall be kept.
+pub fn write(path: &Path, bytes: &[u8], existing: Existing) -> Result<(), KeysetError> {
+    place(path, bytes, existing).map_err(|source| KeysetError::Io {
+        what: "write",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn place(path: &Path, bytes: &[u8], existing: Existing) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let folder = parent.unwrap_or(Path::new("."));
+    // Created with O_EXCL and mode 0600, and gone again if anything below fails.
+    let mut file = tempfile::Builder::new()
+        .prefix(".chatctl-")
+        .permissions(std::fs::Permissions::from_mode(0o600))
+        .tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    match existing {
+        Existing::Keep => file.persist_noclobber(path)?,
+        Existing::Replace => file.persist(path)?,
+    };
+    File::open(folder)?.sync_all()
+}
+
+/// Reads a file that nobody but its owner may read.
+///
+/// # Errors
+///
+/// [`KeysetError::TooOpen`] when others may, [`KeysetError::Io`] when it is not there, cannot be read,
+/// or is larger than a mebibyte.
+pub fn read(path: &Path) -> Result<Vec<u8>, KeysetError> {
+    let fail = |source| KeysetError::Io {
+        what: "read",
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(fail)?;
+    // Asked of the open file: the name may point elsewhere a moment later.
+    let mode = file.metadata().map_err(fail)?.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeysetError::TooOpen {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if read as u64 > MAX_BYTES {
+        return Err(fail(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "it is larger than 1 MiB",
+        )));
+    }
+    Ok(bytes)
+}
+
+const MAX_BYTES: u64 = 1024 * 1024;

@@ -1,0 +1,281 @@
+//! The group commit: what waits becomes one durable write, and then all of its senders hear of it.
+//!
+//! Must not decide what is accepted; it only takes what the books hold, in the order of the ids.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chatctl_protocol::{Code, EnvelopeId};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::committer::{Books, Committer, Pending, code_of};
+use crate::metrics::Count as _;
+use crate::store::{self, Batch, Committed, Posting};
+
+/// One batch and what hangs on it.
+#[derive(Debug)]
+struct Load {
+    batch: Batch,
+    pending: Vec<Pending>,
+    /// Where in `pending` each posting of the batch came from.
+    origins: Vec<usize>,
+    up_to: EnvelopeId,
+}
+
+impl Committer {
+    /// Commits what is accepted, until `stop` and nothing is left. Runs once, in a task of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when the store has stopped: every waiting sender has been told, and only a
+    /// restart helps.
+    pub async fn run(&self, stop: CancellationToken) -> Result<(), store::Error> {
+        loop {
+            let due = self.books.lock().due(self.pace.interval);
+            match due {
+                None if stop.is_cancelled() => return Ok(()),
+                None => tokio::select! {
+                    () = self.work.notified() => {}
+                    () = stop.cancelled() => {}
+                },
+                Some(due) if due > Instant::now() && !stop.is_cancelled() => tokio::select! {
+                    () = tokio::time::sleep_until(due) => {}
+                    () = self.work.notified() => {}
+                    () = stop.cancelled() => {}
+                },
+                Some(_) => self.commit_once().await?,
+            }
+        }
+    }
+
+    async fn commit_once(&self) -> Result<(), store::Error> {
+        let Load {
+            batch,
+            pending,
+            origins,
+            up_to,
+        } = self.books.lock().load(self.clock.now());
+        let deletions = batch.deletions.clone();
+        let ceiling = batch.id_ceiling;
+        let stored: usize = batch.postings.iter().map(|posting| posting.envelopes.len()).sum();
+        if batch.postings.is_empty() && deletions.is_empty() && ceiling.is_none() {
+            self.settle(&pending, &origins, up_to, &Ok(Committed::default()));
+            return Ok(());
+        }
+        let result = self.write(batch).await;
+        let deleted = match &result {
+            Ok(_) => {
+                self.metrics.envelopes_stored.inc_by(stored as u64);
+                true
+            }
+            // Acks make room: they are written even when there is none for mail.
+            Err(store::Error::Full) => {
+                let batch = Batch {
+                    deletions: deletions.clone(),
+                    id_ceiling: ceiling,
+                    ..Batch::default()
+                };
+                self.write(batch).await.is_ok()
+            }
+            Err(_) => false,
+        };
+        self.settle(&pending, &origins, up_to, &result);
+        {
+            let mut books = self.books.lock();
+            if deleted {
+                for deletion in &deletions {
+                    books.tail.deleted(deletion.mailbox, deletion.id);
+                }
+                if let Some(ceiling) = ceiling {
+                    books.minter.raise(ceiling);
+                }
+                self.ack_room.add_permits(deletions.len());
+            } else {
+                books.deletions.extend(deletions);
+                books.deletions_since = Some(Instant::now());
+            }
+        }
+        match result {
+            Err(error @ (store::Error::Poisoned(_) | store::Error::Corrupt(_))) => Err(self.stop(error)),
+            Ok(_) | Err(store::Error::Full | store::Error::Unavailable(_)) => Ok(()),
+        }
+    }
+
+    /// Writes a batch; an unknown outcome is asked for again, a bounded number of times.
+    async fn write(&self, batch: Batch) -> Result<Committed, store::Error> {
+        let mut pause = Duration::from_millis(50);
+        for _ in 0..MAX_RETRIES {
+            let started = Instant::now();
+            let result = self.store.commit(batch.clone()).await;
+            self.metrics
+                .commit_duration
+                .observe(started.elapsed().as_secs_f64());
+            match result {
+                Ok(committed) => {
+                    self.metrics.commits.inc();
+                    return Ok(committed);
+                }
+                Err(error @ store::Error::Unavailable(_)) => {
+                    self.metrics.commits_failed.inc();
+                    warn!(%error, "commit is tried again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                }
+                Err(error) => {
+                    self.metrics.commits_failed.inc();
+                    return Err(error);
+                }
+            }
+        }
+        Err(store::Error::Unavailable(Arc::from("every try failed")))
+    }
+
+    /// Releases a whole batch: answers, room, watermarks.
+    fn settle(
+        &self,
+        pending: &[Pending],
+        origins: &[usize],
+        up_to: EnvelopeId,
+        result: &Result<Committed, store::Error>,
+    ) {
+        let mut failed = vec![None; pending.len()];
+        match result {
+            Ok(committed) => {
+                for &index in &committed.refused {
+                    if let Some(slot) = origins.get(index).and_then(|&origin| failed.get_mut(origin)) {
+                        *slot = Some(Code::DeviceMismatch);
+                    }
+                }
+            }
+            Err(error) => {
+                for &origin in origins {
+                    if let Some(slot) = failed.get_mut(origin) {
+                        *slot = Some(code_of(error));
+                    }
+                }
+            }
+        }
+        let mut books = self.books.lock();
+        if matches!(result, Err(store::Error::Full))
+            && books.full_until.is_none_or(|until| until < Instant::now())
+        {
+            warn!("the store has no room, sends are refused");
+        }
+        books.full_until = match result {
+            Err(store::Error::Full) => Some(Instant::now() + FULL_PAUSE),
+            Ok(_) => None,
+            Err(_) => books.full_until,
+        };
+        for (send, failure) in pending.iter().zip(failed) {
+            match failure {
+                None => books.recents.safe(&send.record.key),
+                Some(code) => {
+                    self.metrics.sends_refused.count(code.as_str());
+                    books.take_back(send);
+                    books.recents.refused(&send.record.key, code);
+                }
+            }
+            self.room.add_permits(send.charge as usize);
+        }
+        books.tail.settle(up_to);
+        self.metrics
+            .tail_bytes
+            .set(i64::try_from(books.tail.bytes()).unwrap_or(i64::MAX));
+    }
+
+    fn stop(&self, error: store::Error) -> store::Error {
+        error!(%error, "the store has stopped");
+        let mut books = self.books.lock();
+        books.stopped = true;
+        while let Some(send) = books.pending.pop_front() {
+            books.take_back(&send);
+            books.recents.refused(&send.record.key, Code::Unavailable);
+        }
+        self.room.close();
+        self.ack_room.close();
+        error
+    }
+}
+
+impl Books {
+    /// When the next commit is due; `None` while there is nothing to commit.
+    fn due(&self, interval: Duration) -> Option<Instant> {
+        let sends = self.pending_since.map(|since| since + interval);
+        let acks = self.deletions_since.map(|since| since + ACK_DELAY);
+        sends.into_iter().chain(acks).min()
+    }
+
+    /// Takes the oldest sends and all acks. Envelopes that were acked meanwhile are left out.
+    fn load(&mut self, now: crate::model::UnixMs) -> Load {
+        let mut load = Load {
+            batch: Batch {
+                id_ceiling: self.minter.wanted_ceiling(now),
+                ..Batch::default()
+            },
+            pending: Vec::new(),
+            origins: Vec::new(),
+            up_to: self.committing,
+        };
+        let mut bytes = 0;
+        while load.pending.len() < MAX_SENDS && bytes < MAX_BYTES {
+            let Some(send) = self.pending.pop_front() else {
+                break;
+            };
+            let envelopes: Vec<_> = send
+                .envelopes
+                .iter()
+                .filter(|envelope| !envelope.ephemeral)
+                // A mailbox that is not known was removed: the store will refuse.
+                .filter(|envelope| self.tail.holds(envelope.mailbox, envelope.id) != Some(false))
+                .map(Arc::clone)
+                .collect();
+            bytes += envelopes
+                .iter()
+                .map(|envelope| envelope.payload.len())
+                .sum::<usize>();
+            load.up_to = send.envelopes.last().map_or(load.up_to, |envelope| envelope.id);
+            if !envelopes.is_empty() {
+                load.origins.push(load.pending.len());
+                load.batch.postings.push(Posting {
+                    record: send.record.clone(),
+                    envelopes,
+                });
+            }
+            load.pending.push(send);
+        }
+        self.committing = load.up_to;
+        self.pending_since = (!self.pending.is_empty()).then(Instant::now);
+        load.batch.deletions = std::mem::take(&mut self.deletions);
+        self.deletions_since = None;
+        load
+    }
+
+    /// A send failed: its envelopes leave the tail and the ledgers.
+    fn take_back(&mut self, send: &Pending) {
+        for envelope in &send.envelopes {
+            if self.tail.take_back(envelope.mailbox, envelope.id).is_some()
+                && !envelope.ephemeral
+                && let Some(ledger) = &mut self.tail.slots(envelope.mailbox).ledger
+            {
+                ledger.remove(envelope.sender, envelope.payload.len() as u64);
+            }
+        }
+    }
+}
+
+/// Most sends in one batch.
+const MAX_SENDS: usize = 2048;
+
+/// Most payload bytes in one batch, about.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// Longest time that an ack waits for a commit to ride on.
+const ACK_DELAY: Duration = Duration::from_secs(1);
+
+/// Time without sends after the store had no room.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+
+/// Tries of one batch while the store is not available.
+const MAX_RETRIES: u32 = 10;

@@ -1,0 +1,100 @@
+//! What a client says, frame by frame.
+
+use chatctl_protocol::v1;
+use chatctl_protocol::v1::frame::Body;
+use chatctl_protocol::{CloseCode, Code};
+use tokio::time::Instant;
+
+use crate::session::{Leave, MAX_FLOODS, Session, frames, token_times};
+use crate::switchboard::Refusal;
+
+impl Session {
+    /// Takes one frame. Waits while the relay has too much uncommitted: that is the back-pressure on a
+    /// sender. Not cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// [`Leave`] when the frame ends the session.
+    pub async fn receive(&mut self, body: Body, out: &mut Vec<Body>) -> Result<(), Leave> {
+        self.around.metrics.frames_received.inc();
+        match body {
+            Body::Send(send) => self.take_send(send, out).await,
+            Body::Ack(v1::Ack { ids }) => {
+                if self.mailbox.ack(&ids).await > 0 {
+                    self.due.ack = None;
+                }
+                Ok(())
+            }
+            Body::Auth(v1::Auth { token }) => self.refresh(&token, out),
+            Body::Ping(v1::Ping { id }) => {
+                out.push(Body::Pong(v1::Pong { id }));
+                Ok(())
+            }
+            Body::Hello(_) => Err(Leave::new(CloseCode::BadFrame, "hello was said already")),
+            Body::HelloOk(_)
+            | Body::Deliver(_)
+            | Body::SendOk(_)
+            | Body::SendErr(_)
+            | Body::QueueEmpty(_)
+            | Body::Gap(_)
+            | Body::KeysLow(_)
+            | Body::FallbackUsed(_)
+            | Body::DevicesChanged(_)
+            | Body::TokenExpiring(_)
+            | Body::Goodbye(_)
+            | Body::Pong(_)
+            | Body::MailWaiting(_)
+            | Body::AuthOk(_) => Err(Leave::new(
+                CloseCode::BadFrame,
+                "this frame is the relay's to send",
+            )),
+        }
+    }
+
+    async fn take_send(&mut self, send: v1::Send, out: &mut Vec<Body>) -> Result<(), Leave> {
+        let id = send.id;
+        let refusal = match frames::send_from_frame(send) {
+            Ok(send) => {
+                let ticket = self.receipts.ticket(id);
+                match self.around.switchboard.send(&self.sender, send, ticket).await {
+                    Ok(()) => {
+                        self.answers_out += 1;
+                        self.floods = 0;
+                        return Ok(());
+                    }
+                    Err(refusal) => refusal,
+                }
+            }
+            Err(code) => Refusal::from(code),
+        };
+        if refusal.code == Code::RateLimited {
+            self.floods += 1;
+            if self.floods > MAX_FLOODS {
+                return Err(Leave::new(CloseCode::RateLimited, "too many sends over the rate")
+                    .retry_after(std::time::Duration::from_millis(refusal.retry_after_ms)));
+            }
+        }
+        out.push(frames::refused(id, refusal));
+        Ok(())
+    }
+
+    fn refresh(&mut self, token: &str, out: &mut Vec<Body>) -> Result<(), Leave> {
+        let now = self.around.clock.now();
+        let refused = Leave::new(CloseCode::Reauthenticate, "the new token is not good");
+        let identity = self.around.verifier.verify(token, now).map_err(|_| refused)?;
+        if identity.address != self.identity.address || !identity.scopes.chat {
+            return Err(Leave::new(
+                CloseCode::Reauthenticate,
+                "the new token is another device's",
+            ));
+        }
+        let (end, warning) = token_times(&identity, now);
+        self.due.token_end = end;
+        self.due.token_warning = warning;
+        self.identity = identity;
+        let left = end.saturating_duration_since(Instant::now());
+        let expires_in_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        out.push(Body::AuthOk(v1::AuthOk { expires_in_ms }));
+        Ok(())
+    }
+}
