@@ -115,7 +115,10 @@ impl Dev {
             Failure::new(Exit::Unavailable, "cannot register the demo's devices").caused_by(error)
         };
         for account in &mut self.accounts {
-            let known = switchboard.device(&account.address).await.map_err(|error| failed(&error))?;
+            let known = switchboard
+                .device(&account.address)
+                .await
+                .map_err(|error| failed(&error))?;
             if let Some(device) = known {
                 account.registration_id = device.registration_id;
                 continue;
@@ -126,7 +129,10 @@ impl Dev {
                 max_devices: switchboard.limits().max_devices,
                 now: Clock::system().now(),
             };
-            switchboard.register(&account.address, registration).await.map_err(|error| failed(&error))?;
+            switchboard
+                .register(&account.address, registration)
+                .await
+                .map_err(|error| failed(&error))?;
         }
         Ok(())
     }

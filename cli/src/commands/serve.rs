@@ -136,8 +136,14 @@ async fn serve(mut launch: Launch, out: Out) -> Result<Exit, Failure> {
     // Before anything that takes time: a signal during the start must end it in order, too.
     let mut signals = Signals::listen()?;
     let store = open_store(&launch.config)?;
-    let outfit = Outfit { store, keyset: launch.keyset, clock: Clock::system() };
-    let server = Server::bind(launch.config.clone(), outfit).await.map_err(|error| start_failure(&error))?;
+    let outfit = Outfit {
+        store,
+        keyset: launch.keyset,
+        clock: Clock::system(),
+    };
+    let server = Server::bind(launch.config.clone(), outfit)
+        .await
+        .map_err(|error| start_failure(&error))?;
     if let Some(dev) = &mut launch.dev {
         dev.register(&server.switchboard()).await?;
         if let Some(path) = &launch.dev_info {
@@ -185,14 +191,19 @@ fn open_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
         Err(error) => {
             let (exit, hint) = match &error {
                 OpenError::Held(_) => (Exit::TempFail, "another chatctl serves it; stop that one first"),
-                OpenError::Newer { .. } => (Exit::Protocol, "install the chatctl that wrote it, or a newer one"),
+                OpenError::Newer { .. } => (
+                    Exit::Protocol,
+                    "install the chatctl that wrote it, or a newer one",
+                ),
                 OpenError::NotAStore => (Exit::DataErr, "name a directory of chatctl's own with --data-dir"),
-                OpenError::NoWal | OpenError::Io(_) => {
-                    (Exit::CantCreate, "name a directory on a local disk that you may write with --data-dir")
-                }
-                OpenError::Database(_) | OpenError::Rows(_) => {
-                    (Exit::DataErr, "check the disk; `sqlite3 FILE 'pragma integrity_check'` looks at the file")
-                }
+                OpenError::NoWal | OpenError::Io(_) => (
+                    Exit::CantCreate,
+                    "name a directory on a local disk that you may write with --data-dir",
+                ),
+                OpenError::Database(_) | OpenError::Rows(_) => (
+                    Exit::DataErr,
+                    "check the disk; `sqlite3 FILE 'pragma integrity_check'` looks at the file",
+                ),
             };
             let message = format!("cannot open the store in {}", directory.display());
             Err(Failure::new(exit, message).caused_by(&error).hint(hint))
@@ -216,7 +227,8 @@ struct Signals {
 
 impl Signals {
     fn listen() -> Result<Self, Failure> {
-        let failed = |error: io::Error| Failure::new(Exit::Failure, "cannot listen for signals").caused_by(&error);
+        let failed =
+            |error: io::Error| Failure::new(Exit::Failure, "cannot listen for signals").caused_by(&error);
         Ok(Self {
             interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
             terminate: signal(SignalKind::terminate()).map_err(failed)?,
