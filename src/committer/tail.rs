@@ -15,13 +15,13 @@ use std::sync::Arc;
 use chatctl_protocol::EnvelopeId;
 
 use crate::committer::ledger::Ledger;
-use crate::model::{Envelope, MailboxId, UnixMs};
+use crate::model::{Envelope, MailboxId, NumberHasher, UnixMs};
 use crate::store::Room;
 
 /// The lately accepted envelopes of all mailboxes.
 #[derive(Debug)]
 pub(super) struct Tail {
-    boxes: HashMap<MailboxId, Slots>,
+    boxes: HashMap<MailboxId, Slots, NumberHasher>,
     order: VecDeque<(EnvelopeId, MailboxId)>,
     /// Everything accepted after this id, and not acked, is here.
     floor: EnvelopeId,
@@ -40,7 +40,7 @@ pub(super) struct Slots {
     /// What it holds, once it was asked of the store.
     pub(super) ledger: Option<Ledger>,
     /// Deliveries of envelopes that were not acked by the session that got them.
-    attempts: HashMap<EnvelopeId, u32>,
+    attempts: HashMap<EnvelopeId, u32, NumberHasher>,
 }
 
 /// What the tail has for a reader.
@@ -64,7 +64,7 @@ pub(super) enum Acked {
 impl Tail {
     pub(super) fn new(floor: EnvelopeId, max_bytes: usize) -> Self {
         Self {
-            boxes: HashMap::new(),
+            boxes: HashMap::default(),
             order: VecDeque::new(),
             floor,
             durable: floor,
