@@ -209,11 +209,12 @@ impl Switchboard {
     /// [`store::Error`] when the store could not be read.
     pub async fn peek(&self, mailbox: MailboxId, room: store::Room) -> Result<Vec<Delivery>, store::Error> {
         let (page, _) = self.committer.page(mailbox, EnvelopeId::ZERO, room).await?;
-        let attempt = |id| self.committer.attempts(mailbox, id) + 1;
+        let attempts = self.committer.attempts(mailbox, &page);
         Ok(page
             .into_iter()
-            .map(|envelope| Delivery {
-                attempt: attempt(envelope.id),
+            .zip(attempts)
+            .map(|(envelope, before)| Delivery {
+                attempt: before + 1,
                 envelope,
             })
             .collect())
