@@ -104,8 +104,9 @@ impl Connection {
     }
 
     async fn run(mut self, mut socket: Socket, identity: Option<Identity>) {
-        let ended = match self.hello(&mut socket, identity).await {
-            Ok(session) => self.serve(&mut socket, session).await,
+        // What is large and soon over is boxed, so that a connection that waits does not keep room for it.
+        let ended = match Box::pin(self.hello(&mut socket, identity)).await {
+            Ok(mut session) => self.serve(&mut socket, &mut session).await,
             Err(ended) => ended,
         };
         let code = match ended {
@@ -117,7 +118,7 @@ impl Connection {
                     reason = leave.reason,
                     "session broken off"
                 );
-                socket.leave(leave).await;
+                Box::pin(socket.leave(leave)).await;
                 leave.code
             }
         };
@@ -169,7 +170,7 @@ impl Connection {
         Ok(session)
     }
 
-    async fn serve(&mut self, socket: &mut Socket, mut session: Session) -> Ended {
+    async fn serve(&mut self, socket: &mut Socket, session: &mut Session) -> Ended {
         let wake = session.wake();
         let drain = self.doors.sessions.clone();
         let mut draining = pin!(drain.draining());
@@ -185,7 +186,7 @@ impl Connection {
             }
             tokio::select! {
                 heard = socket.hear(), if may_read => {
-                    if let Err(ended) = self.take(socket, &mut session, heard, &mut out).await {
+                    if let Err(ended) = Box::pin(self.take(socket, session, heard, &mut out)).await {
                         return self.part(socket, &mut out, ended).await;
                     }
                 }
@@ -198,10 +199,10 @@ impl Connection {
             if let Err(left) = session.pump(&mut out).await {
                 return self.part(socket, &mut out, said(left)).await;
             }
-            if let Err(ended) = self.flush(socket, &session, &mut out).await {
+            if let Err(ended) = self.flush(socket, session, &mut out).await {
                 return ended;
             }
-            if let Err(ended) = self.keep_alive(socket, &session).await {
+            if let Err(ended) = self.keep_alive(socket, session).await {
                 return ended;
             }
         }
