@@ -1,2 +1,113 @@
-//! .
-fn main() {}
+//! `chatctl`: the relay and its operator's tools in one binary.
+//!
+//! Parses the command line, runs one command, and ends with its exit code. Must not know what commands do.
+
+mod commands;
+mod exit;
+mod failure;
+mod out;
+mod when;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+
+use crate::commands::Command;
+use crate::exit::Exit;
+use crate::out::{Format, Out};
+
+/// The relay that every end-to-end-encrypted chat app can run for itself
+#[derive(Debug, Parser)]
+#[command(name = "chatctl", version, propagate_version = true, after_help = EXAMPLES)]
+struct Cli {
+    /// How results and errors are written
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    format: Format,
+
+    /// The same as --format json
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  chatctl serve --dev
+  chatctl token keys generate -o keys.json";
+
+fn main() -> ExitCode {
+    let exit = match parse(std::env::args_os()) {
+        Ok(cli) => run(cli),
+        Err(error) => {
+            // Help goes to stdout, complaints to stderr; a closed pipe is nobody's fault.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.number()));
+        }
+    };
+    ExitCode::from(exit.number())
+}
+
+fn run(cli: Cli) -> Exit {
+    let out = Out::new(if cli.json { Format::Json } else { cli.format });
+    match cli.command.run(out) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            out.failure(&failure);
+            failure.exit
+        }
+    }
+}
+
+fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(args)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// The command tree. What stands in the environment is never shown in a help text: not everything that
+/// people put there is meant for a screen.
+fn command() -> clap::Command {
+    fn hide(command: clap::Command) -> clap::Command {
+        command
+            .mut_args(|arg| arg.hide_env_values(true))
+            .mut_subcommands(hide)
+    }
+    let manual = format!("{EXAMPLES}\n\nExit codes: {}", Exit::list());
+    hide(Cli::command()).after_long_help(manual)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn walk(command: &clap::Command, path: &str, visit: &mut impl FnMut(&clap::Command, &str)) {
+        let path = format!("{path} {}", command.get_name());
+        visit(command, &path);
+        for sub in command.get_subcommands() {
+            walk(sub, &path, visit);
+        }
+    }
+
+    #[test]
+    fn the_tree_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example_and_hides_what_stands_in_the_environment() {
+        walk(&command(), "", &mut |command, path| {
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(help.starts_with("Example"), "{path}");
+            assert!(help.contains("chatctl"), "{path}");
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            assert!((1..=80).contains(&about.len()), "{path}: {about}");
+            for arg in command.get_arguments().filter(|arg| arg.get_env().is_some()) {
+                assert!(arg.is_hide_env_values_set(), "{path} {arg}");
+            }
+        });
+    }
+}

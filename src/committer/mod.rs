@@ -17,6 +17,8 @@ mod minter;
 mod receipts;
 mod recents;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -151,7 +153,7 @@ impl Committer {
             full_until: None,
             stopped: false,
         };
-        Ok(Self {
+        let committer = Self {
             books: Mutex::new(books),
             store,
             clock,
@@ -160,7 +162,12 @@ impl Committer {
             ack_room: Semaphore::new(MAX_WAITING_ACKS),
             pace,
             work: Notify::new(),
-        })
+        };
+        // Now rather than in the way of the first send; if it fails, that send asks again.
+        if let Err(error) = committer.raise_ceiling(committer.clock.now()).await {
+            tracing::warn!(%error, "the id ceiling is not raised yet");
+        }
+        Ok(committer)
     }
 
     /// Puts a send on the tail and promises its outcome to the ticket. Waits while too much is

@@ -1,12 +1,56 @@
-//! Devices and their published keys (skeleton).
+//! Who has which devices, and the keys that those devices publish.
+//!
+//! Owns the rules of the prekey directory: what may be uploaded, who may claim how much, who hears of
+//! it. The store keeps the promise that an item is handed out once; this room decides whether the
+//! queue is asked at all.
+//!
+//! Must not know mail, sockets, tokens or status codes.
+//!
+//! # Why
+//!
+//! A claim uses up something that belongs to somebody else, so it is rationed twice: past the soft
+//! budgets (a pair of devices, a target) the fallback is served and the queue is left alone, past the
+//! hard one (a caller) the claim is refused. An answer never tells a fallback from a one-time item, or
+//! it would tell outsiders how a device is doing; only the owner is told, and only by a bell.
+//!
+//! Signatures are checked as lint: a broken client hears of it at upload instead of as messages that
+//! cannot be read later. It proves nothing to users, since a relay could replace the identity as well.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use chatctl_protocol::{AccountId, Address};
+use chatctl_protocol::PoolName;
 
+use crate::config::Config;
 use crate::hub::Hub;
-use crate::model::{Clock, DeviceList, MailboxId};
-use crate::store::{self, Registered, Registration, Store};
+use crate::metrics::Metrics;
+use crate::model::Clock;
+use crate::store::{self, Store};
+
+mod accept;
+mod budget;
+mod claim;
+mod devices;
+#[cfg(test)]
+mod fake;
+mod keys;
+mod lint;
+mod notices;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod stories;
+
+pub use self::accept::{KeyUpload, NewItem, NewPool};
+pub use self::claim::{ClaimAnswer, ClaimRequest, ClaimedAccount, ClaimedDevice, Missing};
+pub use self::keys::Published;
+pub use self::lint::LintError;
+pub use self::notices::KeyNotice;
+
+use self::budget::Budgets;
+use self::devices::DeviceLists;
+use self::keys::Turns;
+use self::notices::Told;
 
 /// Why the directory could not.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +58,62 @@ pub enum Error {
     /// The store could not.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The device that asks has not registered, or was removed.
+    #[error("the device is not registered")]
+    NotRegistered,
+    /// The account has no devices; whether it ever had any is not told.
+    #[error("the account has no devices")]
+    UnknownAccount,
+    /// There is no such pool.
+    #[error("the keyset has no such pool")]
+    NoSuchPool,
+    /// A part of the request breaks its rule.
+    #[error("{what} must be {rule}")]
+    Malformed {
+        /// Which part.
+        what: &'static str,
+        /// The rule in words.
+        rule: &'static str,
+    },
+    /// A part of the request is over its bound.
+    #[error("{what}: at most {max}")]
+    Limit {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there may be.
+        max: usize,
+    },
+    /// An item id is taken by other bytes.
+    #[error("item {item} of pool {pool} has other bytes already")]
+    ItemIdTaken {
+        /// Where.
+        pool: PoolName,
+        /// Which.
+        item: Arc<str>,
+    },
+    /// The first upload of a keyset came without an identity.
+    #[error("the first upload of a keyset needs an identity")]
+    NoIdentity,
+    /// A signature does not fit.
+    #[error(transparent)]
+    Lint(#[from] LintError),
+    /// The caller has claimed as much as it may for now.
+    #[error("the caller is over its claim budget")]
+    OverBudget {
+        /// When the same claim may pass.
+        retry_after: Duration,
+    },
+    /// The relay is going down, and the work was not done.
+    #[error("the relay is stopping")]
+    Stopping,
+}
+
+/// What the directory takes from the settings.
+#[derive(Debug, Clone)]
+struct Rules {
+    key_lint: bool,
+    keys_low: u32,
+    max_items: u32,
 }
 
 /// Devices and keys of every account.
@@ -22,77 +122,38 @@ pub struct Directory {
     store: Arc<dyn Store>,
     hub: Arc<Hub>,
     clock: Clock,
+    metrics: Arc<Metrics>,
+    rules: Rules,
+    lists: DeviceLists,
+    budgets: Budgets,
+    turns: Turns,
+    told: Told,
 }
 
 impl Directory {
     /// A directory over a store.
+    #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
         hub: Arc<Hub>,
-        _config: &crate::config::Config,
+        config: &Config,
         clock: Clock,
-        _metrics: Arc<crate::metrics::Metrics>,
+        metrics: Arc<Metrics>,
     ) -> Self {
-        Self { store, hub, clock }
-    }
-
-    /// The account's devices.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Store`].
-    pub async fn devices(&self, account: &AccountId) -> Result<Arc<DeviceList>, Error> {
-        Ok(Arc::new(self.store.devices(account).await?))
-    }
-
-    /// Registers.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Store`].
-    pub async fn register(&self, address: &Address, registration: Registration) -> Result<Registered, Error> {
-        let _ = &self.hub;
-        Ok(self.store.register(address, registration).await?)
-    }
-
-    /// Removes.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Store`].
-    pub async fn remove(&self, address: &Address) -> Result<Option<MailboxId>, Error> {
-        Ok(self.store.remove_device(address, self.clock.now()).await?)
-    }
-}
-
-/// What the owner of keys should know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeyNotice {
-    /// A pool runs low.
-    Low {
-        /// Family.
-        suite: chatctl_protocol::Suite,
-        /// Pool.
-        pool: chatctl_protocol::PoolName,
-        /// Items left.
-        remaining: u32,
-    },
-    /// A fallback was handed out.
-    FallbackUsed {
-        /// Family.
-        suite: chatctl_protocol::Suite,
-        /// Pool.
-        pool: chatctl_protocol::PoolName,
-    },
-}
-
-impl Directory {
-    /// Notices.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Store`].
-    pub async fn key_notices(&self, _mailbox: MailboxId) -> Result<Vec<KeyNotice>, Error> {
-        Ok(Vec::new())
+        Self {
+            store,
+            hub,
+            clock,
+            metrics,
+            rules: Rules {
+                key_lint: config.key_lint,
+                keys_low: config.keys_low,
+                max_items: config.limits.max_one_time_keys,
+            },
+            lists: DeviceLists::new(),
+            budgets: Budgets::new(config),
+            turns: Turns::default(),
+            told: Told::new(),
+        }
     }
 }

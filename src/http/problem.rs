@@ -151,8 +151,22 @@ impl From<store::Error> for Problem {
 
 impl From<directory::Error> for Problem {
     fn from(error: directory::Error) -> Self {
+        use directory::Error;
+        let detail = error.to_string();
+        let bad = |code, title: &str| Self::new(code, title).detail(detail);
         match error {
-            directory::Error::Store(error) => error.into(),
+            Error::Store(error) => error.into(),
+            Error::NotRegistered => Self::new(Code::DeviceNotRegistered, "Register this device first."),
+            Error::UnknownAccount => Self::new(Code::UnknownAccount, "The account has no devices."),
+            Error::NoSuchPool => Self::new(Code::NotFound, "There is no such pool."),
+            Error::Malformed { .. } => bad(Code::BadRequest, "A part of the request breaks its rule."),
+            Error::NoIdentity => bad(Code::BadRequest, "The first upload of a suite needs an identity."),
+            Error::Limit { .. } => bad(Code::LimitExceeded, "The request is over a limit."),
+            Error::ItemIdTaken { .. } => bad(Code::ItemIdConflict, "An item id is taken by other bytes."),
+            Error::Lint(_) => bad(Code::BadSignature, "A signature does not fit."),
+            Error::OverBudget { retry_after } => Self::new(Code::RateLimited, "Too many claims for now.")
+                .retry_after(retry_after.as_secs().saturating_add(1)),
+            Error::Stopping => Self::new(Code::Unavailable, "The relay is stopping.").retry_after(5),
         }
     }
 }

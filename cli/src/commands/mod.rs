@@ -1,0 +1,32 @@
+//! The commands, one file or folder each.
+
+mod dev;
+mod serve;
+mod token;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::out::Out;
+
+/// What `chatctl` can do.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Run the relay
+    Serve(Box<serve::Serve>),
+    /// Make, check and look into tokens and their keys
+    Token(Box<token::Token>),
+}
+
+impl Command {
+    /// Runs the command.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`], which says how the process ends.
+    pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
+        match self {
+            Self::Serve(serve) => serve.run(out),
+            Self::Token(token) => token.run(out).map(|()| Exit::Ok),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! `chatctl token`: tokens and their keys.
+//!
+//! Owns what its verbs share: where keys and tokens come from, and the policy of the relay. No token is
+//! ever taken from the command line, where `ps` and the shell's history would show it.
+
+mod inspect;
+mod issue;
+mod keys;
+mod verify;
+
+use std::io::{IsTerminal as _, Read as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chatctl_relay::auth::{Keyset, MAX_TOKEN_BYTES, Verifier};
+use chatctl_relay::metrics::Metrics;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::out::Out;
+
+/// Make, check and look into tokens and their keys
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  chatctl token keys generate -o keys.json
+  chatctl token issue --keys keys.json --sub alice --dev 1 | chatctl token verify --keys keys.json")]
+pub(crate) struct Token {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Issue a token for a device
+    Issue(issue::Issue),
+    /// Check a token as the relay does, and name every check that fails
+    Verify(verify::Verify),
+    /// Show what stands in a token, without checking it
+    Inspect(inspect::Inspect),
+    /// Make keys
+    Keys(keys::Keys),
+}
+
+impl Token {
+    pub(super) fn run(self, out: Out) -> Result<(), Failure> {
+        match self.verb {
+            Verb::Issue(issue) => issue.run(out),
+            Verb::Verify(verify) => verify.run(out),
+            Verb::Inspect(inspect) => inspect.run(out),
+            Verb::Keys(keys) => keys.run(out),
+        }
+    }
+}
+
+/// What the relay wants of tokens, as `serve` is told it.
+#[derive(Debug, clap::Args)]
+struct Policy {
+    /// Keyset file (mode 0600)
+    #[arg(long, env = "CHATCTL_KEYS", value_name = "FILE")]
+    keys: PathBuf,
+
+    /// Issuer of the token
+    #[arg(
+        long,
+        alias = "issuer",
+        env = "CHATCTL_ISSUER",
+        value_name = "TEXT",
+        default_value = "chatctl"
+    )]
+    iss: String,
+
+    /// Audience of the token
+    #[arg(
+        long,
+        alias = "audience",
+        env = "CHATCTL_AUDIENCE",
+        value_name = "TEXT",
+        default_value = "chatctl"
+    )]
+    aud: String,
+
+    /// Longest life that the relay lets a token have
+    #[arg(long, env = "CHATCTL_MAX_TOKEN_LIFE", value_name = "DURATION", default_value = "30d", value_parser = humantime::parse_duration)]
+    max_token_life: Duration,
+}
+
+impl Policy {
+    fn keyset(&self) -> Result<Keyset, Failure> {
+        Ok(Keyset::load(&self.keys)?)
+    }
+
+    /// The relay's own check.
+    fn verifier(&self, keyset: Keyset) -> Verifier {
+        let metrics = Arc::new(Metrics::new());
+        Verifier::new(
+            keyset,
+            self.iss.clone(),
+            self.aud.clone(),
+            self.max_token_life,
+            metrics,
+        )
+    }
+}
+
+/// Where a token is read from.
+#[derive(Debug, clap::Args)]
+struct Input {
+    /// Read the token from a file instead of stdin
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    /// `-` for stdin. A token that is typed here is refused without being shown.
+    #[arg(hide = true, value_name = "-")]
+    dash: Option<String>,
+}
+
+impl Input {
+    fn token(&self, out: Out) -> Result<String, Failure> {
+        let typed = self.dash.as_deref().is_some_and(|dash| dash != "-");
+        // A token in place of a file's name would be shown by the error about that file.
+        let path = self.token_file.as_ref().and_then(|path| path.to_str());
+        if typed || path.is_some_and(|path| path.starts_with("eyJ")) {
+            let message = "refusing to read a token from the command line (visible in ps and shell history)";
+            return Err(Failure::new(Exit::Usage, message).hint("use stdin or --token-file"));
+        }
+        let mut bytes = Vec::new();
+        // A little more than a token may be, so that a longer one is seen to be longer.
+        let limit = MAX_TOKEN_BYTES as u64 + 1024;
+        let read = match &self.token_file {
+            Some(path) => std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)),
+            None => {
+                let stdin = std::io::stdin();
+                if stdin.is_terminal() {
+                    out.warn("reading a token from the terminal; end with Enter and Ctrl-D");
+                }
+                stdin.lock().take(limit).read_to_end(&mut bytes)
+            }
+        };
+        let from = self
+            .token_file
+            .as_ref()
+            .map_or("stdin".to_owned(), |path| path.display().to_string());
+        let failed = |error: &std::io::Error| {
+            Failure::new(Exit::NoInput, format!("cannot read the token from {from}")).caused_by(error)
+        };
+        read.map_err(|error| failed(&error))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Failure::new(Exit::DataErr, format!("what {from} holds is not text")))?;
+        match text.trim() {
+            "" => Err(Failure::new(Exit::DataErr, format!("{from} holds no token"))),
+            token => Ok(token.to_owned()),
+        }
+    }
+}

@@ -1,0 +1,520 @@
+//! The life of a message over a store in memory: what is promised, and random interleavings of it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chatctl_protocol::{AccountId, Address, ClientMsgId, Code, DeviceId, EnvelopeId, Limits};
+use proptest::prelude::*;
+use smallvec::smallvec;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::committer::{Committer, Mail, Outcome, Pace, Part, Receipts};
+use crate::mailbox::{Delivery, Mailbox, Window};
+use crate::metrics::Metrics;
+use crate::model::{Clock, MailboxId, UnixMs};
+use crate::store::model::Model;
+use crate::store::{DeviceStore as _, Error, Registered, Registration, SendKey};
+
+const WIDE: Window = Window {
+    envelopes: 64,
+    bytes: 1 << 20,
+};
+const T0: u64 = EnvelopeId::EPOCH_MS + 86_400_000;
+
+/// A relay's middle: a committer over a model store, with devices.
+struct Desk {
+    store: Arc<Model>,
+    committer: Arc<Committer>,
+    running: JoinHandle<Result<(), Error>>,
+    stop: CancellationToken,
+    metrics: Arc<Metrics>,
+    hand: Arc<AtomicU64>,
+    limits: Limits,
+}
+
+impl Desk {
+    async fn over(store: Arc<Model>, limits: Limits, now: u64) -> Self {
+        let (clock, hand) = Clock::manual(UnixMs(now));
+        let metrics = Arc::new(Metrics::new());
+        let pace = Pace {
+            interval: Duration::from_millis(5),
+            tail_bytes: 1 << 20,
+            limits: limits.clone(),
+        };
+        let committer = Committer::new(Arc::clone(&store) as _, pace, clock, Arc::clone(&metrics)).await;
+        let committer = Arc::new(committer.unwrap());
+        let stop = CancellationToken::new();
+        let task = (Arc::clone(&committer), stop.clone());
+        #[expect(clippy::disallowed_methods, reason = "a test is its own server")]
+        let running = tokio::spawn(async move { task.0.run(task.1).await });
+        Self {
+            store,
+            committer,
+            running,
+            stop,
+            metrics,
+            hand,
+            limits,
+        }
+    }
+
+    async fn new() -> Self {
+        Self::over(Model::new(), Limits::default(), T0).await
+    }
+
+    async fn device(&self, account: &str) -> MailboxId {
+        let registration = Registration {
+            registration_id: 1,
+            attributes: None,
+            max_devices: 8,
+            now: UnixMs(T0),
+        };
+        match self
+            .store
+            .register(&address(account), registration)
+            .await
+            .unwrap()
+        {
+            Registered::Created(device) | Registered::Updated(device) => device.mailbox,
+            Registered::Replaced { .. } | Registered::TooMany => unreachable!(),
+        }
+    }
+
+    /// Loses everything that was not committed.
+    async fn crash(self) -> Self {
+        self.running.abort();
+        let now = self.hand.load(Ordering::Relaxed);
+        // A clock that steps back over the crash must not bring ids back.
+        Self::over(self.store.reopen(), self.limits.clone(), now - 5_000).await
+    }
+
+    fn open(&self, mailbox: MailboxId) -> Mailbox {
+        Mailbox::open(Arc::clone(&self.committer), mailbox, WIDE)
+    }
+
+    async fn put(&self, receipts: &Arc<Receipts>, mail: Mail) {
+        let _ = self.committer.accept(mail, receipts.ticket(0)).await;
+    }
+
+    async fn send(&self, from: MailboxId, to: MailboxId, name: u64) -> Outcome {
+        let receipts = Receipts::new(Arc::default());
+        self.put(&receipts, mail(from, to, name)).await;
+        receipts.next().await
+    }
+}
+
+fn address(account: &str) -> Address {
+    Address {
+        account: AccountId::parse(account).unwrap(),
+        device_id: DeviceId::parse("1").unwrap(),
+    }
+}
+
+fn mail(from: MailboxId, to: MailboxId, name: u64) -> Mail {
+    Mail {
+        key: SendKey {
+            sender: from,
+            client_msg_id: ClientMsgId::parse(name.to_be_bytes()).unwrap(),
+        },
+        digest: name.to_be_bytes(),
+        from: Arc::new(address("sender")),
+        sent_at: 0,
+        expires_at: UnixMs(T0).plus_seconds(30 * 86_400),
+        urgent: false,
+        ephemeral: false,
+        parts: smallvec![Part {
+            mailbox: to,
+            kind: 0,
+            payload: Bytes::from(name.to_string()),
+            is_here: true
+        }],
+    }
+}
+
+fn names(page: &[Delivery]) -> Vec<String> {
+    let text = |delivery: &Delivery| String::from_utf8(delivery.envelope.payload.to_vec()).unwrap();
+    page.iter().map(text).collect()
+}
+
+fn ids(page: &[Delivery]) -> Vec<u64> {
+    page.iter()
+        .map(|delivery| delivery.envelope.id.as_u64())
+        .collect()
+}
+
+fn safe(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Safe { duplicate: false, .. })
+}
+
+#[tokio::test]
+async fn a_live_envelope_arrives_before_the_disk_has_it_and_is_elided_when_acked() {
+    let desk = Desk::new().await;
+    let (alice, bob) = (desk.device("alice").await, desk.device("bob").await);
+    assert!(safe(&desk.send(alice, bob, 0).await));
+    desk.store.hold_commits();
+    let receipts = Receipts::new(Arc::default());
+    // One batch hangs at the gate, so that the next send waits in memory.
+    desk.put(&receipts, mail(alice, bob, 1)).await;
+    desk.store.commits_waiting(1).await;
+    desk.put(&receipts, mail(alice, bob, 2)).await;
+    let mut inbox = desk.open(bob);
+    let page = inbox.next().await.unwrap();
+    assert_eq!(names(&page), ["0", "1", "2"]);
+    inbox.ack(&ids(&page)[2..]).await;
+    let mut early = Vec::new();
+    receipts.take(&mut early);
+    assert_eq!(early, []);
+    desk.store.release_commits();
+    assert!(safe(&receipts.next().await) && safe(&receipts.next().await));
+    assert_eq!(desk.metrics.envelopes_elided.get(), 1);
+    assert_eq!(desk.metrics.envelopes_stored.get(), 2);
+}
+
+#[tokio::test]
+async fn a_retry_adds_nothing_under_way_when_done_and_after_a_crash() {
+    let desk = Desk::new().await;
+    let (alice, bob) = (desk.device("alice").await, desk.device("bob").await);
+    desk.store.hold_commits();
+    let receipts = Receipts::new(Arc::default());
+    desk.put(&receipts, mail(alice, bob, 7)).await;
+    desk.store.commits_waiting(1).await;
+    desk.put(&receipts, mail(alice, bob, 7)).await;
+    desk.store.release_commits();
+    let (second, first) = (receipts.next().await, receipts.next().await);
+    let Outcome::Safe { ids: first, .. } = first else {
+        panic!("{first:?}")
+    };
+    assert_eq!(
+        second,
+        Outcome::Safe {
+            ids: first.clone(),
+            duplicate: true
+        }
+    );
+    assert_eq!(
+        desk.send(alice, bob, 7).await,
+        Outcome::Safe {
+            ids: first.clone(),
+            duplicate: true
+        }
+    );
+    let desk = desk.crash().await;
+    assert_eq!(
+        desk.send(alice, bob, 7).await,
+        Outcome::Safe {
+            ids: first,
+            duplicate: true
+        }
+    );
+    let other = Mail {
+        digest: [9; 8],
+        ..mail(alice, bob, 7)
+    };
+    let receipts = Receipts::new(Arc::default());
+    desk.put(&receipts, other).await;
+    assert_eq!(receipts.next().await, Outcome::Refused(Code::Conflict));
+    assert_eq!(names(&desk.open(bob).next().await.unwrap()), ["7"]);
+}
+
+#[tokio::test]
+async fn an_ack_names_only_what_this_session_delivered() {
+    let desk = Desk::new().await;
+    let (alice, bob) = (desk.device("alice").await, desk.device("bob").await);
+    desk.send(alice, bob, 1).await;
+    desk.send(alice, bob, 2).await;
+    let page = desk.open(bob).next().await.unwrap();
+    let mut other = desk.open(bob);
+    assert_eq!(other.ack(&ids(&page)).await, 0);
+    let again = other.next().await.unwrap();
+    assert_eq!(names(&again), ["1", "2"]);
+    assert_eq!(again[0].attempt, 2);
+    assert_eq!(other.ack(&ids(&again)[..1]).await, 1);
+    drop(other);
+    assert_eq!(names(&desk.open(bob).next().await.unwrap()), ["2"]);
+}
+
+#[tokio::test]
+async fn a_full_store_refuses_sends_keeps_acks_and_recovers() {
+    let desk = Desk::new().await;
+    let (alice, bob) = (desk.device("alice").await, desk.device("bob").await);
+    desk.send(alice, bob, 1).await;
+    desk.store.fail_next_commit(Error::Full);
+    assert_eq!(
+        desk.send(alice, bob, 2).await,
+        Outcome::Refused(Code::StorageFull)
+    );
+    assert_eq!(
+        desk.send(alice, bob, 3).await,
+        Outcome::Refused(Code::StorageFull)
+    );
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(safe(&desk.send(alice, bob, 2).await));
+    assert_eq!(names(&desk.open(bob).next().await.unwrap()), ["1", "2"]);
+    assert_eq!(desk.committer.recount(bob).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_asked_again_and_adds_nothing() {
+    let desk = Desk::new().await;
+    let (alice, bob) = (desk.device("alice").await, desk.device("bob").await);
+    desk.send(alice, bob, 1).await;
+    desk.store.lose_next_answer();
+    assert!(safe(&desk.send(alice, bob, 2).await));
+    let desk = desk.crash().await;
+    assert_eq!(names(&desk.open(bob).next().await.unwrap()), ["1", "2"]);
+}
+
+#[tokio::test]
+async fn a_stopped_store_answers_everybody_and_ends_the_committer() {
+    let desk = Desk::new().await;
+    let (alice, bob) = (desk.device("alice").await, desk.device("bob").await);
+    desk.send(alice, bob, 1).await;
+    desk.store.fail_next_commit(Error::Poisoned("EIO".into()));
+    assert_eq!(
+        desk.send(alice, bob, 2).await,
+        Outcome::Refused(Code::Unavailable)
+    );
+    assert!(matches!(desk.running.await.unwrap(), Err(Error::Poisoned(_))));
+    let desk = Desk::over(desk.store.reopen(), Limits::default(), T0).await;
+    assert_eq!(names(&desk.open(bob).next().await.unwrap()), ["1"]);
+}
+
+#[tokio::test]
+async fn a_mailbox_over_its_quota_refuses_and_an_ack_makes_room() {
+    let limits = Limits {
+        mailbox_envelopes: 4,
+        ..Limits::default()
+    };
+    let desk = Desk::over(Model::new(), limits, T0).await;
+    let (alice, bob) = (desk.device("alice").await, desk.device("bob").await);
+    assert!(safe(&desk.send(alice, bob, 1).await) && safe(&desk.send(alice, bob, 2).await));
+    assert_eq!(
+        desk.send(alice, bob, 3).await,
+        Outcome::Refused(Code::MailboxFull)
+    );
+    // A refused send leaves no trace: it may be retried under the same name.
+    let mut inbox = desk.open(bob);
+    let page = inbox.next().await.unwrap();
+    inbox.ack(&ids(&page)).await;
+    assert!(safe(&desk.send(alice, bob, 3).await));
+    assert_eq!(names(&inbox.next().await.unwrap()), ["3"]);
+}
+
+#[tokio::test]
+async fn ephemeral_mail_is_never_stored_and_is_gone_after_its_time() {
+    let desk = Desk::new().await;
+    let (alice, bob) = (desk.device("alice").await, desk.device("bob").await);
+    let receipts = Receipts::new(Arc::default());
+    let typing = |name| Mail {
+        ephemeral: true,
+        ..mail(alice, bob, name)
+    };
+    desk.put(&receipts, typing(1)).await;
+    assert!(safe(&receipts.next().await));
+    let mut inbox = desk.open(bob);
+    assert_eq!(names(&inbox.next().await.unwrap()), ["1"]);
+    drop(inbox);
+    assert_eq!(names(&desk.open(bob).next().await.unwrap()), [""; 0]);
+    desk.put(&receipts, typing(2)).await;
+    assert!(safe(&receipts.next().await));
+    desk.hand.fetch_add(10_001, Ordering::Relaxed);
+    assert_eq!(names(&desk.open(bob).next().await.unwrap()), [""; 0]);
+    let mut away = typing(3);
+    away.parts[0].is_here = false;
+    desk.put(&receipts, away).await;
+    assert!(safe(&receipts.next().await));
+    assert_eq!(names(&desk.open(bob).next().await.unwrap()), [""; 0]);
+    assert_eq!(desk.metrics.envelopes_stored.get(), 0);
+}
+
+#[tokio::test]
+async fn a_stop_commits_everything_that_was_accepted() {
+    let desk = Desk::new().await;
+    let (alice, bob) = (desk.device("alice").await, desk.device("bob").await);
+    let receipts = Receipts::new(Arc::default());
+    for name in 0..100 {
+        desk.put(&receipts, mail(alice, bob, name)).await;
+    }
+    desk.stop.cancel();
+    desk.running.await.unwrap().unwrap();
+    let mut done = Vec::new();
+    receipts.take(&mut done);
+    assert_eq!(done.iter().filter(|(_, outcome)| safe(outcome)).count(), 100);
+}
+
+/// One step of a random run.
+#[derive(Debug, Clone)]
+enum Step {
+    /// Sends; `retry` names an earlier message again.
+    Send { from: usize, to: usize, retry: bool },
+    /// Lets the recipient read a page, and ack every envelope whose turn the bits pick.
+    Read { who: usize, acks: u8 },
+    /// A new session.
+    Reconnect { who: usize },
+    /// Waits for all answers.
+    Settle,
+    /// Commits hang from now on, or go on.
+    Hold { held: bool },
+    /// Everything in memory is lost.
+    Crash,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0usize..3, 0usize..3, prop::bool::weighted(0.2))
+            .prop_map(|(from, to, retry)| Step::Send { from, to, retry }),
+        4 => (0usize..3, any::<u8>()).prop_map(|(who, acks)| Step::Read { who, acks }),
+        1 => (0usize..3).prop_map(|who| Step::Reconnect { who }),
+        2 => Just(Step::Settle),
+        1 => any::<bool>().prop_map(|held| Step::Hold { held }),
+        1 => Just(Step::Crash),
+    ]
+}
+
+/// What a run knows about the world outside the relay.
+#[derive(Default)]
+struct Outside {
+    /// Names by sender and recipient, in the order of their first acceptance.
+    sent: BTreeMap<(usize, usize), Vec<u64>>,
+    /// Whom each name was sent by and to.
+    routes: HashMap<u64, (usize, usize)>,
+    /// Names whose sender was told OK.
+    safe: HashSet<u64>,
+    /// Names that their recipient has stored and acked, and how often each was shown to it.
+    acked: HashSet<u64>,
+    shown: HashMap<u64, u32>,
+    /// Names under way whose first answer is still out.
+    open: Vec<(u64, Arc<Receipts>)>,
+    crashes: u32,
+}
+
+impl Outside {
+    async fn settle(&mut self) {
+        for (name, receipts) in self.open.drain(..) {
+            if let Outcome::Safe { .. } = receipts.next().await {
+                self.safe.insert(name);
+            }
+        }
+    }
+}
+
+async fn run(steps: Vec<Step>) {
+    let mut desk = Desk::new().await;
+    let people = [
+        desk.device("a").await,
+        desk.device("b").await,
+        desk.device("c").await,
+    ];
+    let mut inboxes: Vec<Mailbox> = people.iter().map(|person| desk.open(*person)).collect();
+    let mut outside = Outside::default();
+    let mut next_name = 0;
+    for step in steps {
+        match step {
+            Step::Send { from, to, retry } => {
+                let earlier = outside
+                    .routes
+                    .iter()
+                    .find(|(_, route)| **route == (from, to))
+                    .map(|(name, _)| *name);
+                let name = match earlier.filter(|_| retry) {
+                    Some(name) => name,
+                    None => {
+                        next_name += 1;
+                        outside.routes.insert(next_name, (from, to));
+                        outside.sent.entry((from, to)).or_default().push(next_name);
+                        next_name
+                    }
+                };
+                let receipts = Receipts::new(Arc::default());
+                desk.put(&receipts, mail(people[from], people[to], name)).await;
+                outside.open.push((name, receipts));
+            }
+            Step::Read { who, acks } => {
+                let page = inboxes[who].next().await.unwrap();
+                let mut stored = Vec::new();
+                for (turn, delivery) in page.iter().enumerate() {
+                    let name: u64 = names(std::slice::from_ref(delivery))[0].parse().unwrap();
+                    assert_eq!(outside.routes[&name].1, who, "mail of another mailbox");
+                    *outside.shown.entry(name).or_default() += 1;
+                    if acks & (1 << (turn % 8)) != 0 {
+                        stored.push(delivery.envelope.id.as_u64());
+                        outside.acked.insert(name);
+                    }
+                }
+                inboxes[who].ack(&stored).await;
+            }
+            Step::Reconnect { who } => inboxes[who] = desk.open(people[who]),
+            Step::Settle => {
+                desk.store.release_commits();
+                outside.settle().await;
+            }
+            Step::Hold { held: true } => desk.store.hold_commits(),
+            Step::Hold { held: false } => desk.store.release_commits(),
+            Step::Crash => {
+                outside.crashes += 1;
+                // Answers that were not read before the crash are lost; the sender does not know.
+                outside.open.clear();
+                desk = desk.crash().await;
+                inboxes = people.iter().map(|person| desk.open(*person)).collect();
+            }
+        }
+    }
+    desk.store.release_commits();
+    outside.settle().await;
+    check(&desk, &people, &outside).await;
+}
+
+/// Drains every mailbox in fresh sessions and holds the guarantees against what the outside knows.
+async fn check(desk: &Desk, people: &[MailboxId; 3], outside: &Outside) {
+    let mut left = HashSet::new();
+    for (who, person) in people.iter().enumerate() {
+        let mut inbox = desk.open(*person);
+        let mut order: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
+        loop {
+            let page = inbox.next().await.unwrap();
+            if page.is_empty() {
+                break;
+            }
+            for name in names(&page) {
+                let name: u64 = name.parse().unwrap();
+                assert!(left.insert(name), "G4: {name} waits twice");
+                order.entry(outside.routes[&name].0).or_default().push(name);
+            }
+            inbox.ack(&ids(&page)).await;
+        }
+        for (from, got) in order {
+            let sent = &outside.sent[&(from, who)];
+            let place = |name: &u64| sent.iter().position(|sent| sent == name);
+            // A name whose first try was lost in a crash may have been accepted later, by a retry.
+            if outside.crashes == 0 {
+                assert!(got.iter().map(place).is_sorted(), "G3: {got:?} of {sent:?}");
+            }
+        }
+    }
+    for name in &outside.safe {
+        assert!(
+            left.contains(name) || outside.acked.contains(name),
+            "G1: {name} was OK and is lost"
+        );
+    }
+    if outside.crashes == 0 {
+        for name in &outside.acked {
+            assert!(!left.contains(name), "{name} was acked and came again");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_guarantees_hold_over_random_interleavings(steps in prop::collection::vec(step(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(run(steps));
+    }
+}

@@ -1,0 +1,201 @@
+//! The device lists of accounts: a bounded cache over the store, and what changes them.
+//!
+//! Must not know keys.
+//!
+//! # Why
+//!
+//! Every send asks for a list, so lists are kept: the most used ones, up to [`CACHE_BYTES`] by weight
+//! (S3-FIFO decides who leaves; unknown accounts are kept too, and a scan of them cannot push out
+//! lists that are in use). A change forgets the list before it is answered, and a load that began
+//! before that is not kept: the cache's placeholder goes with the entry, and the load's insert finds
+//! it gone. Forgetting hangs on drop, so a caller that leaves midway, or a store that does not know the
+//! outcome, forgets as well. What lands in the store later than that (or through another node) is seen
+//! within [`FRESH_MS`].
+
+use std::sync::Arc;
+
+use chatctl_protocol::{AccountId, Address, DeviceId};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::directory::{Directory, Error};
+use crate::hub::Notices;
+use crate::model::{DeviceList, MailboxId, UnixMs};
+use crate::store::{Registered, Registration};
+
+/// Most memory for lists, by estimate.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// Lists that are expected in it.
+const CACHE_LISTS: usize = 64 * 1024;
+/// Age at which a list is loaded anew.
+const FRESH_MS: u64 = 30_000;
+
+#[derive(Debug, Clone)]
+struct Loaded {
+    list: Arc<DeviceList>,
+    at: UnixMs,
+}
+
+impl Loaded {
+    /// A clock that stepped back makes everything old: better a read too many than a list for ever.
+    fn is_fresh(&self, now: UnixMs) -> bool {
+        now.0.checked_sub(self.at.0).is_some_and(|age| age <= FRESH_MS)
+    }
+}
+
+/// Weighs a list by the memory that it holds, roughly.
+#[derive(Debug, Clone)]
+struct ByMemory;
+
+impl Weighter<AccountId, Loaded> for ByMemory {
+    fn weight(&self, account: &AccountId, loaded: &Loaded) -> u64 {
+        let devices = loaded.list.devices.iter().map(|device| {
+            160 + device.device_id.as_str().len() + device.attributes.as_ref().map_or(0, |text| text.len())
+        });
+        (200 + account.as_str().len() + devices.sum::<usize>()) as u64
+    }
+}
+
+/// The lists that are kept.
+#[derive(Debug)]
+pub(super) struct DeviceLists(Cache<AccountId, Loaded, ByMemory>);
+
+impl DeviceLists {
+    pub(super) fn new() -> Self {
+        Self(Cache::with_weighter(CACHE_LISTS, CACHE_BYTES, ByMemory))
+    }
+
+    /// Forgets the account's list when the guard is dropped.
+    fn forget<'a>(&'a self, account: &'a AccountId) -> Forget<'a> {
+        Forget { lists: self, account }
+    }
+}
+
+/// Forgets a list, on every path out.
+#[derive(Debug)]
+#[must_use]
+struct Forget<'a> {
+    lists: &'a DeviceLists,
+    account: &'a AccountId,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        // Takes the placeholder of a load under way as well; its insert then comes to nothing.
+        let _ = self.lists.0.remove(self.account);
+    }
+}
+
+impl Directory {
+    /// The account's devices; an empty list of version 0 for an account that never had any.
+    ///
+    /// Cheap when the list is known: no I/O, no allocation. Many callers share one load. Never older
+    /// than the last change that was answered on this node. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`].
+    pub async fn devices(&self, account: &AccountId) -> Result<Arc<DeviceList>, Error> {
+        let now = self.clock.now();
+        match self.lists.0.get(account) {
+            Some(loaded) if loaded.is_fresh(now) => return Ok(loaded.list),
+            Some(_) => drop(self.lists.0.remove_if(account, |loaded| !loaded.is_fresh(now))),
+            None => {}
+        }
+        match self.lists.0.get_value_or_guard_async(account).await {
+            Ok(loaded) => Ok(loaded.list),
+            Err(place) => {
+                let list = Arc::new(self.store.devices(account).await?);
+                // An error says that the list was forgotten meanwhile: right for this caller, who began
+                // before the change was answered, and for nobody after.
+                let _ = place.insert(Loaded {
+                    list: Arc::clone(&list),
+                    at: now,
+                });
+                Ok(list)
+            }
+        }
+    }
+
+    /// The mailbox of a registered device.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotRegistered`] when there is no such device, else [`Error::Store`].
+    pub async fn mailbox(&self, device: &Address) -> Result<MailboxId, Error> {
+        let list = self.devices(&device.account).await?;
+        let device = list.device(&device.device_id).ok_or(Error::NotRegistered)?;
+        Ok(device.mailbox)
+    }
+
+    /// Registers or re-registers a device.
+    ///
+    /// The sessions of a replaced installation get [`Notices::REREGISTERED`], the account's other
+    /// devices [`Notices::DEVICES`]. The same installation again rings nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Limit`] for attributes that are too long, else [`Error::Store`].
+    pub async fn register(&self, address: &Address, registration: Registration) -> Result<Registered, Error> {
+        if registration
+            .attributes
+            .as_ref()
+            .is_some_and(|text| text.len() > MAX_ATTRIBUTES_BYTES)
+        {
+            return Err(Error::Limit {
+                what: "bytes of attributes",
+                max: MAX_ATTRIBUTES_BYTES,
+            });
+        }
+        let forget = self.lists.forget(&address.account);
+        let registered = self.store.register(address, registration).await?;
+        // Before the bells: who hears one looks at the list.
+        drop(forget);
+        match &registered {
+            Registered::Created(_) => self.ring_others(&address.account, &address.device_id).await,
+            Registered::Replaced { old, .. } => {
+                self.hub.notify(*old, Notices::REREGISTERED);
+                self.ring_others(&address.account, &address.device_id).await;
+            }
+            Registered::Updated(_) | Registered::TooMany => {}
+        }
+        Ok(registered)
+    }
+
+    /// Removes a device with everything it has. Returns its mailbox, or `None` when there was none.
+    ///
+    /// Its sessions get [`Notices::REMOVED`], the account's other devices [`Notices::DEVICES`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`].
+    pub async fn remove(&self, address: &Address) -> Result<Option<MailboxId>, Error> {
+        let forget = self.lists.forget(&address.account);
+        let removed = self.store.remove_device(address, self.clock.now()).await?;
+        drop(forget);
+        if let Some(mailbox) = removed {
+            self.hub.notify(mailbox, Notices::REMOVED);
+            self.ring_others(&address.account, &address.device_id).await;
+        }
+        Ok(removed)
+    }
+
+    /// Tells the account's other devices that its list or an identity changed.
+    pub(super) async fn ring_others(&self, account: &AccountId, except: &DeviceId) {
+        // The change is done and must be answered as done: a bell that cannot be rung costs time only.
+        let Ok(list) = self.devices(account).await else {
+            return;
+        };
+        for device in list.devices.iter().filter(|device| device.device_id != *except) {
+            self.hub.notify(device.mailbox, Notices::DEVICES);
+        }
+    }
+
+    /// Forgets a list that turned out to be older than the store.
+    pub(super) fn forget(&self, account: &AccountId) {
+        drop(self.lists.forget(account));
+    }
+}
+
+/// Longest attributes of a device, as JSON text.
+const MAX_ATTRIBUTES_BYTES: usize = 1024;

@@ -1,0 +1,158 @@
+//! The store in memory, with the two mishaps that this room must survive: a read that takes long, and
+//! a change whose answer is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use chatctl_protocol::{AccountId, Address, EnvelopeId, PoolName, Suite};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::model::{DeviceList, Envelope, MailboxId, UnixMs};
+use crate::store::model::Model;
+use crate::store::{
+    Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Gap, KeyLogEntry, KeyStore, Keyset,
+    MailStore, Registered, Registration, Room, SendKey, SendRecord, Start, Upload, Uploaded, Usage,
+};
+
+/// Where a load of a device list stops.
+#[derive(Debug, Default)]
+pub(super) struct Pause {
+    /// Rung when the load has read and waits.
+    pub(super) began: Notify,
+    /// Lets it go on.
+    pub(super) go: Notify,
+}
+
+#[derive(Debug)]
+pub(super) struct Fake {
+    model: Arc<Model>,
+    pause: Mutex<Option<Arc<Pause>>>,
+    /// Device lists that were read.
+    pub(super) loads: AtomicUsize,
+    /// The next registration is done and answered with an error.
+    pub(super) lose_answer: AtomicBool,
+}
+
+impl Fake {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            model: Model::new(),
+            pause: Mutex::default(),
+            loads: AtomicUsize::default(),
+            lose_answer: AtomicBool::default(),
+        })
+    }
+
+    /// The next load of a device list reads, and then waits.
+    pub(super) fn pause_next_load(&self) -> Arc<Pause> {
+        let pause = Arc::new(Pause::default());
+        *self.pause.lock() = Some(Arc::clone(&pause));
+        pause
+    }
+}
+
+#[async_trait]
+impl DeviceStore for Fake {
+    async fn register(&self, address: &Address, registration: Registration) -> Result<Registered, Error> {
+        let registered = self.model.register(address, registration).await;
+        if self.lose_answer.swap(false, Ordering::Relaxed) {
+            return Err(Error::Unavailable("the answer was lost".into()));
+        }
+        registered
+    }
+
+    async fn remove_device(&self, address: &Address, now: UnixMs) -> Result<Option<MailboxId>, Error> {
+        self.model.remove_device(address, now).await
+    }
+
+    async fn devices(&self, account: &AccountId) -> Result<DeviceList, Error> {
+        self.loads.fetch_add(1, Ordering::Relaxed);
+        let list = self.model.devices(account).await;
+        let pause = self.pause.lock().take();
+        if let Some(pause) = pause {
+            pause.began.notify_one();
+            pause.go.notified().await;
+        }
+        list
+    }
+}
+
+#[async_trait]
+impl KeyStore for Fake {
+    async fn upload(&self, upload: Upload) -> Result<Uploaded, Error> {
+        self.model.upload(upload).await
+    }
+
+    async fn keyset(&self, mailbox: MailboxId, suite: &Suite) -> Result<Option<Keyset>, Error> {
+        self.model.keyset(mailbox, suite).await
+    }
+
+    async fn suites(&self, mailbox: MailboxId) -> Result<Vec<Suite>, Error> {
+        self.model.suites(mailbox).await
+    }
+
+    async fn drop_queue(&self, mailbox: MailboxId, suite: &Suite, pool: &PoolName) -> Result<bool, Error> {
+        self.model.drop_queue(mailbox, suite, pool).await
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, Error> {
+        self.model.claim(claim).await
+    }
+
+    async fn key_log(
+        &self,
+        account: &AccountId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<KeyLogEntry>, Error> {
+        self.model.key_log(account, after, limit).await
+    }
+}
+
+#[async_trait]
+impl MailStore for Fake {
+    async fn start(&self) -> Result<Start, Error> {
+        self.model.start().await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Committed, Error> {
+        self.model.commit(batch).await
+    }
+
+    async fn read(
+        &self,
+        mailbox: MailboxId,
+        after: EnvelopeId,
+        up_to: EnvelopeId,
+        room: Room,
+        now: UnixMs,
+    ) -> Result<Vec<Arc<Envelope>>, Error> {
+        self.model.read(mailbox, after, up_to, room, now).await
+    }
+
+    async fn usage(&self, mailbox: MailboxId) -> Result<Usage, Error> {
+        self.model.usage(mailbox).await
+    }
+
+    async fn sent(&self, key: &SendKey) -> Result<Option<SendRecord>, Error> {
+        self.model.sent(key).await
+    }
+
+    async fn expire(&self, now: UnixMs, records_before: UnixMs, budget: usize) -> Result<Expired, Error> {
+        self.model.expire(now, records_before, budget).await
+    }
+
+    async fn gaps(&self, mailbox: MailboxId) -> Result<Vec<Gap>, Error> {
+        self.model.gaps(mailbox).await
+    }
+
+    async fn gaps_told(&self, mailbox: MailboxId, told: &[Gap]) -> Result<(), Error> {
+        self.model.gaps_told(mailbox, told).await
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        self.model.close().await
+    }
+}

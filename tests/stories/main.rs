@@ -1,0 +1,15 @@
+//! Stories: what happens on a whole relay, told over real sockets.
+//!
+//! One test binary; a file per theme. [`relay::TestRelay`] is where each of them begins.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "tests; what is unexpected should stop them, there and then"
+)]
+
+mod bad_frames;
+mod bad_tokens;
+mod keys;
+mod relay;
+mod socket;
