@@ -38,7 +38,7 @@ use crate::committer::recents::Recents;
 use crate::committer::tail::{Acked, Page, Tail, Times};
 use crate::metrics::Metrics;
 use crate::model::{Clock, Envelope, MailboxId, UnixMs};
-use crate::store::{self, Deletion, Room, SendKey, SendRecord, Store};
+use crate::store::{self, Deletion, Room, SendKey, SendRecord, Span, Store};
 
 pub use crate::committer::receipts::{EnvelopeIds, Outcome, Receipts, Ticket};
 
@@ -222,7 +222,18 @@ impl Committer {
                     Page::Below(floor) => (floor, books.gone(mailbox)),
                 }
             };
-            let mut page = self.store.read(mailbox, after, floor, room, now).await?;
+            let mut page = self
+                .store
+                .read(
+                    mailbox,
+                    Span {
+                        after,
+                        up_to: floor,
+                        now,
+                    },
+                    room,
+                )
+                .await?;
             after = page.last().map_or(floor, |envelope| envelope.id);
             let later = self.books.lock().gone(mailbox);
             page.retain(|envelope| !gone.contains(&envelope.id) && !later.contains(&envelope.id));

@@ -21,10 +21,10 @@ use chatctl_protocol::{AccountId, Address, EnvelopeId, PoolName, Suite};
 use crate::model::{DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::{
     Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Gap, KeyLogEntry, KeyStore, Keyset,
-    MailStore, Registered, Registration, Room, SendKey, SendRecord, Start, Upload, Uploaded, Usage,
+    MailStore, Registered, Registration, Room, SendKey, SendRecord, Span, Start, Upload, Uploaded, Usage,
 };
 use files::Directory;
-use index::{MailIndex, Span};
+use index::MailIndex;
 use reader::Readers;
 use records::RecordIndex;
 use shared::Shared;
@@ -210,15 +210,8 @@ impl MailStore for Embedded {
         self.writer.run(move |tx| mail::commit(tx, &batch)).await
     }
 
-    async fn read(
-        &self,
-        mailbox: MailboxId,
-        after: EnvelopeId,
-        up_to: EnvelopeId,
-        room: Room,
-        now: UnixMs,
-    ) -> Result<Vec<Arc<Envelope>>, Error> {
-        let mut span = Span { after, up_to, now };
+    async fn read(&self, mailbox: MailboxId, span: Span, room: Room) -> Result<Vec<Arc<Envelope>>, Error> {
+        let mut span = span;
         let mut room = room;
         let mut page = Vec::new();
         loop {
