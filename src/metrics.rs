@@ -182,6 +182,7 @@ mod tests {
             .filter(|line| line.starts_with("# TYPE chatctl_"))
             .count();
         assert_eq!(helps, types);
-        assert!(helps >= 20);
+        // A family without a sample has no lines yet.
+        assert!(helps >= 14, "{text}");
     }
 }

@@ -17,7 +17,7 @@ use crate::mailbox::{Delivery, Mailbox, Window};
 use crate::metrics::Metrics;
 use crate::model::{Clock, MailboxId, UnixMs};
 use crate::store::model::Model;
-use crate::store::{DeviceStore as _, Error, MailStore as _, Registered, Registration, SendKey};
+use crate::store::{DeviceStore as _, Error, Registered, Registration, SendKey};
 
 const WIDE: Window = Window {
     envelopes: 64,

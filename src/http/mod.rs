@@ -61,6 +61,8 @@ struct Api;
 fn described() -> OpenApiRouter<Doors> {
     OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(ws::open))
+        .merge(devices::router())
+        .merge(keys::router())
         .merge(messages::router())
         .merge(info::router())
         .merge(health::router())

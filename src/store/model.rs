@@ -387,3 +387,39 @@ impl DeviceStore for Model {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance::{batch, envelope, ids_of, mailbox};
+
+    #[tokio::test]
+    async fn commits_wait_while_they_are_held() {
+        let model = Model::new();
+        let bob = mailbox(&*model, "bob").await;
+        model.hold_commits();
+        let (committed, ()) = tokio::join!(model.commit(batch([envelope(1, bob, "x")])), async {
+            model.commits_waiting(1).await;
+            assert_eq!(ids_of(&*model, bob).await, [0; 0]);
+            model.release_commits();
+        });
+        committed.unwrap();
+        assert_eq!(ids_of(&*model, bob).await, [1]);
+    }
+
+    #[tokio::test]
+    async fn a_commit_fails_as_asked_and_a_lost_answer_was_written() {
+        let model = Model::new();
+        let bob = mailbox(&*model, "bob").await;
+        model.fail_next_commit(Error::Full);
+        let failed = model.commit(batch([envelope(1, bob, "x")])).await;
+        assert!(matches!(failed, Err(Error::Full)));
+        model.lose_next_answer();
+        let lost = model.commit(batch([envelope(2, bob, "x")])).await;
+        assert!(matches!(lost, Err(Error::Unavailable(_))));
+        assert_eq!(ids_of(&*model.reopen(), bob).await, [2]);
+        model.fail_next_commit(Error::Poisoned("an fsync failed".into()));
+        assert!(model.commit(Batch::default()).await.is_err());
+        assert!(matches!(model.start().await, Err(Error::Poisoned(_))));
+    }
+}

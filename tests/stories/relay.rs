@@ -2,12 +2,22 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use chatctl_protocol::Encoding;
 use chatctl_protocol::v1::{Hello, Ping, Pong, frame::Body};
+use chatctl_relay::auth::Keyset;
 use chatctl_relay::config::Config;
+use chatctl_relay::hub::Hub;
+use chatctl_relay::metrics::Metrics;
+use chatctl_relay::model::Clock;
+use chatctl_relay::server::{self, Outfit, Server};
+use chatctl_relay::store::embedded::{self, Embedded};
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::keys::TestKeys;
 use crate::socket::RawSocket;
@@ -36,6 +46,10 @@ pub(crate) const BOB: Person = Person {
 pub(crate) struct TestRelay {
     address: SocketAddr,
     keys: TestKeys,
+    hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    running: JoinHandle<Result<(), server::Error>>,
     _folder: TempDir,
 }
 
@@ -54,16 +68,54 @@ impl TestRelay {
         let mut config = Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data_dir: Some(folder.path().join("data")),
-            keys: Some(keyset),
+            keys: Some(keyset.clone()),
+            drain_window: Duration::ZERO,
             ..Config::default()
         };
         change(&mut config);
-        let address = serve(config).await.expect("the relay starts");
+        let directory = config.data_dir.clone().unwrap();
+        let options = embedded::Options {
+            disk_reserve: 0,
+            idempotency_records: 10_000,
+        };
+        let store = Embedded::open(&directory, &options).unwrap();
+        let keyset = Keyset::load(&keyset).unwrap();
+        let server = Server::bind(
+            config,
+            Outfit {
+                store,
+                keyset,
+                clock: Clock::system(),
+            },
+        )
+        .await
+        .unwrap();
+        let (address, hub, metrics) = (server.address(), server.hub(), server.metrics());
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        #[expect(clippy::disallowed_methods, reason = "a story is its relay's process")]
+        let running = tokio::spawn(async move { server.run(stopped.cancelled_owned()).await });
         Self {
             address,
             keys,
+            hub,
+            metrics,
+            stop,
+            running,
             _folder: folder,
         }
+    }
+
+    /// Stops the relay as an operator would; nobody may be left behind.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.running.await.unwrap().unwrap();
+        assert!(self.hub.is_empty(), "a session did not sign off");
+    }
+
+    /// What the relay has counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Whom this relay believes.
@@ -130,13 +182,4 @@ fn write_private(path: &std::path::Path, text: &str) -> io::Result<()> {
         .mode(0o600)
         .open(path)?
         .write_all(text.as_bytes())
-}
-
-/// Starts the relay in this process; answers where it listens.
-#[expect(clippy::unused_async, reason = "starting a server waits")]
-async fn serve(_config: Config) -> io::Result<SocketAddr> {
-    Err(io::Error::new(
-        io::ErrorKind::Unsupported,
-        "server::Server is still to be written",
-    ))
 }

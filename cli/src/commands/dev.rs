@@ -11,7 +11,9 @@ use chatctl_protocol::{AccountId, Address, DeviceId};
 use chatctl_relay::auth::private_file::{self, Existing};
 use chatctl_relay::auth::{Grant, Keyset, Signer};
 use chatctl_relay::config::Config;
-use chatctl_relay::model::UnixMs;
+use chatctl_relay::model::{Clock, UnixMs};
+use chatctl_relay::store::Registration;
+use chatctl_relay::switchboard::Switchboard;
 use rand::RngExt as _;
 use serde::Serialize;
 use serde_json::Map;
@@ -102,11 +104,37 @@ impl Dev {
         Ok(Self { accounts, store })
     }
 
-    /// The devices that have to be registered, with their registration ids, before anybody connects.
-    pub(crate) fn registrations(&self) -> impl Iterator<Item = (&Address, u32)> {
-        self.accounts
-            .iter()
-            .map(|account| (&account.address, account.registration_id))
+    /// Registers the demo's devices. In a store that has them already they stay what they are, with the
+    /// mail that waits for them.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::Unavailable`] when the store refuses.
+    pub(crate) async fn register(&mut self, switchboard: &Switchboard) -> Result<(), Failure> {
+        let failed = |error: &(dyn std::error::Error + 'static)| {
+            Failure::new(Exit::Unavailable, "cannot register the demo's devices").caused_by(error)
+        };
+        for account in &mut self.accounts {
+            let known = switchboard
+                .device(&account.address)
+                .await
+                .map_err(|error| failed(&error))?;
+            if let Some(device) = known {
+                account.registration_id = device.registration_id;
+                continue;
+            }
+            let registration = Registration {
+                registration_id: account.registration_id,
+                attributes: None,
+                max_devices: switchboard.limits().max_devices,
+                now: Clock::system().now(),
+            };
+            switchboard
+                .register(&account.address, registration)
+                .await
+                .map_err(|error| failed(&error))?;
+        }
+        Ok(())
     }
 
     /// Prints where the demo is and how to try it. `at` is the bound address.
@@ -332,7 +360,8 @@ mod tests {
         );
         let accounts = info["accounts"].as_array().unwrap();
         assert_eq!(accounts.len(), 2);
-        for (account, (address, registration_id)) in accounts.iter().zip(dev.registrations()) {
+        for (account, demo) in accounts.iter().zip(&dev.accounts) {
+            let (address, registration_id) = (&demo.address, demo.registration_id);
             let identity = verifier.verify(account["token"].as_str().unwrap(), NOW).unwrap();
             assert_eq!(&identity.address, address);
             assert_eq!(identity.expires_at, NOW.plus_seconds(24 * 3600));

@@ -3,12 +3,16 @@
 //! Owns its command line and its log. What a relay is, and how it stops, is the library's business.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use chatctl_relay::auth::Keyset;
 use chatctl_relay::config::Config;
 use chatctl_relay::model::Clock;
+use chatctl_relay::server::{self, Outfit, Server};
+use chatctl_relay::store::Store;
+use chatctl_relay::store::embedded::{self, Embedded, OpenError};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::dev::Dev;
@@ -116,29 +120,128 @@ impl Serve {
     }
 }
 
-/// Binds, registers the demo's devices, tells their owner, and serves until a signal.
+/// Opens the store, binds, tells the demo's owner, and serves until a signal.
 fn run(launch: Launch, out: Out) -> Result<Exit, Failure> {
-    let at = bind(&launch)?;
-    if let Some(dev) = &launch.dev {
-        for (address, registration_id) in dev.registrations() {
-            tracing::debug!(?address, registration_id, "registers");
-        }
-        if let Some(path) = &launch.dev_info {
-            dev.write_info(path, at)?;
-        }
-        dev.announce(at, out)?;
-    }
-    Ok(Exit::Ok)
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failure, "cannot start").caused_by(&error))?;
+    let exit = runtime.block_on(serve(launch, out));
+    // What still runs after a drain waits for nothing that matters.
+    runtime.shutdown_background();
+    exit
 }
 
-/// PLACEHOLDER: this build has no server to bind. Whoever brings it puts it into [`run`], registers each
-/// of the demo's devices where that says so, and serves and drains after the announcement.
-fn bind(launch: &Launch) -> Result<SocketAddr, Failure> {
-    tracing::debug!(keyset = ?launch.keyset, listen = %launch.config.listen, "prepared");
-    Err(Failure::new(
-        Exit::Unavailable,
-        "this build has no server to start",
-    ))
+async fn serve(mut launch: Launch, out: Out) -> Result<Exit, Failure> {
+    // Before anything that takes time: a signal during the start must end it in order, too.
+    let mut signals = Signals::listen()?;
+    let store = open_store(&launch.config)?;
+    let outfit = Outfit {
+        store,
+        keyset: launch.keyset,
+        clock: Clock::system(),
+    };
+    let server = Server::bind(launch.config.clone(), outfit)
+        .await
+        .map_err(|error| start_failure(&error))?;
+    if let Some(dev) = &mut launch.dev {
+        dev.register(&server.switchboard()).await?;
+        if let Some(path) = &launch.dev_info {
+            dev.write_info(path, server.address())?;
+        }
+        dev.announce(server.address(), out)?;
+    }
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let served = server.run(async {
+        // Resolves also when the sender is gone.
+        let _ = stopped.await;
+    });
+    let mut served = std::pin::pin!(served);
+    tokio::select! {
+        ended = &mut served => return finished(ended),
+        _ = signals.next() => {}
+    }
+    // Only the receiver inside `served` could be gone, and it is not.
+    let _ = stop.send(());
+    tokio::select! {
+        ended = &mut served => finished(ended),
+        second = signals.next() => {
+            tracing::warn!("a second signal: stopping at once");
+            Ok(second)
+        }
+    }
+}
+
+fn finished(ended: Result<(), server::Error>) -> Result<Exit, Failure> {
+    match ended {
+        Ok(()) => Ok(Exit::Ok),
+        Err(error) => Err(Failure::from_error(Exit::Failure, &error)
+            .hint("what was answered OK is on the disk; look at the disk, then start the relay again")),
+    }
+}
+
+fn open_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
+    let options = embedded::Options {
+        disk_reserve: config.disk_reserve,
+        idempotency_records: config.idempotency_records,
+    };
+    let directory = config.data_dir.clone().unwrap_or_default();
+    match Embedded::open(&directory, &options) {
+        Ok(store) => Ok(store),
+        Err(error) => {
+            let (exit, hint) = match &error {
+                OpenError::Held(_) => (Exit::TempFail, "another chatctl serves it; stop that one first"),
+                OpenError::Newer { .. } => (
+                    Exit::Protocol,
+                    "install the chatctl that wrote it, or a newer one",
+                ),
+                OpenError::NotAStore => (Exit::DataErr, "name a directory of chatctl's own with --data-dir"),
+                OpenError::NoWal | OpenError::Io(_) => (
+                    Exit::CantCreate,
+                    "name a directory on a local disk that you may write with --data-dir",
+                ),
+                OpenError::Database(_) | OpenError::Rows(_) => (
+                    Exit::DataErr,
+                    "check the disk; `sqlite3 FILE 'pragma integrity_check'` looks at the file",
+                ),
+            };
+            let message = format!("cannot open the store in {}", directory.display());
+            Err(Failure::new(exit, message).caused_by(&error).hint(hint))
+        }
+    }
+}
+
+fn start_failure(error: &server::Error) -> Failure {
+    match error {
+        server::Error::Listen { .. } => Failure::from_error(Exit::CantCreate, error)
+            .hint("is another program there? --listen 127.0.0.1:0 picks a free port"),
+        server::Error::Store(_) => Failure::from_error(Exit::Unavailable, error),
+    }
+}
+
+/// The signals that end a relay.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let failed =
+            |error: io::Error| Failure::new(Exit::Failure, "cannot listen for signals").caused_by(&error);
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+            terminate: signal(SignalKind::terminate()).map_err(failed)?,
+        })
+    }
+
+    /// Waits for the next signal; the exit of a process that it ends at once. Cancel safe.
+    async fn next(&mut self) -> Exit {
+        tokio::select! {
+            _ = self.interrupt.recv() => Exit::Interrupted,
+            _ = self.terminate.recv() => Exit::Terminated,
+        }
+    }
 }
 
 fn log_level(text: &str) -> Result<String, String> {

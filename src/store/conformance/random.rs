@@ -1,0 +1,299 @@
+//! Random sequences of verbs: the store on the disk answers as the model does, over crashes.
+
+use bytes::Bytes;
+use chatctl_protocol::{PoolName, Suite};
+use proptest::prelude::*;
+
+use super::embedded::OnDisk;
+use super::in_memory::InMemory;
+use super::keys::{item, pool, publish};
+use super::{LATER, NOW, Subject, acks, address, envelope, id, installation, mail_of, name, posting};
+use crate::model::{Envelope, MailboxId, UnixMs};
+use crate::store::model::Model;
+use crate::store::{Batch, Claim, ClaimTarget, Gap, GapReason, Posting, Room, SendKey};
+
+/// Mailboxes that a sequence can name: more than it usually registers.
+const MAILBOXES: u64 = 6;
+const ACCOUNTS: [&str; 2] = ["bob", "carol"];
+
+#[derive(Debug, Clone)]
+enum Verb {
+    Commit {
+        sends: Vec<Vec<(u64, bool)>>,
+        acked: Vec<(u64, u64)>,
+        again: bool,
+    },
+    Read {
+        mailbox: u64,
+        after: u64,
+        envelopes: usize,
+        bytes: usize,
+        now: UnixMs,
+    },
+    Expire {
+        now: UnixMs,
+    },
+    Told {
+        mailbox: u64,
+        dropped: u64,
+    },
+    Register {
+        account: usize,
+        device: u8,
+        registration_id: u32,
+    },
+    Remove {
+        account: usize,
+        device: u8,
+    },
+    Upload {
+        mailbox: u64,
+        identity: bool,
+        items: Vec<u8>,
+        replace: bool,
+        fallback: Option<u8>,
+    },
+    Claim {
+        mailboxes: Vec<u64>,
+        pools: Vec<bool>,
+        spare_queue: bool,
+    },
+    DropQueue {
+        mailbox: u64,
+    },
+    Crash,
+}
+
+fn verb() -> impl Strategy<Value = Verb> {
+    let mailbox = || 1..=MAILBOXES;
+    let time = prop_oneof![Just(NOW), Just(UnixMs(NOW.0 + 1)), Just(LATER)];
+    let send = prop::collection::vec((mailbox(), any::<bool>()), 1..4);
+    prop_oneof![
+        6 => (prop::collection::vec(send, 0..5), prop::collection::vec((mailbox(), 1..60u64), 0..6), any::<bool>())
+            .prop_map(|(sends, acked, again)| Verb::Commit { sends, acked, again }),
+        2 => (mailbox(), 0..60u64, 0..9usize, 0..60usize, time.clone())
+            .prop_map(|(mailbox, after, envelopes, bytes, now)| Verb::Read { mailbox, after, envelopes, bytes, now }),
+        1 => time.prop_map(|now| Verb::Expire { now }),
+        1 => (mailbox(), 0..4u64).prop_map(|(mailbox, dropped)| Verb::Told { mailbox, dropped }),
+        4 => (0..2usize, 0..3u8, 0..2u32)
+            .prop_map(|(account, device, registration_id)| Verb::Register { account, device, registration_id }),
+        1 => (0..2usize, 0..3u8).prop_map(|(account, device)| Verb::Remove { account, device }),
+        3 => (mailbox(), any::<bool>(), prop::collection::vec(0..9u8, 0..5), any::<bool>(), prop::option::of(0..3u8))
+            .prop_map(|(mailbox, identity, items, replace, fallback)| {
+                Verb::Upload { mailbox, identity, items, replace, fallback }
+            }),
+        3 => (prop::collection::vec(mailbox(), 1..3), prop::collection::vec(any::<bool>(), 1..4), any::<bool>())
+            .prop_map(|(mailboxes, pools, spare_queue)| Verb::Claim { mailboxes, pools, spare_queue }),
+        1 => mailbox().prop_map(|mailbox| Verb::DropQueue { mailbox }),
+        1 => Just(Verb::Crash),
+    ]
+}
+
+/// Two stores that are asked the same.
+struct Pair {
+    model: InMemory,
+    disk: OnDisk,
+    next_id: u64,
+    last_batch: Batch,
+}
+
+/// Asks both, and compares the answers.
+macro_rules! same {
+    ($pair:expr, $verb:ident($($argument:expr),*)) => {{
+        let model = $pair.model.store().$verb($($argument),*).await;
+        let disk = $pair.disk.store().$verb($($argument),*).await;
+        assert_eq!(model.as_ref().unwrap(), disk.as_ref().unwrap(), stringify!($verb));
+        model.unwrap()
+    }};
+}
+
+fn pool_of(second: bool) -> PoolName {
+    pool(if second { "kem" } else { "ec" })
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self {
+            model: InMemory(Model::new()),
+            disk: OnDisk::new(),
+            next_id: 0,
+            last_batch: Batch::default(),
+        }
+    }
+
+    fn send(&mut self, to: &[(u64, bool)]) -> Posting {
+        let envelopes = to.iter().map(|(mailbox, soon)| {
+            self.next_id += 1;
+            let payload = vec![7; (self.next_id % 40) as usize];
+            Envelope {
+                sender: MailboxId(1 + self.next_id % MAILBOXES),
+                expires_at: if *soon { UnixMs(NOW.0 + 1) } else { LATER },
+                ..envelope(self.next_id, MailboxId(*mailbox), payload)
+            }
+        });
+        posting(envelopes.collect::<Vec<_>>())
+    }
+
+    async fn step(&mut self, verb: Verb) {
+        match verb {
+            Verb::Commit { sends, acked, again } => self.commit(&sends, &acked, again).await,
+            Verb::Read {
+                mailbox,
+                after,
+                envelopes,
+                bytes,
+                now,
+            } => {
+                let room = Room { envelopes, bytes };
+                same!(
+                    self,
+                    read(MailboxId(mailbox), id(after), id(after + 40), room, now)
+                );
+            }
+            Verb::Expire { now } => {
+                same!(self, expire(now, now, 1000));
+            }
+            Verb::Told { mailbox, dropped } => {
+                let told = [Gap {
+                    reason: GapReason::Ttl,
+                    dropped,
+                }];
+                same!(self, gaps_told(MailboxId(mailbox), &told));
+            }
+            Verb::Register {
+                account,
+                device,
+                registration_id,
+            } => {
+                let address = address(ACCOUNTS[account], &device.to_string());
+                same!(self, register(&address, installation(registration_id)));
+            }
+            Verb::Remove { account, device } => {
+                let address = address(ACCOUNTS[account], &device.to_string());
+                same!(self, remove_device(&address, NOW));
+            }
+            Verb::Upload { .. } => self.upload(verb).await,
+            Verb::Claim { .. } => self.claim(verb).await,
+            Verb::DropQueue { mailbox } => {
+                same!(self, drop_queue(MailboxId(mailbox), &Suite::Signal, &pool("ec")));
+            }
+            Verb::Crash => {
+                self.model.crash();
+                self.disk.crash();
+                let (model, disk) = (self.model.store().start().await, self.disk.store().start().await);
+                assert_eq!(model.unwrap().id_floor, disk.unwrap().id_floor);
+            }
+        }
+    }
+
+    async fn commit(&mut self, sends: &[Vec<(u64, bool)>], acked: &[(u64, u64)], again: bool) {
+        if again {
+            same!(self, commit(self.last_batch.clone()));
+        }
+        let postings = sends.iter().map(|to| self.send(to)).collect();
+        let deletions = acked
+            .iter()
+            .flat_map(|(mailbox, number)| acks(MailboxId(*mailbox), [*number]).deletions);
+        self.last_batch = Batch {
+            postings,
+            deletions: deletions.collect(),
+            id_ceiling: None,
+        };
+        same!(self, commit(self.last_batch.clone()));
+    }
+
+    async fn upload(&mut self, verb: Verb) {
+        let Verb::Upload {
+            mailbox,
+            identity,
+            items,
+            replace,
+            fallback,
+        } = verb
+        else {
+            return;
+        };
+
+        let mut upload = publish(MailboxId(mailbox), &[]);
+        upload.identity = identity.then(|| Bytes::from(vec![items.len() as u8]));
+        upload.max_items = 7;
+        upload.pools[0].0 = pool_of(items.len() % 2 == 0);
+        // Ids and keys are apart, so that both clashes and repetitions come about.
+        let items = items.iter().enumerate().map(|(at, number)| {
+            let mut item = item(&(number % 7).to_string());
+            item.data = Bytes::from(vec![*number, (at / 4) as u8]);
+            item
+        });
+        if replace {
+            upload.pools[0].1.replace = Some(items.collect());
+        } else {
+            upload.pools[0].1.add = items.collect();
+        }
+        upload.pools[0].1.fallback = fallback.map(|number| item(&number.to_string()));
+        same!(self, upload(upload.clone()));
+    }
+
+    async fn claim(&mut self, verb: Verb) {
+        let Verb::Claim {
+            mailboxes,
+            pools,
+            spare_queue,
+        } = verb
+        else {
+            return;
+        };
+
+        let targets = mailboxes.into_iter().map(|mailbox| ClaimTarget {
+            mailbox: MailboxId(mailbox),
+            spare_queue,
+        });
+        let claim = Claim {
+            suite: Suite::Signal,
+            pools: pools.into_iter().map(pool_of).collect(),
+            targets: targets.collect(),
+            now: NOW,
+        };
+        same!(self, claim(claim.clone()));
+    }
+
+    async fn compare(&self) {
+        for mailbox in (1..=MAILBOXES + 4).map(MailboxId) {
+            let (model, disk) = (self.model.store(), self.disk.store());
+            assert_eq!(mail_of(model, mailbox).await, mail_of(disk, mailbox).await);
+            same!(self, usage(mailbox));
+            same!(self, gaps(mailbox));
+            same!(self, suites(mailbox));
+            same!(self, keyset(mailbox, &Suite::Signal));
+            for number in 1..=self.next_id {
+                let key = SendKey {
+                    sender: mailbox,
+                    client_msg_id: name(number),
+                };
+                same!(self, sent(&key));
+            }
+        }
+        for account in ACCOUNTS {
+            let account = address(account, "1").account;
+            same!(self, devices(&account));
+            same!(self, key_log(&account, 0, 1000));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_store_on_the_disk_answers_as_the_model_does(verbs in prop::collection::vec(verb(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut pair = Pair::new();
+            for verb in verbs {
+                pair.step(verb).await;
+            }
+            pair.compare().await;
+            pair.step(Verb::Crash).await;
+            pair.compare().await;
+        });
+    }
+}

@@ -1,0 +1,87 @@
+//! The store's directory: who may hold it, who may read it, and how much room is left.
+//!
+//! Must not know what is in the database.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+
+use crate::store::embedded::OpenError;
+
+/// The database's name in its directory.
+pub(super) const DATABASE: &str = "chatctl.sqlite";
+const LOCK: &str = "chatctl.lock";
+
+/// A store's directory, held by this process until it is dropped.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    lock: Mutex<Option<File>>,
+}
+
+impl Directory {
+    /// Makes the directory and the database file when they are missing, readable by their owner
+    /// alone, and takes the lock.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Held`] when another process, or another store of this one, holds it.
+    pub(super) fn hold(path: &Path) -> Result<Self, OpenError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        let lock = private(&path.join(LOCK))?;
+        // A file of its own: closing any descriptor of the database would drop SQLite's own locks.
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::Held(path.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+        drop(private(&path.join(DATABASE))?);
+        sync(path)?;
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            sync(parent)?;
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            lock: Mutex::new(Some(lock)),
+        })
+    }
+
+    /// The database file.
+    pub(super) fn database(&self) -> PathBuf {
+        self.path.join(DATABASE)
+    }
+
+    /// Lets others have the directory.
+    pub(super) fn release(&self) {
+        drop(self.lock.lock().take());
+    }
+
+    /// Bytes that this process may still write here.
+    pub(super) fn free_bytes(&self) -> io::Result<u64> {
+        let disk = rustix::fs::statvfs(&self.path)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+}
+
+/// Opens or makes a file that its owner alone may read; the WAL takes the database's mode over.
+fn private(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
+/// Makes the names in a directory durable.
+fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

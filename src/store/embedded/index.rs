@@ -1,0 +1,238 @@
+//! Which mail there is: ids by mailbox, in memory, as committed.
+//!
+//! Rebuilt at open from the rows. Must not know SQL, heads or payloads. An entry is 32 bytes.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use chatctl_protocol::EnvelopeId;
+
+use crate::model::{MailboxId, UnixMs};
+use crate::store::{Deletion, ExpiredEnvelope, Room, Usage};
+
+/// What is known of an envelope without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Which.
+    pub(super) id: EnvelopeId,
+    /// Who sent it.
+    pub(super) sender: MailboxId,
+    /// When it may be dropped.
+    pub(super) expires_at: UnixMs,
+    /// Payload bytes.
+    pub(super) bytes: u32,
+}
+
+#[derive(Debug, Default)]
+struct Mailbox {
+    /// In the order of the ids.
+    entries: VecDeque<Entry>,
+    /// No entry expires earlier; may be lower than the truth after removals.
+    soonest: UnixMs,
+}
+
+/// All mail of the store.
+#[derive(Debug, Default)]
+pub(super) struct MailIndex {
+    mailboxes: BTreeMap<MailboxId, Mailbox>,
+}
+
+/// Which envelopes a read asks for: `after < id <= up_to`, and not over.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) after: EnvelopeId,
+    pub(super) up_to: EnvelopeId,
+    pub(super) now: UnixMs,
+}
+
+/// Where a step of expiry found something to do, and where the next one begins.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Sweep {
+    /// What is over.
+    pub(super) over: Vec<ExpiredEnvelope>,
+    /// Where to go on; `None` at the end of the store.
+    pub(super) next: Option<MailboxId>,
+}
+
+/// Entries and mailboxes that one step of expiry looks at: about a millisecond.
+const LOOKS_PER_SWEEP: usize = 16 * 1024;
+
+impl MailIndex {
+    /// Adds an envelope. Cheap when its id is the highest of the mailbox.
+    pub(super) fn put(&mut self, mailbox: MailboxId, entry: Entry) {
+        let place = self.mailboxes.entry(mailbox).or_default();
+        if place.entries.is_empty() || entry.expires_at < place.soonest {
+            place.soonest = entry.expires_at;
+        }
+        if place.entries.back().is_none_or(|last| last.id < entry.id) {
+            place.entries.push_back(entry);
+        } else if let Err(index) = place.entries.binary_search_by_key(&entry.id, |entry| entry.id) {
+            place.entries.insert(index, entry);
+        }
+    }
+
+    /// Takes an envelope out.
+    pub(super) fn delete(&mut self, Deletion { mailbox, id }: Deletion) {
+        let Some(place) = self.mailboxes.get_mut(&mailbox) else {
+            return;
+        };
+        if let Ok(index) = place.entries.binary_search_by_key(&id, |entry| entry.id) {
+            place.entries.remove(index);
+        }
+        if place.entries.is_empty() {
+            self.mailboxes.remove(&mailbox);
+        } else if place.entries.capacity() > 64 && place.entries.len() < place.entries.capacity() / 4 {
+            place.entries.shrink_to(place.entries.len() * 2);
+        }
+    }
+
+    /// Takes a mailbox out, with all it holds.
+    pub(super) fn purge(&mut self, mailbox: MailboxId) {
+        self.mailboxes.remove(&mailbox);
+    }
+
+    /// Ids of a mailbox, ascending.
+    pub(super) fn ids(&self, mailbox: MailboxId) -> Vec<EnvelopeId> {
+        let entries = self.mailboxes.get(&mailbox).map(|place| &place.entries);
+        entries.into_iter().flatten().map(|entry| entry.id).collect()
+    }
+
+    /// What a read would bring: ids of the span that have room. The first has room in any case when
+    /// `first` is set.
+    pub(super) fn plan(&self, mailbox: MailboxId, span: &Span, room: Room, first: bool) -> Vec<EnvelopeId> {
+        let Some(Mailbox { entries, .. }) = self.mailboxes.get(&mailbox) else {
+            return Vec::new();
+        };
+        let begin = entries.partition_point(|entry| entry.id <= span.after);
+        let mut bytes = 0;
+        entries
+            .range(begin..)
+            .take_while(|entry| entry.id <= span.up_to)
+            .filter(|entry| entry.expires_at > span.now)
+            .take(room.envelopes)
+            .enumerate()
+            .take_while(|(index, entry)| {
+                bytes += entry.bytes as usize;
+                bytes <= room.bytes || (first && *index == 0)
+            })
+            .map(|(_, entry)| entry.id)
+            .collect()
+    }
+
+    /// What a mailbox holds.
+    pub(super) fn usage(&self, mailbox: MailboxId) -> Usage {
+        let entries = self.mailboxes.get(&mailbox).map(|place| &place.entries);
+        let mut senders = BTreeMap::<MailboxId, (u64, u64)>::new();
+        let mut usage = Usage::default();
+        for entry in entries.into_iter().flatten() {
+            let sender = senders.entry(entry.sender).or_default();
+            sender.0 += 1;
+            sender.1 += u64::from(entry.bytes);
+            usage.envelopes += 1;
+            usage.bytes += u64::from(entry.bytes);
+        }
+        usage.senders = senders
+            .into_iter()
+            .map(|(id, (n, bytes))| (id, n, bytes))
+            .collect();
+        usage
+    }
+
+    /// Looks for envelopes with `expires_at <= now` from a mailbox on, at most `budget` of them.
+    /// Changes nothing that a reader could see.
+    pub(super) fn sweep(&mut self, from: MailboxId, now: UnixMs, budget: usize) -> Sweep {
+        let mut over = Vec::new();
+        let mut looks = 0;
+        for (&mailbox, place) in self.mailboxes.range_mut(from..) {
+            if looks >= LOOKS_PER_SWEEP || over.len() >= budget {
+                return Sweep {
+                    over,
+                    next: Some(mailbox),
+                };
+            }
+            looks += 1;
+            if place.soonest > now {
+                continue;
+            }
+            looks += place.entries.len();
+            let expired = place.entries.iter().filter(|entry| entry.expires_at <= now);
+            let found = over.len();
+            over.extend(expired.take(budget - found).map(|entry| ExpiredEnvelope {
+                mailbox,
+                id: entry.id,
+                sender: entry.sender,
+                bytes: u64::from(entry.bytes),
+            }));
+            if over.len() == found {
+                // Nothing is over: what made the bound low is gone.
+                let soonest = place.entries.iter().map(|entry| entry.expires_at).min();
+                place.soonest = soonest.unwrap_or_default();
+            } else if over.len() == budget {
+                return Sweep {
+                    over,
+                    next: Some(mailbox),
+                };
+            }
+        }
+        Sweep { over, next: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOB: MailboxId = MailboxId(2);
+
+    fn entry(id: u64, expires_at: u64) -> Entry {
+        Entry {
+            id: EnvelopeId::from_u64(id),
+            sender: MailboxId(9),
+            expires_at: UnixMs(expires_at),
+            bytes: 10,
+        }
+    }
+
+    #[test]
+    fn an_entry_is_32_bytes() {
+        assert_eq!(size_of::<Entry>(), 32);
+    }
+
+    #[test]
+    fn a_plan_ends_where_the_room_does_and_begins_with_one_in_any_case() {
+        let mut index = MailIndex::default();
+        // A late one joins in order.
+        for id in [1, 2, 4, 3] {
+            index.put(BOB, entry(id, 100));
+        }
+        let plan = |bytes, first| {
+            let room = Room { envelopes: 3, bytes };
+            let span = Span {
+                after: EnvelopeId::ZERO,
+                up_to: EnvelopeId::MAX,
+                now: UnixMs(0),
+            };
+            let ids = index.plan(BOB, &span, room, first);
+            ids.into_iter().map(EnvelopeId::as_u64).collect::<Vec<_>>()
+        };
+        assert_eq!(plan(1000, true), [1, 2, 3]);
+        assert_eq!(plan(20, true), [1, 2]);
+        assert_eq!(plan(0, true), [1]);
+        assert_eq!(plan(0, false), [0; 0]);
+    }
+
+    #[test]
+    fn a_sweep_resumes_where_its_budget_ended() {
+        let mut index = MailIndex::default();
+        for id in 1..=3 {
+            index.put(BOB, entry(id, 5));
+        }
+        index.put(MailboxId(3), entry(4, 5));
+        let first = index.sweep(MailboxId(0), UnixMs(5), 2);
+        assert_eq!((first.over.len(), first.next), (2, Some(BOB)));
+        for ExpiredEnvelope { mailbox, id, .. } in first.over {
+            index.delete(Deletion { mailbox, id });
+        }
+        let second = index.sweep(BOB, UnixMs(5), 10);
+        assert_eq!((second.over.len(), second.next), (2, None));
+    }
+}

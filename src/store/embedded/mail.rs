@@ -1,0 +1,331 @@
+//! Mail as rows: putting, deleting, reading, expiring, and the gaps that expiry leaves.
+//!
+//! Must not know threads or transactions: it works inside the writer's, or on a reader's connection.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId, EnvelopeId};
+use prost::Message as _;
+use rusqlite::{Connection, OptionalExtension as _, Row};
+
+use crate::model::{Envelope, MailboxId, UnixMs};
+use crate::store::embedded::fault::Undo;
+use crate::store::embedded::index::{Entry, MailIndex};
+use crate::store::embedded::records;
+use crate::store::embedded::shared::Change;
+use crate::store::embedded::writer::Tx;
+use crate::store::{Batch, Committed, Deletion, Error, Expired, ExpiredEnvelope, Gap, GapReason, Posting};
+
+/// What a row keeps of an envelope besides its columns. Fields are added, never changed.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Head {
+    #[prost(string, tag = "1")]
+    account: String,
+    #[prost(string, tag = "2")]
+    device_id: String,
+    #[prost(bytes = "bytes", tag = "3")]
+    client_msg_id: Bytes,
+    #[prost(uint32, tag = "4")]
+    kind: u32,
+    #[prost(sint64, tag = "5")]
+    sent_at: i64,
+    #[prost(uint64, tag = "6")]
+    accepted_at: u64,
+    #[prost(bool, tag = "7")]
+    urgent: bool,
+}
+
+/// Free pages above which the file is cut back a little after expiry.
+const SPARE_PAGES: i64 = 4096;
+
+/// Writes a batch.
+pub(super) fn commit(tx: &mut Tx<'_>, batch: &Batch) -> Result<Committed, Undo<Committed>> {
+    if !batch.postings.is_empty() {
+        tx.shared.room()?;
+    }
+    let mut refused = Vec::new();
+    for (index, posting) in batch.postings.iter().enumerate() {
+        let Some(hash) = records::unknown(tx, &posting.record)? else {
+            continue;
+        };
+        if !is_everybody_here(tx.conn, posting)? {
+            refused.push(index);
+            continue;
+        }
+        records::remember(tx, &posting.record, hash)?;
+        for envelope in &posting.envelopes {
+            put(tx, envelope)?;
+        }
+    }
+    if !batch.postings.is_empty() {
+        records::trim(tx)?;
+    }
+    for deletion in &batch.deletions {
+        delete(tx, *deletion)?;
+    }
+    if let Some(ceiling) = batch.id_ceiling {
+        tx.conn
+            .prepare_cached("UPDATE meta SET value = max(value, ?1) WHERE name = 'id_ceiling'")?
+            .execute([ceiling.as_u64().cast_signed()])?;
+    }
+    Ok(Committed { refused })
+}
+
+/// Removes all mail of a mailbox, and its gaps. At most a mailbox's quota of rows.
+pub(super) fn purge(tx: &mut Tx<'_>, mailbox: MailboxId) -> Result<(), Error> {
+    let mut ids = tx.shared.mail.read().ids(mailbox);
+    // What this transaction put is not in the index yet.
+    ids.extend(tx.group.changes().iter().filter_map(|change| match change {
+        Change::Put(of, entry) if *of == mailbox => Some(entry.id),
+        Change::Put(..)
+        | Change::Deleted(_)
+        | Change::Purged(_)
+        | Change::Remembered(_)
+        | Change::Forgotten(_) => None,
+    }));
+    let mut delete = tx
+        .conn
+        .prepare_cached("DELETE FROM mail WHERE id = ?1 AND mailbox = ?2")?;
+    for id in ids {
+        delete.execute((id.as_u64().cast_signed(), mailbox.0.cast_signed()))?;
+    }
+    tx.conn
+        .prepare_cached("DELETE FROM gap WHERE mailbox = ?1")?
+        .execute([mailbox.0.cast_signed()])?;
+    tx.group.note(Change::Purged(mailbox));
+    Ok(())
+}
+
+/// One step of expiry.
+pub(super) fn expire(
+    tx: &mut Tx<'_>,
+    now: UnixMs,
+    records_before: UnixMs,
+    budget: usize,
+) -> Result<Expired, Undo<Expired>> {
+    let budget = budget.max(1);
+    let from = *tx.shared.sweep_from.lock();
+    let sweep = tx.shared.mail.write().sweep(from, now, budget);
+    let mut removed = Vec::with_capacity(sweep.over.len());
+    for envelope in sweep.over {
+        let ExpiredEnvelope { mailbox, id, .. } = envelope;
+        // A neighbour in this transaction may have deleted it: then it was acked, and is no loss.
+        if delete(tx, Deletion { mailbox, id })? {
+            removed.push(envelope);
+        }
+    }
+    for of in removed.chunk_by(|one, next| one.mailbox == next.mailbox) {
+        let gap = Gap {
+            reason: GapReason::Ttl,
+            dropped: of.len() as u64,
+        };
+        of.first()
+            .map_or(Ok(()), |first| widen(tx.conn, first.mailbox, gap))?;
+    }
+    let more_records = records::expire(tx, records_before, budget)?;
+    let done = sweep.next.is_none() && !more_records;
+    if done {
+        cut_back(tx.conn)?;
+    }
+    // When the transaction fails after this, what was skipped is found in the next round.
+    *tx.shared.sweep_from.lock() = sweep.next.unwrap_or(MailboxId(0));
+    Ok(Expired { removed, done })
+}
+
+/// Losses that were not told.
+pub(super) fn gaps(conn: &Connection, mailbox: MailboxId) -> Result<Vec<Gap>, Error> {
+    let mut select =
+        conn.prepare_cached("SELECT reason, dropped FROM gap WHERE mailbox = ?1 ORDER BY reason")?;
+    let mut rows = select.query([mailbox.0.cast_signed()])?;
+    let mut gaps = Vec::new();
+    while let Some(row) = rows.next()? {
+        gaps.push(Gap {
+            reason: reason(row.get(0)?)?,
+            dropped: row.get::<_, i64>(1)?.cast_unsigned(),
+        });
+    }
+    Ok(gaps)
+}
+
+/// Takes told losses off.
+pub(super) fn gaps_told(tx: &mut Tx<'_>, mailbox: MailboxId, told: &[Gap]) -> Result<(), Undo<()>> {
+    for gap in told {
+        let place = (
+            mailbox.0.cast_signed(),
+            code(gap.reason),
+            i64::try_from(gap.dropped).unwrap_or(i64::MAX),
+        );
+        tx.conn
+            .prepare_cached("UPDATE gap SET dropped = dropped - ?3 WHERE mailbox = ?1 AND reason = ?2")?
+            .execute(place)?;
+    }
+    tx.conn
+        .prepare_cached("DELETE FROM gap WHERE mailbox = ?1 AND dropped <= 0")?
+        .execute([mailbox.0.cast_signed()])?;
+    Ok(())
+}
+
+/// Reads envelopes of a mailbox by their ids; those that are gone meanwhile are left out.
+pub(super) fn fetch(
+    conn: &Connection,
+    mailbox: MailboxId,
+    ids: &[EnvelopeId],
+) -> Result<Vec<Arc<Envelope>>, Error> {
+    let mut select = conn.prepare_cached(
+        "SELECT id, mailbox, sender, expires_at, head, payload FROM mail WHERE id = ?1 AND mailbox = ?2",
+    )?;
+    let mut page = Vec::with_capacity(ids.len());
+    for id in ids {
+        let key = (id.as_u64().cast_signed(), mailbox.0.cast_signed());
+        let envelope = select.query_row(key, |row| Ok(decode(row))).optional()?;
+        page.extend(envelope.transpose()?);
+    }
+    Ok(page)
+}
+
+/// Rebuilds the index, and finds the highest id.
+pub(super) fn rebuild(conn: &Connection, index: &mut MailIndex) -> Result<EnvelopeId, Error> {
+    // Lengths come from the rows' headers: payloads stay on the disk.
+    let mut select =
+        conn.prepare("SELECT id, mailbox, sender, expires_at, length(payload) FROM mail ORDER BY id")?;
+    let mut rows = select.query([])?;
+    let mut highest = EnvelopeId::ZERO;
+    while let Some(row) = rows.next()? {
+        let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+        highest = EnvelopeId::from_u64(number(0)?);
+        let entry = Entry {
+            id: highest,
+            sender: MailboxId(number(2)?),
+            expires_at: UnixMs(number(3)?),
+            bytes: row.get(4)?,
+        };
+        index.put(MailboxId(number(1)?), entry);
+    }
+    Ok(highest)
+}
+
+fn is_everybody_here(conn: &Connection, posting: &Posting) -> Result<bool, Error> {
+    let mut select = conn.prepare_cached("SELECT 1 FROM device WHERE mailbox = ?1")?;
+    for envelope in &posting.envelopes {
+        if !select.exists([envelope.mailbox.0.cast_signed()])? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn put(tx: &mut Tx<'_>, envelope: &Envelope) -> Result<(), Error> {
+    let head = Head {
+        account: envelope.from.account.as_str().to_owned(),
+        device_id: envelope.from.device_id.as_str().to_owned(),
+        client_msg_id: Bytes::copy_from_slice(envelope.client_msg_id.as_bytes()),
+        kind: envelope.kind,
+        sent_at: envelope.sent_at,
+        accepted_at: envelope.accepted_at.0,
+        urgent: envelope.urgent,
+    };
+    // An id that is there was put by an earlier try, whose record had to make room.
+    let added = tx
+        .conn
+        .prepare_cached("INSERT OR IGNORE INTO mail VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+        .execute((
+            envelope.id.as_u64().cast_signed(),
+            envelope.mailbox.0.cast_signed(),
+            envelope.sender.0.cast_signed(),
+            envelope.expires_at.0.cast_signed(),
+            head.encode_to_vec(),
+            &*envelope.payload,
+        ))?;
+    if added > 0 {
+        let entry = Entry {
+            id: envelope.id,
+            sender: envelope.sender,
+            expires_at: envelope.expires_at,
+            bytes: u32::try_from(envelope.payload.len()).unwrap_or(u32::MAX),
+        };
+        tx.group.note(Change::Put(envelope.mailbox, entry));
+    }
+    Ok(())
+}
+
+/// Deletes an envelope; whether it was there.
+fn delete(tx: &mut Tx<'_>, deletion: Deletion) -> Result<bool, Error> {
+    let key = (
+        deletion.id.as_u64().cast_signed(),
+        deletion.mailbox.0.cast_signed(),
+    );
+    let mut delete = tx
+        .conn
+        .prepare_cached("DELETE FROM mail WHERE id = ?1 AND mailbox = ?2")?;
+    let gone = delete.execute(key)? > 0;
+    if gone {
+        tx.group.note(Change::Deleted(deletion));
+    }
+    Ok(gone)
+}
+
+fn widen(conn: &Connection, mailbox: MailboxId, gap: Gap) -> Result<(), Error> {
+    conn.prepare_cached(
+        "INSERT INTO gap VALUES (?1, ?2, ?3)
+         ON CONFLICT DO UPDATE SET dropped = dropped + excluded.dropped",
+    )?
+    .execute((
+        mailbox.0.cast_signed(),
+        code(gap.reason),
+        gap.dropped.cast_signed(),
+    ))?;
+    Ok(())
+}
+
+/// Gives some free pages back to the file system when there are many.
+fn cut_back(conn: &Connection) -> Result<(), Error> {
+    let free: i64 = conn.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
+    if free > SPARE_PAGES {
+        // One page is freed with each row that the statement brings.
+        let mut vacuum = conn.prepare("PRAGMA incremental_vacuum(256)")?;
+        let mut pages = vacuum.query([])?;
+        while pages.next()?.is_some() {}
+    }
+    Ok(())
+}
+
+const fn code(reason: GapReason) -> i64 {
+    match reason {
+        GapReason::Ttl => 1,
+        GapReason::Quota => 2,
+        GapReason::Restore => 3,
+    }
+}
+
+fn reason(code: i64) -> Result<GapReason, Error> {
+    match code {
+        1 => Ok(GapReason::Ttl),
+        2 => Ok(GapReason::Quota),
+        3 => Ok(GapReason::Restore),
+        other => Err(Error::Corrupt(format!("gap reason {other}").into())),
+    }
+}
+
+fn decode(row: &Row<'_>) -> Result<Arc<Envelope>, Error> {
+    let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+    let blob = |column| Ok::<_, Error>(row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from)?);
+    let head = Head::decode(blob(4)?)?;
+    Ok(Arc::new(Envelope {
+        id: EnvelopeId::from_u64(number(0)?),
+        mailbox: MailboxId(number(1)?),
+        sender: MailboxId(number(2)?),
+        from: Arc::new(Address {
+            account: AccountId::parse(&head.account)?,
+            device_id: DeviceId::parse(&head.device_id)?,
+        }),
+        client_msg_id: ClientMsgId::parse(&head.client_msg_id)?,
+        kind: head.kind,
+        sent_at: head.sent_at,
+        accepted_at: UnixMs(head.accepted_at),
+        expires_at: UnixMs(number(3)?),
+        urgent: head.urgent,
+        ephemeral: false,
+        payload: Bytes::copy_from_slice(blob(5)?),
+    }))
+}

@@ -1,0 +1,279 @@
+//! Idempotency records: a table in the order of time, and an index of hashes in memory.
+//!
+//! The index names a candidate row by a 64-bit hash under a key of this process; the row decides. It
+//! is bounded: when there are too many records, the oldest go before their window ends.
+
+use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher as _;
+
+use bytes::Bytes;
+use chatctl_protocol::{ClientMsgId, EnvelopeId};
+use prost::Message as _;
+use rusqlite::{Connection, OptionalExtension as _, Row};
+
+use crate::model::{MailboxId, UnixMs};
+use crate::store::embedded::shared::Change;
+use crate::store::embedded::writer::Tx;
+use crate::store::{Error, SendKey, SendRecord};
+
+/// A record as the index knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Remembered {
+    /// Its first envelope's id, and its row.
+    pub(super) first: u64,
+    /// The hash of its name.
+    pub(super) hash: u64,
+    /// Whose it is.
+    pub(super) sender: MailboxId,
+}
+
+/// All records of the store.
+#[derive(Debug)]
+pub(super) struct RecordIndex {
+    hasher: RandomState,
+    most: usize,
+    by_time: VecDeque<Remembered>,
+    by_name: HashMap<u64, u64, RandomState>,
+}
+
+impl RecordIndex {
+    /// An empty index that keeps at most `most` records.
+    pub(super) fn new(most: usize) -> Self {
+        let hasher = RandomState::new();
+        Self {
+            hasher: hasher.clone(),
+            most: most.max(1),
+            by_time: VecDeque::new(),
+            by_name: HashMap::with_hasher(hasher),
+        }
+    }
+
+    /// Where a send of this name may be.
+    pub(super) fn find(&self, key: &SendKey) -> Option<u64> {
+        self.by_name.get(&self.hash(key)).copied()
+    }
+
+    pub(super) fn insert(&mut self, record: Remembered) {
+        let index = if self.by_time.back().is_none_or(|last| last.first < record.first) {
+            self.by_time.len()
+        } else {
+            self.by_time.partition_point(|other| other.first < record.first)
+        };
+        self.by_time.insert(index, record);
+        self.by_name.insert(record.hash, record.first);
+    }
+
+    pub(super) fn remove(&mut self, record: Remembered) {
+        if let Ok(index) = self
+            .by_time
+            .binary_search_by_key(&record.first, |other| other.first)
+        {
+            self.by_time.remove(index);
+        }
+        if self.by_name.get(&record.hash) == Some(&record.first) {
+            self.by_name.remove(&record.hash);
+        }
+    }
+
+    fn hash(&self, key: &SendKey) -> u64 {
+        self.hasher.hash_one(key)
+    }
+}
+
+/// What the row keeps besides its columns.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Body {
+    #[prost(bytes = "bytes", tag = "1")]
+    client_msg_id: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    digest: Bytes,
+    /// Each id after the first, as its distance from the one before.
+    #[prost(uint64, repeated, tag = "3")]
+    steps: Vec<u64>,
+}
+
+/// The hash under which a record is to be remembered; `None` when this very record is stored already.
+/// A different one under its name is forgotten: its window is over for whoever wrote this one.
+pub(super) fn unknown(tx: &mut Tx<'_>, record: &SendRecord) -> Result<Option<u64>, Error> {
+    let (hash, committed) = {
+        let records = tx.shared.records.read();
+        let hash = records.hash(&record.key);
+        (hash, records.by_name.get(&hash).copied())
+    };
+    let Some(first) = tx.group.record(hash).or(committed) else {
+        return Ok(Some(hash));
+    };
+    match load(tx.conn, first)? {
+        Some(stored) if stored == *record => return Ok(None),
+        Some(stored) if stored.key == record.key => {
+            let sender = record.key.sender;
+            forget(tx, Remembered { first, hash, sender })?;
+        }
+        // Another name with the same hash, or a row that this transaction has removed.
+        Some(_) | None => {}
+    }
+    Ok(Some(hash))
+}
+
+/// Writes a record down, under the hash that [`unknown`] told.
+pub(super) fn remember(tx: &mut Tx<'_>, record: &SendRecord, hash: u64) -> Result<(), Error> {
+    let Some(first) = record.envelope_ids.first() else {
+        return Ok(());
+    };
+    let steps = record.envelope_ids.windows(2).map(|pair| match pair {
+        [before, after] => after.as_u64().wrapping_sub(before.as_u64()),
+        _ => 0,
+    });
+    let body = Body {
+        client_msg_id: Bytes::copy_from_slice(record.key.client_msg_id.as_bytes()),
+        digest: Bytes::copy_from_slice(&record.digest),
+        steps: steps.collect(),
+    };
+    tx.conn
+        .prepare_cached("INSERT OR REPLACE INTO record VALUES (?1, ?2, ?3, ?4)")?
+        .execute((
+            first.as_u64().cast_signed(),
+            record.key.sender.0.cast_signed(),
+            record.accepted_at.0.cast_signed(),
+            body.encode_to_vec(),
+        ))?;
+    tx.group.note(Change::Remembered(Remembered {
+        first: first.as_u64(),
+        hash,
+        sender: record.key.sender,
+    }));
+    Ok(())
+}
+
+/// Forgets the oldest while there are too many.
+pub(super) fn trim(tx: &mut Tx<'_>) -> Result<(), Error> {
+    let mut surplus = {
+        let records = tx.shared.records.read();
+        let added = tx
+            .group
+            .changes()
+            .iter()
+            .filter(|change| matches!(change, Change::Remembered(_)));
+        let gone = tx
+            .group
+            .changes()
+            .iter()
+            .filter(|change| matches!(change, Change::Forgotten(_)));
+        (records.by_time.len() + added.count()).saturating_sub(records.most + gone.count())
+    };
+    while surplus > 0 && forget_oldest(tx, None)? {
+        surplus -= 1;
+    }
+    Ok(())
+}
+
+/// Forgets records that were accepted before a time, in the order of their ids, at most `budget`.
+/// Whether there may be more.
+pub(super) fn expire(tx: &mut Tx<'_>, before: UnixMs, budget: usize) -> Result<bool, Error> {
+    for _ in 0..budget {
+        if !forget_oldest(tx, Some(before))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Forgets a gone sender's records, those of this transaction included.
+pub(super) fn purge(tx: &mut Tx<'_>, sender: MailboxId) -> Result<(), Error> {
+    let committed = tx.shared.records.read();
+    let mut of: Vec<_> = committed
+        .by_time
+        .iter()
+        .filter(|record| record.sender == sender)
+        .copied()
+        .collect();
+    drop(committed);
+    of.extend(tx.group.changes().iter().filter_map(|change| match change {
+        Change::Remembered(record) if record.sender == sender => Some(*record),
+        Change::Remembered(_)
+        | Change::Forgotten(_)
+        | Change::Put(..)
+        | Change::Deleted(_)
+        | Change::Purged(_) => None,
+    }));
+    of.into_iter().try_for_each(|record| forget(tx, record))
+}
+
+/// Reads a record.
+pub(super) fn load(conn: &Connection, first: u64) -> Result<Option<SendRecord>, Error> {
+    let mut select =
+        conn.prepare_cached("SELECT first_id, sender, accepted_at, body FROM record WHERE first_id = ?1")?;
+    let mut rows = select.query([first.cast_signed()])?;
+    rows.next()?.map(decode).transpose()
+}
+
+/// Rebuilds the index, and finds the highest id that a record names.
+pub(super) fn rebuild(conn: &Connection, index: &mut RecordIndex) -> Result<EnvelopeId, Error> {
+    let mut highest = EnvelopeId::ZERO;
+    let mut select =
+        conn.prepare("SELECT first_id, sender, accepted_at, body FROM record ORDER BY first_id")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let record = decode(row)?;
+        highest = record.envelope_ids.iter().copied().fold(highest, EnvelopeId::max);
+        index.insert(Remembered {
+            first: record.envelope_ids.first().copied().unwrap_or_default().as_u64(),
+            hash: index.hash(&record.key),
+            sender: record.key.sender,
+        });
+    }
+    Ok(highest)
+}
+
+fn forget(tx: &mut Tx<'_>, record: Remembered) -> Result<(), Error> {
+    let mut delete = tx.conn.prepare_cached("DELETE FROM record WHERE first_id = ?1")?;
+    if delete.execute([record.first.cast_signed()])? > 0 {
+        tx.group.note(Change::Forgotten(record));
+    }
+    Ok(())
+}
+
+/// Forgets the oldest record, if it was accepted before the time; whether it did.
+fn forget_oldest(tx: &mut Tx<'_>, before: Option<UnixMs>) -> Result<bool, Error> {
+    let conn = tx.conn;
+    let oldest = conn
+        .prepare_cached("SELECT first_id, sender, accepted_at, body FROM record ORDER BY first_id LIMIT 1")?
+        .query_row([], |row| Ok(decode(row)))
+        .optional()?
+        .transpose()?;
+    let Some(oldest) = oldest.filter(|oldest| before.is_none_or(|before| oldest.accepted_at < before)) else {
+        return Ok(false);
+    };
+    let hash = tx.shared.records.read().hash(&oldest.key);
+    let first = oldest.envelope_ids.first().copied().unwrap_or_default().as_u64();
+    forget(
+        tx,
+        Remembered {
+            first,
+            hash,
+            sender: oldest.key.sender,
+        },
+    )?;
+    Ok(true)
+}
+
+fn decode(row: &Row<'_>) -> Result<SendRecord, Error> {
+    let body = Body::decode(row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?)?;
+    let mut id = row.get::<_, i64>(0)?.cast_unsigned();
+    let mut envelope_ids = vec![EnvelopeId::from_u64(id)];
+    for step in body.steps {
+        id = id.wrapping_add(step);
+        envelope_ids.push(EnvelopeId::from_u64(id));
+    }
+    Ok(SendRecord {
+        key: SendKey {
+            sender: MailboxId(row.get::<_, i64>(1)?.cast_unsigned()),
+            client_msg_id: ClientMsgId::parse(&body.client_msg_id)?,
+        },
+        digest: <[u8; 8]>::try_from(&body.digest[..])
+            .map_err(|_| Error::Corrupt("a record's digest is not 8 bytes".into()))?,
+        envelope_ids,
+        accepted_at: UnixMs(row.get::<_, i64>(2)?.cast_unsigned()),
+    })
+}

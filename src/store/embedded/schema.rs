@@ -1,0 +1,199 @@
+//! The database: its tables, its settings, and how an older one becomes a newer one.
+//!
+//! Owns every `CREATE` and `PRAGMA`. Must not know what the rows mean.
+//!
+//! # Why
+//!
+//! Mail is a log: its key is the id alone, which grows with time, so writes append at one edge of one
+//! tree, and a mailbox's mail is found through a list of ids in memory. A table in the order of the
+//! mailboxes is eight times slower, because every commit touches a page for each recipient.
+//!
+//! The keys of an upload are one row that is written once and read in parts; what is taken from it is
+//! counted in a small row elsewhere. Counting in the row itself would write all its keys at each claim.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::store::embedded::{OpenError, Synchronous};
+
+/// The schema that this version writes.
+pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
+
+/// "chat": tells our files from others.
+const APPLICATION_ID: i32 = 0x6368_6174;
+
+/// Each brings a database from the version of its index to the next. Never changed once released.
+const MIGRATIONS: &[&str] = &[VERSION_1];
+
+const VERSION_1: &str = "
+    CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+
+    CREATE TABLE mail (
+        id INTEGER PRIMARY KEY,
+        mailbox INTEGER NOT NULL,
+        sender INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL,
+        head BLOB NOT NULL,
+        payload BLOB NOT NULL
+    );
+    CREATE TABLE record (
+        first_id INTEGER PRIMARY KEY,
+        sender INTEGER NOT NULL,
+        accepted_at INTEGER NOT NULL,
+        body BLOB NOT NULL
+    );
+    CREATE TABLE gap (
+        mailbox INTEGER NOT NULL,
+        reason INTEGER NOT NULL,
+        dropped INTEGER NOT NULL,
+        PRIMARY KEY (mailbox, reason)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE account (name TEXT PRIMARY KEY, list_version INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE device (
+        mailbox INTEGER PRIMARY KEY AUTOINCREMENT,
+        account TEXT NOT NULL,
+        device_id TEXT NOT NULL,
+        registration_id INTEGER NOT NULL,
+        incarnation INTEGER NOT NULL,
+        attributes TEXT,
+        registered_at INTEGER NOT NULL,
+        UNIQUE (account, device_id)
+    );
+    CREATE TABLE past_device (
+        account TEXT NOT NULL,
+        device_id TEXT NOT NULL,
+        incarnation INTEGER NOT NULL,
+        PRIMARY KEY (account, device_id)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE keyset (
+        id INTEGER PRIMARY KEY,
+        mailbox INTEGER NOT NULL,
+        suite TEXT NOT NULL,
+        identity BLOB NOT NULL,
+        statement BLOB,
+        identity_version INTEGER NOT NULL,
+        UNIQUE (mailbox, suite)
+    );
+    CREATE TABLE pool (
+        id INTEGER PRIMARY KEY,
+        keyset INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        fallback_used INTEGER NOT NULL,
+        UNIQUE (keyset, name)
+    );
+    CREATE TABLE fallback (pool INTEGER PRIMARY KEY, item BLOB NOT NULL);
+    CREATE TABLE queue (
+        pool INTEGER NOT NULL,
+        batch INTEGER NOT NULL,
+        taken INTEGER NOT NULL,
+        total INTEGER NOT NULL,
+        PRIMARY KEY (pool, batch)
+    ) WITHOUT ROWID;
+    CREATE TABLE item_batch (id INTEGER PRIMARY KEY, contents BLOB NOT NULL, items BLOB NOT NULL);
+    CREATE TABLE tombstone (
+        pool INTEGER NOT NULL,
+        hash BLOB NOT NULL,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (pool, hash)
+    ) WITHOUT ROWID;
+    CREATE TABLE key_log (
+        account TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        device_id TEXT NOT NULL,
+        suite TEXT NOT NULL,
+        identity_hash BLOB NOT NULL,
+        hash BLOB NOT NULL,
+        PRIMARY KEY (account, seq)
+    ) WITHOUT ROWID;
+";
+
+/// Opens the one connection that writes, and brings the schema up to date.
+pub(super) fn writer(path: &Path, synchronous: Synchronous) -> Result<Connection, OpenError> {
+    let mut conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    // The first two hold only while the file is empty.
+    conn.pragma_update(None, "page_size", 4096)?;
+    conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(OpenError::NoWal);
+    }
+    conn.pragma_update(
+        None,
+        "synchronous",
+        match synchronous {
+            Synchronous::Full => "FULL",
+            Synchronous::Normal => "NORMAL",
+        },
+    )?;
+    // Checkpoints are the writer's own, after the answers: SQLite's automatic ones hide their errors.
+    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // Nobody else writes; a reader that stays long must not hold a checkpoint up for long.
+    conn.busy_timeout(Duration::from_millis(200))?;
+    // What savepoints put aside stays in memory.
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.pragma_update(None, "cache_size", -32 * 1024)?;
+    conn.set_prepared_statement_cache_capacity(128);
+    migrate(&mut conn)?;
+    Ok(conn)
+}
+
+/// Opens a connection that only reads. The writer's has to be open.
+pub(super) fn reader(path: &Path) -> Result<Connection, OpenError> {
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    conn.pragma_update(None, "query_only", true)?;
+    conn.pragma_update(None, "cache_size", -8 * 1024)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    Ok(conn)
+}
+
+fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
+    let pragma = |conn: &Connection, name| conn.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let found = pragma(conn, "user_version")?;
+    let is_ours = pragma(conn, "application_id")? == APPLICATION_ID;
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let is_new = found == 0 && tables == 0;
+    if !is_ours && !is_new {
+        return Err(OpenError::NotAStore);
+    }
+    let Some(missing) = usize::try_from(found)
+        .ok()
+        .and_then(|found| MIGRATIONS.get(found..))
+    else {
+        return Err(OpenError::Newer {
+            found,
+            known: VERSION,
+        });
+    };
+    if missing.is_empty() {
+        return Ok(());
+    }
+    // One transaction: a crash leaves the old version or the new one.
+    let transaction = conn.transaction()?;
+    for sql in missing {
+        transaction.execute_batch(sql)?;
+    }
+    if is_new {
+        let epoch = rand::random::<u64>().max(1).cast_signed();
+        transaction.execute(
+            "INSERT INTO meta VALUES ('epoch', ?1), ('id_ceiling', 0)",
+            [epoch],
+        )?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! What the writer and the readers share in memory: the indices, the store's health, its directory.
+//!
+//! The indices show committed state only: the writer collects a [`Change`] for each row it touches and
+//! applies them after the commit. Must not know SQL.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use crate::model::MailboxId;
+use crate::store::embedded::files::Directory;
+use crate::store::embedded::index::{Entry, MailIndex};
+use crate::store::embedded::records::{RecordIndex, Remembered};
+use crate::store::{Deletion, Error};
+
+/// Memory next to the database.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Which mail there is.
+    pub(super) mail: RwLock<MailIndex>,
+    /// Which sends are remembered.
+    pub(super) records: RwLock<RecordIndex>,
+    /// Where the next step of expiry begins.
+    pub(super) sweep_from: Mutex<MailboxId>,
+    /// Bytes that stay free for everything but new mail and new keys.
+    pub(super) disk_reserve: AtomicU64,
+    /// What every verb answers, once the store has stopped.
+    pub(super) stopped: watch::Sender<Option<Error>>,
+    /// Where it all is.
+    pub(super) directory: Directory,
+    /// Tests put an error here for the next transaction.
+    #[cfg(test)]
+    pub(super) sabotage: Mutex<Option<Error>>,
+}
+
+/// A row that changed, as the indices need to know it.
+#[derive(Debug)]
+pub(super) enum Change {
+    Put(MailboxId, Entry),
+    Deleted(Deletion),
+    Purged(MailboxId),
+    Remembered(Remembered),
+    Forgotten(Remembered),
+}
+
+/// What the running transaction has changed.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    changes: Vec<Change>,
+    records: HashMap<u64, u64>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        directory: Directory,
+        disk_reserve: u64,
+        mail: MailIndex,
+        records: RecordIndex,
+    ) -> Self {
+        Self {
+            mail: RwLock::new(mail),
+            records: RwLock::new(records),
+            sweep_from: Mutex::new(MailboxId(0)),
+            disk_reserve: AtomicU64::new(disk_reserve),
+            stopped: watch::Sender::new(None),
+            directory,
+            #[cfg(test)]
+            sabotage: Mutex::new(None),
+        }
+    }
+
+    /// Stops the store for good; every verb answers `error` from now on. The first error stays.
+    pub(super) fn stop(&self, error: &Error) {
+        self.stopped.send_if_modified(|stopped| {
+            if stopped.is_some() {
+                return false;
+            }
+            *stopped = Some(error.clone());
+            true
+        });
+    }
+
+    /// What the store has stopped with, once it has.
+    pub(super) fn healthy(&self) -> Result<(), Error> {
+        match &*self.stopped.borrow() {
+            None => Ok(()),
+            Some(error) => Err(error.clone()),
+        }
+    }
+
+    /// [`Error::Full`] when what is left on the disk is the reserve.
+    pub(super) fn room(&self) -> Result<(), Error> {
+        let free = self.directory.free_bytes();
+        let free = free.map_err(|error| Error::Unavailable(error.to_string().into()))?;
+        if free < self.disk_reserve.load(Ordering::Relaxed) {
+            return Err(Error::Full);
+        }
+        Ok(())
+    }
+
+    /// Shows readers what was committed.
+    pub(super) fn apply(&self, changes: Vec<Change>) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut mail = self.mail.write();
+        let mut records = self.records.write();
+        for change in changes {
+            match change {
+                Change::Put(mailbox, entry) => mail.put(mailbox, entry),
+                Change::Deleted(deletion) => mail.delete(deletion),
+                Change::Purged(mailbox) => mail.purge(mailbox),
+                Change::Remembered(record) => records.insert(record),
+                Change::Forgotten(record) => records.remove(record),
+            }
+        }
+    }
+}
+
+impl Group {
+    /// Notes a change, to be shown after the commit.
+    pub(super) fn note(&mut self, change: Change) {
+        match &change {
+            Change::Remembered(record) => drop(self.records.insert(record.hash, record.first)),
+            Change::Forgotten(record) => drop(self.records.remove(&record.hash)),
+            Change::Put(..) | Change::Deleted(_) | Change::Purged(_) => {}
+        }
+        self.changes.push(change);
+    }
+
+    /// Changes so far, oldest first.
+    pub(super) fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// The record that this transaction remembered under a hash.
+    pub(super) fn record(&self, hash: u64) -> Option<u64> {
+        self.records.get(&hash).copied()
+    }
+
+    /// A place to come back to.
+    pub(super) fn mark(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Forgets what was noted since the mark.
+    pub(super) fn undo_to(&mut self, mark: usize) {
+        self.changes.truncate(mark);
+        self.records.clear();
+        for change in std::mem::take(&mut self.changes) {
+            self.note(change);
+        }
+    }
+
+    pub(super) fn into_changes(self) -> Vec<Change> {
+        self.changes
+    }
+}

@@ -1,0 +1,332 @@
+//! The one thread that writes: it gathers what waits, writes it as one transaction, answers together.
+//!
+//! Owns transactions, checkpoints and the decision to stop for good. Must not know what is written.
+//!
+//! # Why
+//!
+//! One fsync is dearer than a thousand rows, so everything that waits shares it. Each piece of work has
+//! a savepoint of its own: one that is refused or fails does not undo its neighbours. What readers see
+//! in memory changes after the commit and before the answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::store::Error;
+use crate::store::embedded::fault::Undo;
+use crate::store::embedded::shared::{Change, Group, Shared};
+
+/// What a piece of work works with.
+pub(super) struct Tx<'a> {
+    /// Inside the transaction, and inside the work's savepoint.
+    pub(super) conn: &'a Connection,
+    /// What is committed.
+    pub(super) shared: &'a Shared,
+    /// What the transaction has changed so far.
+    pub(super) group: &'a mut Group,
+}
+
+/// What came of a piece of work.
+enum Ran {
+    Kept,
+    Refused,
+    Failed(Error),
+}
+
+/// A piece of work with somebody who waits for it.
+trait Job: Send {
+    fn run(&mut self, tx: &mut Tx<'_>) -> Ran;
+    fn answer(self: Box<Self>, committed: Result<(), Error>);
+}
+
+struct Task<T, F> {
+    work: Option<F>,
+    outcome: Result<Option<T>, Error>,
+    reply: oneshot::Sender<Result<T, Error>>,
+}
+
+impl<T, F> Job for Task<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut Tx<'_>) -> Result<T, Undo<T>> + Send,
+{
+    fn run(&mut self, tx: &mut Tx<'_>) -> Ran {
+        let Some(work) = self.work.take() else {
+            return Ran::Refused;
+        };
+        match work(tx) {
+            Ok(value) => {
+                self.outcome = Ok(Some(value));
+                Ran::Kept
+            }
+            Err(Undo::Refused(value)) => {
+                self.outcome = Ok(Some(value));
+                Ran::Refused
+            }
+            Err(Undo::Failed(error)) => {
+                self.outcome = Err(error.clone());
+                Ran::Failed(error)
+            }
+        }
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), Error>) {
+        let answer = match (self.outcome, committed) {
+            (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+            (Ok(Some(value)), Ok(())) => Ok(value),
+            (Ok(None), Ok(())) => Err(stopped()),
+        };
+        // Who no longer waits does not need to know.
+        let _ = self.reply.send(answer);
+    }
+}
+
+enum Message {
+    Job(Box<dyn Job>),
+    Close(oneshot::Sender<Result<(), Error>>),
+}
+
+/// The way to the writer. Dropping it waits for the thread to finish what it has.
+#[derive(Debug)]
+pub(super) struct Writer {
+    queue: Option<mpsc::Sender<Message>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Pieces of work that may wait; more wait in their callers.
+const QUEUE: usize = 1024;
+/// Pieces of work that share a transaction at most.
+const GROUP: usize = 256;
+/// WAL pages after which it is copied into the database, as far as readers allow.
+const CHECKPOINT_PAGES: usize = 4000;
+/// WAL pages after which the writer waits for readers, so that the WAL starts over.
+const RESTART_PAGES: usize = 16_000;
+
+impl Writer {
+    /// Starts the thread, which owns the connection.
+    pub(super) fn start(mut conn: Connection, shared: Arc<Shared>) -> std::io::Result<Self> {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let wal_pages = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&wal_pages);
+        conn.wal_hook(Some(move |_: &mut _, pages| {
+            seen.store(usize::try_from(pages).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        }))
+        .map_err(std::io::Error::other)?;
+        let thread = thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || {
+                Desk {
+                    conn,
+                    shared,
+                    wal_pages,
+                }
+                .run(jobs);
+            })?;
+        Ok(Self {
+            queue: Some(queue),
+            thread: Some(thread),
+        })
+    }
+
+    /// Runs a piece of work in a transaction and waits until it is durable. The work runs even when
+    /// the caller stops waiting.
+    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, Undo<T>> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let task = Task {
+            work: Some(work),
+            outcome: Ok(None),
+            reply,
+        };
+        self.send(Message::Job(Box::new(task))).await?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Finishes what waits, copies the WAL into the database and closes the connection.
+    pub(super) async fn close(&self) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Close(reply)).await?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    async fn send(&self, message: Message) -> Result<(), Error> {
+        let queue = self.queue.as_ref().ok_or_else(stopped)?;
+        queue.send(message).await.map_err(|_| stopped())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // Milliseconds: at most one group. Whoever opens the directory next must find it free.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The answer of a store that was closed.
+pub(super) fn stopped() -> Error {
+    Error::Unavailable("the store is closed".into())
+}
+
+/// What the thread has on its desk.
+struct Desk {
+    conn: Connection,
+    shared: Arc<Shared>,
+    wal_pages: Arc<AtomicUsize>,
+}
+
+impl Desk {
+    fn run(mut self, mut queue: mpsc::Receiver<Message>) {
+        // A panic in here would otherwise leave a store that looks well and answers nothing.
+        let _alarm = Alarm(Arc::clone(&self.shared));
+        while let Some(first) = queue.blocking_recv() {
+            let mut jobs = Vec::new();
+            let mut closing = None;
+            let mut next = Some(first);
+            while let Some(message) = next {
+                match message {
+                    Message::Job(job) => jobs.push(job),
+                    Message::Close(reply) => closing = Some(reply),
+                }
+                let enough = closing.is_some() || jobs.len() >= GROUP;
+                next = if enough { None } else { queue.try_recv().ok() };
+            }
+            self.commit(jobs);
+            if let Some(reply) = closing {
+                queue.close();
+                let _ = reply.send(self.close());
+                break;
+            }
+            self.checkpoint();
+        }
+    }
+
+    fn commit(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+        if jobs.is_empty() {
+            return;
+        }
+        let committed = self.transact(&mut jobs);
+        if let Err(error @ Error::Poisoned(_)) = &committed {
+            self.stop(error);
+        }
+        let committed = committed.map(|changes| self.shared.apply(changes));
+        for job in jobs {
+            job.answer(committed.clone());
+        }
+    }
+
+    /// One transaction for all jobs. On an error nothing of it stays.
+    fn transact(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Vec<Change>, Error> {
+        self.shared.healthy()?;
+        self.step("BEGIN IMMEDIATE")?;
+        let result = self.run_jobs(jobs).and_then(|group| {
+            #[cfg(test)]
+            if let Some(error) = self.shared.sabotage.lock().take() {
+                return Err(error);
+            }
+            self.step("COMMIT")?;
+            Ok(group.into_changes())
+        });
+        if result.is_err() && !self.conn.is_autocommit() {
+            self.step("ROLLBACK")?;
+        }
+        result
+    }
+
+    fn run_jobs(&self, jobs: &mut [Box<dyn Job>]) -> Result<Group, Error> {
+        let mut group = Group::default();
+        for job in jobs {
+            self.step("SAVEPOINT job")?;
+            let mark = group.mark();
+            let ran = job.run(&mut Tx {
+                conn: &self.conn,
+                shared: &self.shared,
+                group: &mut group,
+            });
+            match ran {
+                Ran::Kept => {}
+                Ran::Failed(error @ Error::Poisoned(_)) => return Err(error),
+                // A full disk or memory made SQLite give up the whole transaction, neighbours included.
+                Ran::Failed(error) if self.conn.is_autocommit() => return Err(error),
+                Ran::Failed(_) | Ran::Refused => {
+                    self.step("ROLLBACK TO job")?;
+                    group.undo_to(mark);
+                }
+            }
+            self.step("RELEASE job")?;
+        }
+        Ok(group)
+    }
+
+    fn step(&self, sql: &str) -> Result<(), Error> {
+        self.conn.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
+    /// Copies the WAL into the database when it is long. After the answers, so that nobody waits.
+    fn checkpoint(&self) {
+        let pages = self.wal_pages.load(Ordering::Relaxed);
+        if pages < CHECKPOINT_PAGES || self.shared.healthy().is_err() {
+            return;
+        }
+        let mode = if pages < RESTART_PAGES {
+            "PASSIVE"
+        } else {
+            "RESTART"
+        };
+        match self.wal_checkpoint(mode) {
+            Ok(()) => {}
+            Err(error @ Error::Poisoned(_)) => self.stop(&error),
+            // The WAL keeps everything, and the next commits try again.
+            Err(error @ (Error::Full | Error::Unavailable(_) | Error::Corrupt(_))) => {
+                tracing::warn!(%error, "the write-ahead log could not be copied into the database");
+            }
+        }
+    }
+
+    fn wal_checkpoint(&self, mode: &str) -> Result<(), Error> {
+        let busy: i64 = self
+            .conn
+            .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(0))?;
+        // Pages are counted again from the next commit on.
+        self.wal_pages.store(0, Ordering::Relaxed);
+        tracing::trace!(busy, mode, "checkpoint");
+        Ok(())
+    }
+
+    fn stop(&self, error: &Error) {
+        tracing::error!(%error, "only a restart helps");
+        self.shared.stop(error);
+    }
+
+    fn close(self) -> Result<(), Error> {
+        self.shared.healthy()?;
+        self.shared.stop(&stopped());
+        self.wal_checkpoint("TRUNCATE")?;
+        let Self { conn, shared, .. } = self;
+        let closed = conn.close().map_err(|(_, error)| error.into());
+        shared.directory.release();
+        closed
+    }
+}
+
+/// Poisons the store when its thread ends in a panic.
+struct Alarm(Arc<Shared>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0
+                .stop(&Error::Poisoned("the writer's thread panicked".into()));
+        }
+    }
+}
