@@ -13,6 +13,8 @@ pub(crate) enum Answer {
     Ok(Value),
     /// The relay decided against it.
     Refused(u16, Value),
+    /// It never left: nobody was there.
+    Unsent,
     /// No answer, or one that leaves the outcome open.
     Unknown,
 }
@@ -62,8 +64,10 @@ impl Http {
             .request(method, url)
             .bearer_auth(&self.token)
             .json(body);
-        let Ok(response) = request.send().await else {
-            return Answer::Unknown;
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) if error.is_connect() => return Answer::Unsent,
+            Err(_) => return Answer::Unknown,
         };
         let status = response.status();
         // The process may die between head and body.

@@ -113,6 +113,7 @@ impl Relay {
             .args(["--data-dir", path(&self.data), "--keys", path(&self.keys())])
             .args(["--listen", &format!("127.0.0.1:{}", self.port)])
             .args(WITHOUT_BUDGETS)
+            .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
