@@ -193,6 +193,10 @@ pub trait MailStore: Send + Sync + fmt::Debug {
 
     /// The mailbox's envelopes with `after < id <= up_to` in ascending order, as many as there is
     /// room for. Never returns one whose `expires_at <= now`. Empty for a mailbox that is gone.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a span, room and a time; each is a type of its own"
+    )]
     async fn read(
         &self,
         mailbox: MailboxId,
