@@ -385,7 +385,7 @@ pub struct Keyset {
 pub struct ClaimTarget {
     /// Whose keys.
     pub mailbox: MailboxId,
-    /// Serve the fallback where there is one, and leave the queue alone.
+    /// Serve the fallback where there is one, else nothing: the queue is left alone.
     pub spare_queue: bool,
 }
 

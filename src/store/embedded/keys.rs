@@ -210,23 +210,19 @@ fn claim_one(
     })
 }
 
-/// The head of the queue, else the fallback; the other way round to spare the queue.
+/// The head of the queue unless it is to be spared, else the fallback.
 fn serve(
     conn: &Connection,
     pool: pools::PoolId,
     claim: &Claim,
     target: &ClaimTarget,
 ) -> Result<Option<Item>, Error> {
-    let mut fallback = None;
-    if target.spare_queue {
-        fallback = pools::fallback(conn, pool)?;
+    if !target.spare_queue
+        && let Some(item) = pools::take(conn, pool, claim.now)?
+    {
+        return Ok(Some(item));
     }
-    if fallback.is_none() {
-        if let Some(item) = pools::take(conn, pool, claim.now)? {
-            return Ok(Some(item));
-        }
-        fallback = pools::fallback(conn, pool)?;
-    }
+    let fallback = pools::fallback(conn, pool)?;
     if fallback.is_some() {
         pools::mark_fallback(conn, pool, true)?;
     }
