@@ -385,15 +385,42 @@ struct Outside {
     routes: HashMap<u64, (usize, usize)>,
     /// Names whose sender was told OK.
     safe: HashSet<u64>,
-    /// Names that their recipient has stored and acked, and how often each was shown to it.
+    /// Names that their recipient has stored and acked.
     acked: HashSet<u64>,
-    shown: HashMap<u64, u32>,
     /// Names under way whose first answer is still out.
     open: Vec<(u64, Arc<Receipts>)>,
     crashes: u32,
 }
 
 impl Outside {
+    /// The name of the next message on a route; with `retry`, that of an earlier one, if there is one.
+    fn name(&mut self, route: (usize, usize), retry: bool) -> u64 {
+        let sent = self.sent.entry(route).or_default();
+        match sent.first() {
+            Some(name) if retry => *name,
+            Some(_) | None => {
+                let name = self.routes.len() as u64 + 1;
+                sent.push(name);
+                self.routes.insert(name, route);
+                name
+            }
+        }
+    }
+
+    /// Takes a page in; the ids of those that the recipient stores and acks.
+    fn read(&mut self, who: usize, page: &[Delivery], acks: u8) -> Vec<u64> {
+        let mut stored = Vec::new();
+        for (turn, (name, id)) in names(page).iter().zip(ids(page)).enumerate() {
+            let name: u64 = name.parse().unwrap();
+            assert_eq!(self.routes[&name].1, who, "G7: mail of another mailbox");
+            if acks & (1 << (turn % 8)) != 0 {
+                stored.push(id);
+                self.acked.insert(name);
+            }
+        }
+        stored
+    }
+
     async fn settle(&mut self) {
         for (name, receipts) in self.open.drain(..) {
             if let Outcome::Safe { .. } = receipts.next().await {
@@ -412,40 +439,17 @@ async fn run(steps: Vec<Step>) {
     ];
     let mut inboxes: Vec<Mailbox> = people.iter().map(|person| desk.open(*person)).collect();
     let mut outside = Outside::default();
-    let mut next_name = 0;
     for step in steps {
         match step {
             Step::Send { from, to, retry } => {
-                let earlier = outside
-                    .routes
-                    .iter()
-                    .find(|(_, route)| **route == (from, to))
-                    .map(|(name, _)| *name);
-                let name = match earlier.filter(|_| retry) {
-                    Some(name) => name,
-                    None => {
-                        next_name += 1;
-                        outside.routes.insert(next_name, (from, to));
-                        outside.sent.entry((from, to)).or_default().push(next_name);
-                        next_name
-                    }
-                };
+                let name = outside.name((from, to), retry);
                 let receipts = Receipts::new(Arc::default());
                 desk.put(&receipts, mail(people[from], people[to], name)).await;
                 outside.open.push((name, receipts));
             }
             Step::Read { who, acks } => {
                 let page = inboxes[who].next().await.unwrap();
-                let mut stored = Vec::new();
-                for (turn, delivery) in page.iter().enumerate() {
-                    let name: u64 = names(std::slice::from_ref(delivery))[0].parse().unwrap();
-                    assert_eq!(outside.routes[&name].1, who, "mail of another mailbox");
-                    *outside.shown.entry(name).or_default() += 1;
-                    if acks & (1 << (turn % 8)) != 0 {
-                        stored.push(delivery.envelope.id.as_u64());
-                        outside.acked.insert(name);
-                    }
-                }
+                let stored = outside.read(who, &page, acks);
                 inboxes[who].ack(&stored).await;
             }
             Step::Reconnect { who } => inboxes[who] = desk.open(people[who]),
