@@ -10,6 +10,11 @@
 
 mod bad_frames;
 mod bad_tokens;
+mod delivery;
+mod doors;
+mod expiry;
 mod keys;
+mod letters;
 mod relay;
+mod sends;
 mod socket;
