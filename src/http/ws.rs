@@ -108,7 +108,10 @@ impl Connection {
             Err(ended) => ended,
         };
         let code = match ended {
-            Ended::Gone => CloseCode::Normal,
+            Ended::Gone => {
+                socket.part().await;
+                CloseCode::Normal
+            }
             Ended::Broken(leave, word) => {
                 self.doors.metrics.frames_bad.count(word);
                 info!(
