@@ -218,7 +218,7 @@ impl Connection {
                 None => break,
                 Some(heard) => match heard? {
                     Heard::Frame(body) => session.receive(body, out).await.map_err(said)?,
-                    Heard::Pong(mark) if &mark[..] == GAP_MARK => session.confirmed().await,
+                    Heard::Pong(mark) if &mark[..] == GAP_MARK => session.confirmed(out).await,
                     Heard::Pong(_) | Heard::Life => {}
                 },
             }

@@ -274,16 +274,16 @@ impl Session {
     }
 
     /// The client has answered a ping that was sent after the last pump: it has heard of its losses.
-    pub async fn confirmed(&mut self) {
+    /// Tells those that came meanwhile.
+    pub async fn confirmed(&mut self, out: &mut Vec<Body>) {
         let said = std::mem::take(&mut self.gaps_said);
-        if !said.is_empty()
-            && let Err(error) = self
-                .around
-                .switchboard
-                .gaps_told(self.sender.mailbox, &said)
-                .await
-        {
-            tracing::warn!(%error, "a gap will be told again");
+        if said.is_empty() {
+            return;
+        }
+        let told = self.around.switchboard.gaps_told(self.sender.mailbox, &said);
+        match told.await {
+            Ok(()) => self.say_gaps(out).await,
+            Err(error) => tracing::warn!(%error, "a gap will be told again"),
         }
     }
 
