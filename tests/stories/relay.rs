@@ -70,7 +70,7 @@ pub(crate) struct TestRelay {
 /// What a relay finds again when it is started anew.
 #[derive(Debug)]
 struct House {
-    folder: TempDir,
+    _folder: TempDir,
     config: Config,
     clock: Clock,
 }
@@ -100,7 +100,7 @@ impl TestRelay {
         };
         change(&mut config);
         Self::run(House {
-            folder,
+            _folder: folder,
             config,
             clock,
         })
