@@ -170,7 +170,7 @@ impl Session {
             .device(&identity.address)
             .await
             .map_err(|_| busy(()))?;
-        if again.is_none_or(|again| again.mailbox != device.mailbox) {
+        if again.ok_or(not_registered)?.mailbox != device.mailbox {
             return Err(Leave::new(
                 CloseCode::Reregistered,
                 "the device was registered again",
