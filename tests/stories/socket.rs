@@ -14,12 +14,12 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 /// A socket after its upgrade; whether it has said hello is up to the story.
 #[derive(Debug)]
@@ -43,12 +43,17 @@ pub(crate) struct Parting {
 impl RawSocket {
     /// Connects and upgrades with one subprotocol.
     pub(crate) async fn open(relay: SocketAddr, encoding: Encoding) -> Self {
-        let mut request = format!("ws://{relay}/v1/ws").into_client_request().unwrap();
+        let stream = TcpStream::connect(relay).await.expect("the relay listens");
+        Self::over(stream, encoding).await
+    }
+
+    /// Upgrades a connection with one subprotocol.
+    pub(crate) async fn over(stream: TcpStream, encoding: Encoding) -> Self {
+        let mut request = "ws://relay/v1/ws".into_client_request().unwrap();
         let offer = HeaderValue::from_static(encoding.subprotocol());
         request
             .headers_mut()
             .insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
-        let stream = TcpStream::connect(relay).await.expect("the relay listens");
         let (socket, response) = tokio_tungstenite::client_async(request, stream)
             .await
             .expect("an upgrade");
@@ -67,11 +72,16 @@ impl RawSocket {
 
     /// Sends a frame of the protocol.
     pub(crate) async fn send(&mut self, body: Body) {
+        self.try_send(body).await.expect("the relay still reads");
+    }
+
+    /// Sends a frame of the protocol to a relay that may have closed.
+    pub(crate) async fn try_send(&mut self, body: Body) -> Result<(), WsError> {
         let message = match self.encoding {
             Encoding::Proto => Message::Binary(frame::encode_proto(body)),
             Encoding::Json => Message::text(frame::encode_json(body).unwrap()),
         };
-        self.send_raw(message).await;
+        self.sink.send(message).await
     }
 
     /// Sends a message, whatever it is.
