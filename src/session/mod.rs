@@ -344,7 +344,7 @@ impl Session {
                 Leave::new(CloseCode::Overloaded, "the relay cannot read its store")
                     .retry_after(Duration::from_secs(5))
             })?;
-            if page.is_empty() {
+            if page.is_empty() && self.mailbox.has_room() {
                 self.has_mail = false;
                 self.backlog.is_read = true;
             }
