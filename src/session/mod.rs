@@ -457,5 +457,5 @@ const TOKEN_WARNING: Duration = Duration::from_secs(60);
 /// Further ahead nothing is planned; the monotonic clock cannot add any number.
 const FAR: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// Sends over the rate, one after the other, before the session is closed.
+/// Sends over the rate, less those within it, before the session is closed.
 const MAX_FLOODS: u32 = 1_000;
