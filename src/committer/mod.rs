@@ -207,14 +207,43 @@ impl Committer {
     pub async fn page(
         &self,
         mailbox: MailboxId,
+        after: EnvelopeId,
+        room: Room,
+    ) -> Result<(Vec<Arc<Envelope>>, EnvelopeId), store::Error> {
+        self.read(mailbox, after, room, |now| self.times(now)).await
+    }
+
+    /// As [`Self::page`], for a reader who takes nothing: ephemeral envelopes are left to the session
+    /// that they wait for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::page`].
+    pub async fn look(
+        &self,
+        mailbox: MailboxId,
+        after: EnvelopeId,
+        room: Room,
+    ) -> Result<Vec<Arc<Envelope>>, store::Error> {
+        let all_over = |now| Times {
+            now,
+            ephemeral_before: UnixMs(u64::MAX),
+        };
+        Ok(self.read(mailbox, after, room, all_over).await?.0)
+    }
+
+    async fn read(
+        &self,
+        mailbox: MailboxId,
         mut after: EnvelopeId,
         room: Room,
+        times: impl Fn(UnixMs) -> Times,
     ) -> Result<(Vec<Arc<Envelope>>, EnvelopeId), store::Error> {
         loop {
             let now = self.clock.now();
             let (floor, gone) = {
                 let mut books = self.books.lock();
-                match books.tail.page(mailbox, after, room, self.times(now)) {
+                match books.tail.page(mailbox, after, room, times(now)) {
                     Page::Here(page) => {
                         let cursor = page.last().map_or(after, |envelope| envelope.id);
                         return Ok((page, cursor));

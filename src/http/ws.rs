@@ -108,7 +108,10 @@ impl Connection {
             Err(ended) => ended,
         };
         let code = match ended {
-            Ended::Gone => CloseCode::Normal,
+            Ended::Gone => {
+                socket.part().await;
+                CloseCode::Normal
+            }
             Ended::Broken(leave, word) => {
                 self.doors.metrics.frames_bad.count(word);
                 info!(
@@ -207,22 +210,23 @@ impl Connection {
         first: Result<Heard, Ended>,
         out: &mut Vec<Body>,
     ) -> Result<(), Ended> {
-        let mut heard = Some(first);
         self.heard_at = Instant::now();
         self.pinged_at = None;
-        for _ in 0..FRAMES_AT_ONCE {
-            match heard {
-                None => break,
-                Some(heard) => match heard? {
-                    Heard::Frame(body) => session.receive(body, out).await.map_err(said)?,
-                    Heard::Pong(mark) if &mark[..] == GAP_MARK => session.confirmed().await,
-                    Heard::Pong(_) | Heard::Life => {}
-                },
+        let mut heard = first;
+        for turn in 1.. {
+            match heard? {
+                Heard::Frame(body) => session.receive(body, out).await.map_err(said)?,
+                Heard::Pong(mark) if &mark[..] == GAP_MARK => session.confirmed(out).await,
+                Heard::Pong(_) | Heard::Life => {}
             }
-            if !session.can_receive() {
+            // Nothing may be heard that is not taken: it would be lost.
+            if turn == FRAMES_AT_ONCE || !session.can_receive() {
                 break;
             }
-            heard = socket.heard();
+            match socket.heard() {
+                Some(next) => heard = next,
+                None => break,
+            }
         }
         Ok(())
     }

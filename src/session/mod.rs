@@ -250,16 +250,16 @@ impl Session {
     }
 
     /// The client has answered a ping that was sent after the last pump: it has heard of its losses.
-    pub async fn confirmed(&mut self) {
+    /// Tells those that came meanwhile.
+    pub async fn confirmed(&mut self, out: &mut Vec<Body>) {
         let said = std::mem::take(&mut self.gaps_said);
-        if !said.is_empty()
-            && let Err(error) = self
-                .around
-                .switchboard
-                .gaps_told(self.sender.mailbox, &said)
-                .await
-        {
-            tracing::warn!(%error, "a gap will be told again");
+        if said.is_empty() {
+            return;
+        }
+        let told = self.around.switchboard.gaps_told(self.sender.mailbox, &said);
+        match told.await {
+            Ok(()) => self.say_gaps(out).await,
+            Err(error) => tracing::warn!(%error, "a gap will be told again"),
         }
     }
 
@@ -319,7 +319,7 @@ impl Session {
             let page = self.mailbox.next().await.map_err(|_| {
                 Leave::new(CloseCode::Overloaded, "the relay cannot read its store").retry_after(BUSY_PAUSE)
             })?;
-            if page.is_empty() {
+            if page.is_empty() && self.mailbox.has_room() {
                 self.has_mail = false;
                 self.backlog.is_read = true;
             }
@@ -409,10 +409,8 @@ async fn sign_on(
     let busy =
         || Leave::new(CloseCode::Overloaded, "the relay cannot reach its store").retry_after(BUSY_PAUSE);
     let device = switchboard.device(&identity.address).await.map_err(|_| busy())?;
-    let device = device.ok_or(Leave::new(
-        CloseCode::DeviceRemoved,
-        "the device is not registered",
-    ))?;
+    let not_registered = Leave::new(CloseCode::DeviceRemoved, "the device is not registered");
+    let device = device.ok_or(not_registered)?;
     let signed_on = match mode {
         Mode::Consume => switchboard.sign_on(device.mailbox).await,
         Mode::Notify => switchboard.observe(device.mailbox).await,
@@ -420,7 +418,7 @@ async fn sign_on(
     let signed_on = signed_on.map_err(|_| busy())?;
     // Once more: a removal before the sign-on found nobody to tell.
     let again = switchboard.device(&identity.address).await.map_err(|_| busy())?;
-    if again.is_none_or(|again| again.mailbox != device.mailbox) {
+    if again.ok_or(not_registered)?.mailbox != device.mailbox {
         return Err(Leave::new(
             CloseCode::Reregistered,
             "the device was registered again",
@@ -464,5 +462,5 @@ const TOKEN_WARNING: Duration = Duration::from_secs(60);
 /// Further ahead nothing is planned; the monotonic clock cannot add any number.
 const FAR: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// Sends over the rate, one after the other, before the session is closed.
+/// Sends over the rate, less those within it, before the session is closed.
 const MAX_FLOODS: u32 = 1_000;

@@ -59,7 +59,7 @@ impl Session {
                 match self.around.switchboard.send(&self.sender, send, ticket).await {
                     Ok(()) => {
                         self.answers_out += 1;
-                        self.floods = 0;
+                        self.floods = self.floods.saturating_sub(1);
                         return Ok(());
                     }
                     Err(refusal) => refusal,

@@ -206,7 +206,7 @@ impl Switchboard {
     ///
     /// [`store::Error`] when the store could not be read.
     pub async fn peek(&self, mailbox: MailboxId, room: store::Room) -> Result<Vec<Delivery>, store::Error> {
-        let (page, _) = self.committer.page(mailbox, EnvelopeId::ZERO, room).await?;
+        let page = self.committer.look(mailbox, EnvelopeId::ZERO, room).await?;
         let attempt = |id| self.committer.attempts(mailbox, id) + 1;
         Ok(page
             .into_iter()
@@ -231,7 +231,7 @@ impl Switchboard {
                 envelopes: 1,
                 bytes: 0,
             };
-            let (page, _) = self.committer.page(mailbox, just_before, room).await?;
+            let page = self.committer.look(mailbox, just_before, room).await?;
             receipts.extend(
                 page.first()
                     .filter(|found| found.id == *id)

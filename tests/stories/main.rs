@@ -10,6 +10,16 @@
 
 mod bad_frames;
 mod bad_tokens;
+mod delivery;
+mod doors;
+mod expiry;
+mod flow;
+mod key_notices;
 mod keys;
+mod letters;
+mod limits;
+mod liveness;
 mod relay;
+mod sends;
+mod sessions;
 mod socket;
