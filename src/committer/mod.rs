@@ -21,7 +21,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -248,38 +248,34 @@ impl Committer {
                         let cursor = page.last().map_or(after, |envelope| envelope.id);
                         return Ok((page, cursor));
                     }
-                    Page::Below(floor) => (floor, books.gone(mailbox)),
+                    Page::Below(floor) => (floor, books.gone_after(mailbox, after)),
                 }
             };
-            let mut page = self
-                .store
-                .read(
-                    mailbox,
-                    Span {
-                        after,
-                        up_to: floor,
-                        now,
-                    },
-                    room,
-                )
-                .await?;
+            let span = Span {
+                after,
+                up_to: floor,
+                now,
+            };
+            let mut page = self.store.read(mailbox, span, room).await?;
+            // Both: an ack may have come since, and a delete may have been committed since.
+            let later = self.books.lock().gone_after(mailbox, after);
             after = page.last().map_or(floor, |envelope| envelope.id);
-            let later = self.books.lock().gone(mailbox);
-            page.retain(|envelope| !gone.contains(&envelope.id) && !later.contains(&envelope.id));
+            let is_gone = |id: &EnvelopeId| gone.binary_search(id).is_ok() || later.binary_search(id).is_ok();
+            page.retain(|envelope| !is_gone(&envelope.id));
             if !page.is_empty() {
                 return Ok((page, after));
             }
         }
     }
 
-    /// Deliveries of an envelope before this one.
+    /// Deliveries of a page's envelopes before this one, in the page's order.
     #[must_use]
-    pub fn attempts(&self, mailbox: MailboxId, id: EnvelopeId) -> u32 {
-        self.books
-            .lock()
-            .tail
-            .known(mailbox)
-            .map_or(0, |slots| slots.attempts(id))
+    pub fn attempts(&self, mailbox: MailboxId, page: &[Arc<Envelope>]) -> Vec<u32> {
+        let books = self.books.lock();
+        let slots = books.tail.known(mailbox);
+        page.iter()
+            .map(|envelope| slots.map_or(0, |slots| slots.attempts(envelope.id)))
+            .collect()
     }
 
     /// A session ended while these were delivered and not acked.
@@ -384,10 +380,10 @@ impl From<&Envelope> for Receipt {
 pub type Rings = SmallVec<[(MailboxId, EnvelopeId); 1]>;
 
 impl Books {
-    fn gone(&self, mailbox: MailboxId) -> HashSet<EnvelopeId> {
+    fn gone_after(&self, mailbox: MailboxId, cursor: EnvelopeId) -> Vec<EnvelopeId> {
         self.tail
             .known(mailbox)
-            .map(|slots| slots.gone().clone())
+            .map(|slots| slots.gone_after(cursor))
             .unwrap_or_default()
     }
 }

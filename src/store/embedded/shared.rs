@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use crate::model::MailboxId;
+use crate::model::{MailboxId, NumberHasher};
 use crate::store::embedded::files::Directory;
 use crate::store::embedded::index::{Entry, MailIndex};
 use crate::store::embedded::records::{RecordIndex, Remembered};
@@ -49,7 +49,7 @@ pub(super) enum Change {
 #[derive(Debug, Default)]
 pub(super) struct Group {
     changes: Vec<Change>,
-    records: HashMap<u64, u64>,
+    records: HashMap<u64, u64, NumberHasher>,
 }
 
 impl Shared {
