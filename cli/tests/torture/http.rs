@@ -57,6 +57,16 @@ impl Http {
         self.call(Method::POST, path, body).await
     }
 
+    /// The value of a metric that has no labels.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let answer = self.client.get(format!("{}/metrics", self.base)).send().await;
+        let text = answer.unwrap().text().await.unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.expect("the metric is there").parse().unwrap()
+    }
+
     async fn call(&self, method: Method, path: &str, body: &Value) -> Answer {
         let url = format!("{}{path}", self.base);
         let request = self

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chatctl_protocol::{AccountId, DeviceId, PoolName, Suite};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
@@ -25,7 +26,7 @@ struct StoredKeyset {
 
 /// Publishes; a refusal changes nothing.
 pub(super) fn upload(tx: &mut Tx<'_>, upload: &Upload) -> Result<Uploaded, Undo<Uploaded>> {
-    tx.shared.room()?;
+    tx.take_room(size_of(upload))?;
     let conn = tx.conn;
     let Some(owner) = devices::owner(conn, upload.mailbox)? else {
         return Err(Undo::Refused(Uploaded::NoDevice));
@@ -146,6 +147,17 @@ pub(super) fn log(
         entries.push(decode_entry(row)?);
     }
     Ok(entries)
+}
+
+/// Bytes that an upload brings, about.
+fn size_of(upload: &Upload) -> usize {
+    let bytes = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+    let items = upload.pools.iter().flat_map(|(_, pool)| {
+        let queued = pool.add.iter().chain(pool.replace.iter().flatten());
+        queued.chain(&pool.fallback)
+    });
+    let items = items.map(|item| item.id.len() + item.data.len() + bytes(&item.signature));
+    bytes(&upload.identity) + bytes(&upload.statement) + items.sum::<usize>()
 }
 
 /// Applies an upload to one pool; the ids of the items that were ignored.

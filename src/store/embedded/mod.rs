@@ -39,6 +39,7 @@ mod mail;
 mod pools;
 mod reader;
 mod records;
+mod room;
 mod schema;
 mod shared;
 #[cfg(test)]
@@ -49,7 +50,7 @@ mod writer;
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Bytes that stay free on the disk: below, new mail and new keys are refused with [`Error::Full`],
-    /// while acks, claims and everything else go on.
+    /// while acks, claims and everything else go on. At least 2 MiB, whatever it says.
     pub disk_reserve: u64,
     /// Most idempotency records; beyond, the oldest are forgotten before their window ends. 56 bytes
     /// of memory each, or a little more.
