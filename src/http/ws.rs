@@ -113,17 +113,36 @@ impl Connection {
                 CloseCode::Normal
             }
             Ended::Broken(leave, word) => {
-                self.doors.metrics.frames_bad.count(word);
-                info!(
-                    code = leave.code.number(),
-                    reason = leave.reason,
-                    "session broken off"
-                );
+                self.note(&leave, word);
                 socket.leave(leave).await;
                 leave.code
             }
         };
         self.doors.metrics.sessions_closed.count(code.name());
+    }
+
+    /// Counts a bad frame, and logs what only the client can have caused.
+    fn note(&self, leave: &Leave, word: &'static str) {
+        let (code, reason) = (leave.code.number(), leave.reason);
+        match leave.code {
+            CloseCode::BadFrame | CloseCode::TooLarge | CloseCode::NotUtf8 | CloseCode::ProtocolError => {
+                self.doors.metrics.frames_bad.count(word);
+                info!(code, reason, "session broken off");
+            }
+            CloseCode::HelloTimeout | CloseCode::RateLimited | CloseCode::SlowConsumer => {
+                info!(code, reason, "session broken off");
+            }
+            CloseCode::Normal
+            | CloseCode::GoingAway
+            | CloseCode::Internal
+            | CloseCode::Restart
+            | CloseCode::Overloaded
+            | CloseCode::Reauthenticate
+            | CloseCode::DeviceRemoved
+            | CloseCode::Displaced
+            | CloseCode::Reregistered
+            | CloseCode::Version => debug!(code, reason, "session ended"),
+        }
     }
 
     async fn hello(&mut self, socket: &mut Socket, identity: Option<Identity>) -> Result<Session, Ended> {
