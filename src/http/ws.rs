@@ -159,7 +159,10 @@ impl Connection {
             }
         };
         let late = |_| leave(CloseCode::HelloTimeout, "no hello in time");
-        let hello = timeout(limit, hello).await.map_err(late)??;
+        let hello = tokio::select! {
+            hello = timeout(limit, hello) => hello.map_err(late)??,
+            () = self.doors.sessions.draining() => return Err(self.restart()),
+        };
         let identity = match identity {
             Some(identity) => identity,
             None => {
@@ -275,10 +278,7 @@ impl Connection {
     async fn keep_alive(&mut self, socket: &mut Socket, session: &Session) -> Result<(), Ended> {
         let now = Instant::now();
         if self.leave_at.is_some_and(|at| at <= now) && !session.has_answers_out() {
-            let leave = Leave::new(CloseCode::Restart, "the relay restarts");
-            return Err(said(
-                leave.retry_after(self.doors.sessions.some_delay() + RESTART_PAUSE),
-            ));
+            return Err(self.restart());
         }
         let (interval, patience) = self.rhythm();
         match self.pinged_at {
@@ -295,6 +295,11 @@ impl Connection {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    fn restart(&self) -> Ended {
+        let pause = self.doors.sessions.some_delay() + RESTART_PAUSE;
+        said(Leave::new(CloseCode::Restart, "the relay restarts").retry_after(pause))
     }
 
     fn is_leaving(&self) -> bool {
