@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::doors::{Answer, answer};
 use crate::keys::{claims, header};
 use crate::letters::{letter, name, texts};
-use crate::relay::{ALICE, BOB, BOBS_TABLET, CAROL, Person, TestRelay};
+use crate::relay::{ALICE, BOB, BOBS_TABLET, Person, TestRelay};
 
 const TO_BOB: &str = "POST /v1/accounts/bob/messages";
 
@@ -142,7 +142,16 @@ async fn a_send_that_is_refused_is_a_problem_with_its_code() {
         .ask(ALICE, TO_BOB, &body(1, &all, &"x".repeat(2 << 20)))
         .await;
     assert_eq!(body_too_large.problem(), (413, "payload_too_large"));
-    let too_many = relay.ask(ALICE, TO_BOB, &body(1, &[CAROL; 65], "x")).await;
+    let mut to_a_crowd = body(1, &[BOB; 65], "x");
+    for (number, message) in to_a_crowd["messages"]
+        .as_array_mut()
+        .unwrap()
+        .iter_mut()
+        .enumerate()
+    {
+        message["device_id"] = number.to_string().into();
+    }
+    let too_many = relay.ask(ALICE, TO_BOB, &to_a_crowd).await;
     assert_eq!(too_many.problem(), (400, "bad_request"));
     let mut unnamed = body(1, &all, "x");
     unnamed["client_msg_id"] = "".into();
