@@ -1,24 +1,30 @@
 //! What the log says of clients: that something was wrong, and never who or what it was.
 
+use std::cell::RefCell;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 
 use chatctl_protocol::v1::{Ack, frame::Body};
 use chatctl_protocol::{CloseCode, Encoding};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
 use crate::letters::letter;
 use crate::relay::{Person, TestRelay, eventually, hello};
 
-/// A log in memory.
-#[derive(Debug, Clone, Default)]
-struct Pages(Arc<Mutex<Vec<u8>>>);
+/// Where the log of a story's thread goes: its relay and its sockets run there, and nobody else's.
+#[derive(Debug, Clone, Copy)]
+struct OwnPage;
 
-impl io::Write for Pages {
+thread_local! {
+    static PAGE: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
+
+impl io::Write for OwnPage {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        PAGE.with_borrow_mut(|page| page.iter_mut().for_each(|page| page.extend_from_slice(bytes)));
         Ok(bytes.len())
     }
 
@@ -27,12 +33,18 @@ impl io::Write for Pages {
     }
 }
 
-impl<'a> MakeWriter<'a> for Pages {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
+/// Listens to everything that relays log, once for all stories.
+pub(crate) fn listen() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // The stories' own HTTP client has a log too.
+        let is_relay = filter_fn(|event| !event.target().starts_with("hyper_util::client"));
+        let pages = tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .with_writer(|| OwnPage)
+            .with_filter(is_relay);
+        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(pages)).unwrap();
+    });
 }
 
 const ALICE: Person = Person {
@@ -49,23 +61,16 @@ const SECRET: &str = "payload-Ty6uJb";
 
 #[tokio::test]
 async fn no_line_names_anybody_and_each_broken_session_has_one() {
-    let pages = Pages::default();
-    let log = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(pages.clone())
-        .finish();
-    // The stories' relays run on the story's own thread, and so does all that they log.
-    let logging = tracing::subscriber::set_default(log);
+    PAGE.set(Some(Vec::new()));
     let relay = TestRelay::start_for(&[ALICE, BOB]).await;
     let mut broken = 0;
-    for encoding in Encoding::ALL {
+    for (number, encoding) in (1..).zip(Encoding::ALL) {
         let mut bob = relay.connect(BOB, encoding).await;
         let mut alice = relay.connect(ALICE, encoding).await;
-        let ok = alice.post(letter(1, &[BOB], SECRET)).await;
-        alice.try_post(letter(1, &[BOB], "other")).await.unwrap_err();
+        let ok = alice.post(letter(number, &[BOB], SECRET)).await;
+        alice.try_post(letter(number, &[BOB], "other")).await.unwrap_err();
         alice
-            .try_post(letter(2, &[ALICE, ALICE], SECRET))
+            .try_post(letter(9, &[ALICE, ALICE], SECRET))
             .await
             .unwrap_err();
         assert_eq!(ok.envelope_ids, [bob.mail(1).await[0].id]);
@@ -101,12 +106,9 @@ async fn no_line_names_anybody_and_each_broken_session_has_one() {
         .ask(BOB, "PUT /v1/keys/x-Ty6uJb", &json!({"identity": SECRET}))
         .await;
     eventually("everybody is gone", || relay.metrics().sessions.get() == 0).await;
-    let ids = relay.metrics().envelopes_accepted.get();
-    assert_eq!(ids, 1);
+    assert_eq!(relay.metrics().envelopes_accepted.get(), 2);
     relay.stop().await;
-    drop(logging);
-
-    let log = String::from_utf8(pages.0.lock().unwrap().clone()).unwrap();
+    let log = String::from_utf8(PAGE.take().unwrap()).unwrap();
     let lines = |word: &str| log.lines().filter(|line| line.contains(word)).count();
     assert_eq!(lines("session broken off"), broken, "{log}");
     assert!(lines("listening") == 1 && lines("stopped") == 1, "{log}");
