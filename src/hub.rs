@@ -13,7 +13,7 @@ use dashmap::DashMap;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
-use crate::model::MailboxId;
+use crate::model::{MailboxId, NumberHasher};
 
 /// Something that a session should look at, besides mail. A set of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -88,7 +88,7 @@ impl Door {
 /// The bells of everybody who is connected to this node.
 #[derive(Debug, Default)]
 pub struct Hub {
-    doors: DashMap<MailboxId, Door>,
+    doors: DashMap<MailboxId, Door, NumberHasher>,
 }
 
 /// What came since the last look.

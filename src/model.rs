@@ -15,6 +15,9 @@ use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId, EnvelopeId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MailboxId(pub u64);
 
+/// How maps by numbers that the relay mints are hashed: nobody outside chooses them, so it may be quick.
+pub type NumberHasher = foldhash::fast::RandomState;
+
 /// Milliseconds since 1970, on the relay's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct UnixMs(pub u64);

@@ -158,9 +158,7 @@ impl Committer {
             }
         }
         let mut books = self.books.lock();
-        if matches!(result, Err(store::Error::Full))
-            && books.full_until.is_none_or(|until| until < Instant::now())
-        {
+        if matches!(result, Err(store::Error::Full)) && books.full_until.is_none() {
             warn!("the store has no room, sends are refused");
         }
         books.full_until = match result {

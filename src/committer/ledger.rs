@@ -6,14 +6,14 @@ use std::collections::HashMap;
 
 use chatctl_protocol::Limits;
 
-use crate::model::MailboxId;
+use crate::model::{MailboxId, NumberHasher};
 use crate::store::Usage;
 
 /// The count of one mailbox.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Ledger {
     total: Count,
-    senders: HashMap<MailboxId, Count>,
+    senders: HashMap<MailboxId, Count, NumberHasher>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

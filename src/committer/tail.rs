@@ -9,19 +9,20 @@
 //! there is to say about an envelope's way to the disk, and `floor` says from where on the tail is
 //! complete for *every* mailbox: a reader whose cursor is at or above it needs no store.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use chatctl_protocol::EnvelopeId;
 
 use crate::committer::ledger::Ledger;
-use crate::model::{Envelope, MailboxId, UnixMs};
+use crate::model::{Envelope, MailboxId, NumberHasher, UnixMs};
 use crate::store::Room;
 
 /// The lately accepted envelopes of all mailboxes.
 #[derive(Debug)]
 pub(super) struct Tail {
-    boxes: HashMap<MailboxId, Slots>,
+    boxes: HashMap<MailboxId, Slots, NumberHasher>,
     order: VecDeque<(EnvelopeId, MailboxId)>,
     /// Everything accepted after this id, and not acked, is here.
     floor: EnvelopeId,
@@ -36,11 +37,11 @@ pub(super) struct Tail {
 pub(super) struct Slots {
     envelopes: VecDeque<Arc<Envelope>>,
     /// Acked, but the store still has them: a read must not bring them back.
-    gone: HashSet<EnvelopeId>,
+    gone: BTreeSet<EnvelopeId>,
     /// What it holds, once it was asked of the store.
     pub(super) ledger: Option<Ledger>,
     /// Deliveries of envelopes that were not acked by the session that got them.
-    attempts: HashMap<EnvelopeId, u32>,
+    attempts: HashMap<EnvelopeId, u32, NumberHasher>,
 }
 
 /// What the tail has for a reader.
@@ -64,7 +65,7 @@ pub(super) enum Acked {
 impl Tail {
     pub(super) fn new(floor: EnvelopeId, max_bytes: usize) -> Self {
         Self {
-            boxes: HashMap::new(),
+            boxes: HashMap::default(),
             order: VecDeque::new(),
             floor,
             durable: floor,
@@ -200,9 +201,11 @@ impl Slots {
             .ok()
     }
 
-    /// Ids that the store may still return although they were acked.
-    pub(super) const fn gone(&self) -> &HashSet<EnvelopeId> {
-        &self.gone
+    /// Ids after the cursor that the store may still return although they were acked, ascending. Seldom
+    /// any: acks are for what a cursor has passed.
+    pub(super) fn gone_after(&self, cursor: EnvelopeId) -> Vec<EnvelopeId> {
+        let ahead = (Bound::Excluded(cursor), Bound::Unbounded);
+        self.gone.range(ahead).copied().collect()
     }
 
     /// Whether the store's word on what the mailbox holds is the whole truth.

@@ -3,6 +3,7 @@
 //! Owns the life of a connection: upgrade, Hello, frames both ways, keepalive, goodbye. What frames mean
 //! is the session's, how they are written is the socket's.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -196,10 +197,17 @@ impl Connection {
     async fn serve(&mut self, socket: &mut Socket, mut session: Session) -> Ended {
         let wake = session.wake();
         let drain = self.doors.sessions.clone();
+        let mut draining = pin!(drain.draining());
+        let mut alarm = pin!(sleep_until(session.deadline().min(self.next_check())));
         let mut out = Vec::new();
         loop {
             let may_read = session.can_receive() && !self.is_leaving();
             let due = session.deadline().min(self.next_check());
+            // Most turns only move the time further away: an alarm that rings too early costs less than
+            // one that is set anew each time.
+            if due < alarm.deadline() || alarm.is_elapsed() {
+                alarm.as_mut().reset(due);
+            }
             tokio::select! {
                 heard = socket.hear(), if may_read => {
                     if let Err(ended) = self.take(socket, &mut session, heard, &mut out).await {
@@ -207,8 +215,8 @@ impl Connection {
                     }
                 }
                 () = wake.notified() => {}
-                () = sleep_until(due) => {}
-                () = drain.draining(), if self.leave_at.is_none() => {
+                () = &mut alarm => {}
+                () = &mut draining, if self.leave_at.is_none() => {
                     self.leave_at = Some(Instant::now() + drain.some_delay());
                 }
             }

@@ -94,18 +94,24 @@ impl Mailbox {
             return Ok(Vec::new());
         }
         self.cursor = cursor;
-        Ok(page.into_iter().map(|envelope| self.deliver(envelope)).collect())
+        let attempts = self.committer.attempts(self.id, &page);
+        let page = page.into_iter().zip(attempts);
+        Ok(page
+            .map(|(envelope, before)| self.deliver(envelope, before))
+            .collect())
     }
 
-    fn deliver(&mut self, envelope: Arc<Envelope>) -> Delivery {
+    fn deliver(&mut self, envelope: Arc<Envelope>, before: u32) -> Delivery {
         let delivered = Delivered {
             receipt: Receipt::from(&*envelope),
             ephemeral: envelope.ephemeral,
         };
         self.unacked_bytes += envelope.payload.len();
         self.unacked.insert(envelope.id, delivered);
-        let attempt = self.committer.attempts(self.id, envelope.id) + 1;
-        Delivery { envelope, attempt }
+        Delivery {
+            envelope,
+            attempt: before + 1,
+        }
     }
 
     /// Whether the window has room for another envelope.

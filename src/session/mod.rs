@@ -23,7 +23,7 @@ use crate::committer::{Outcome, Receipts};
 use crate::hub::{Notices, Presence};
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
-use crate::model::{Clock, Identity, UnixMs};
+use crate::model::{Clock, Identity, MailboxId, UnixMs};
 use crate::store::Gap;
 use crate::switchboard::{Sender, SignedOn, Switchboard};
 
@@ -145,43 +145,19 @@ impl Session {
         let (window, max_frame) = frames::window(hello, limits)?;
         let mode = Mode::try_from(hello.mode)
             .map_err(|_| Leave::new(CloseCode::BadFrame, "the mode is not known"))?;
-        let busy = |_| {
-            Leave::new(CloseCode::Overloaded, "the relay cannot reach its store")
-                .retry_after(Duration::from_secs(5))
-        };
-        let not_registered = Leave::new(CloseCode::DeviceRemoved, "the device is not registered");
-        let device = switchboard
-            .device(&identity.address)
-            .await
-            .map_err(|_| busy(()))?;
-        let device = device.ok_or(not_registered)?;
-        let signed_on = match mode {
-            Mode::Consume => switchboard.sign_on(device.mailbox).await,
-            Mode::Notify => switchboard.observe(device.mailbox).await,
-        };
+        let (mailbox, signed_on) = sign_on(&switchboard, &identity, mode).await?;
         let SignedOn {
             presence,
             pending,
             mark,
             epoch,
-        } = signed_on.map_err(|_| busy(()))?;
-        // Once more: a removal before the sign-on found nobody to tell.
-        let again = switchboard
-            .device(&identity.address)
-            .await
-            .map_err(|_| busy(()))?;
-        if again.ok_or(not_registered)?.mailbox != device.mailbox {
-            return Err(Leave::new(
-                CloseCode::Reregistered,
-                "the device was registered again",
-            ));
-        }
+        } = signed_on;
         let mut dice = SmallRng::seed_from_u64(seed);
         let now = around.clock.now();
         let hello_ok = Body::HelloOk(v1::HelloOk {
             session_id: format!("{:016x}", dice.random::<u64>()),
             server_time: i64::try_from(now.0).unwrap_or(i64::MAX),
-            mailbox_epoch: epoch.wrapping_add(device.mailbox.0),
+            mailbox_epoch: epoch.wrapping_add(mailbox.0),
             pending,
             limits: Some(limits.into()),
         });
@@ -190,11 +166,11 @@ impl Session {
             due: Due::new(&identity, now),
             sender: Sender {
                 address: Arc::new(identity.address.clone()),
-                mailbox: device.mailbox,
+                mailbox,
             },
             identity,
             mode,
-            mailbox: switchboard.open(device.mailbox, window),
+            mailbox: switchboard.open(mailbox, window),
             receipts: Receipts::new(Arc::clone(&wake)),
             presence,
             wake,
@@ -341,8 +317,7 @@ impl Session {
     async fn deliver(&mut self, out: &mut Vec<Body>) -> Result<(), Leave> {
         while self.has_mail && self.mailbox.has_room() {
             let page = self.mailbox.next().await.map_err(|_| {
-                Leave::new(CloseCode::Overloaded, "the relay cannot read its store")
-                    .retry_after(Duration::from_secs(5))
+                Leave::new(CloseCode::Overloaded, "the relay cannot read its store").retry_after(BUSY_PAUSE)
             })?;
             if page.is_empty() && self.mailbox.has_room() {
                 self.has_mail = false;
@@ -425,6 +400,33 @@ impl Session {
     }
 }
 
+/// Signs the identity's device on, and makes sure that it is still the one that was signed on.
+async fn sign_on(
+    switchboard: &Switchboard,
+    identity: &Identity,
+    mode: Mode,
+) -> Result<(MailboxId, SignedOn), Leave> {
+    let busy =
+        || Leave::new(CloseCode::Overloaded, "the relay cannot reach its store").retry_after(BUSY_PAUSE);
+    let device = switchboard.device(&identity.address).await.map_err(|_| busy())?;
+    let not_registered = Leave::new(CloseCode::DeviceRemoved, "the device is not registered");
+    let device = device.ok_or(not_registered)?;
+    let signed_on = match mode {
+        Mode::Consume => switchboard.sign_on(device.mailbox).await,
+        Mode::Notify => switchboard.observe(device.mailbox).await,
+    };
+    let signed_on = signed_on.map_err(|_| busy())?;
+    // Once more: a removal before the sign-on found nobody to tell.
+    let again = switchboard.device(&identity.address).await.map_err(|_| busy())?;
+    if again.ok_or(not_registered)?.mailbox != device.mailbox {
+        return Err(Leave::new(
+            CloseCode::Reregistered,
+            "the device was registered again",
+        ));
+    }
+    Ok((device.mailbox, signed_on))
+}
+
 impl Due {
     fn new(identity: &Identity, now: UnixMs) -> Self {
         let (token_end, token_warning) = token_times(identity, now);
@@ -447,6 +449,9 @@ fn token_times(identity: &Identity, now: UnixMs) -> (Instant, Option<Instant>) {
 
 /// How long a displaced session should stay away, so that two do not displace each other for ever.
 const DISPLACED_PAUSE: Duration = Duration::from_secs(30);
+
+/// When to come back to a relay whose store is out of reach.
+const BUSY_PAUSE: Duration = Duration::from_secs(5);
 
 /// Longest delay of a notice about the own account's devices.
 const DEVICES_JITTER: Duration = Duration::from_secs(1);

@@ -9,7 +9,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use chatctl_protocol::{Address, EnvelopeId, Limits};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::clock::DefaultClock;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
 
 use crate::committer::{Committer, Receipt};
 use crate::config::Config;
@@ -17,7 +19,7 @@ use crate::directory::{self, Directory};
 use crate::hub::{Hub, Notices, Presence};
 use crate::mailbox::{Delivery, Mailbox, Window};
 use crate::metrics::{Count as _, Metrics};
-use crate::model::{Clock, Device, MailboxId};
+use crate::model::{Clock, Device, MailboxId, NumberHasher};
 use crate::store::{self, Gap, Registered, Registration, Store};
 
 pub use crate::switchboard::send::{DeviceMessage, Mismatch, Refusal, Send, Sender};
@@ -32,7 +34,7 @@ pub struct Switchboard {
     clock: Clock,
     metrics: Arc<Metrics>,
     limits: Limits,
-    sends: DefaultKeyedRateLimiter<MailboxId>,
+    sends: RateLimiter<MailboxId, DashMapStateStore<MailboxId, NumberHasher>, DefaultClock>,
     epoch: u64,
 }
 
@@ -93,7 +95,7 @@ impl Switchboard {
             clock,
             metrics,
             limits: config.limits.clone(),
-            sends: RateLimiter::keyed(quota),
+            sends: RateLimiter::dashmap_with_hasher(quota, NumberHasher::default()),
             epoch,
         })
     }
@@ -207,11 +209,12 @@ impl Switchboard {
     /// [`store::Error`] when the store could not be read.
     pub async fn peek(&self, mailbox: MailboxId, room: store::Room) -> Result<Vec<Delivery>, store::Error> {
         let page = self.committer.look(mailbox, EnvelopeId::ZERO, room).await?;
-        let attempt = |id| self.committer.attempts(mailbox, id) + 1;
+        let attempts = self.committer.attempts(mailbox, &page);
         Ok(page
             .into_iter()
-            .map(|envelope| Delivery {
-                attempt: attempt(envelope.id),
+            .zip(attempts)
+            .map(|(envelope, before)| Delivery {
+                attempt: before + 1,
                 envelope,
             })
             .collect())

@@ -1,13 +1,12 @@
 //! Sending: every check of policy, then tail, then ring.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use chatctl_protocol::{AccountId, Address, ClientMsgId, Code, DeviceId};
 use governor::clock::{Clock as _, DefaultClock};
 use sha2::{Digest as _, Sha256};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::committer::{Mail, Part, Ticket};
 use crate::metrics::Count as _;
@@ -195,28 +194,30 @@ fn match_devices(
     send: &Send,
     sender: &Sender,
 ) -> Result<SmallVec<[MailboxId; 1]>, Refusal> {
-    let mut known: HashMap<&DeviceId, &Device> =
-        devices.iter().map(|device| (&device.device_id, device)).collect();
+    // An account has few devices: looking through them is quicker than a map.
+    let mut named: SmallVec<[bool; 8]> = smallvec![false; devices.len()];
     let mut mismatch = Mismatch::default();
     let mut mailboxes = SmallVec::new();
     for message in &send.messages {
-        match known.remove(&message.device_id) {
-            Some(device) if device.registration_id == message.registration_id => {
-                mailboxes.push(device.mailbox);
-            }
-            Some(_) => mismatch.stale.push(message.device_id.clone()),
-            None if devices.iter().any(|device| device.device_id == message.device_id) => {
-                return Err(Code::BadRequest.into());
-            }
+        let mut places = devices.iter().zip(&mut named);
+        match places.find(|(device, _)| device.device_id == message.device_id) {
             None => mismatch.extra.push(message.device_id.clone()),
+            Some((_, true)) => return Err(Code::BadRequest.into()),
+            Some((device, is_named)) => {
+                *is_named = true;
+                if device.registration_id == message.registration_id {
+                    mailboxes.push(device.mailbox);
+                } else {
+                    mismatch.stale.push(message.device_id.clone());
+                }
+            }
         }
     }
-    let missing = known
-        .into_values()
-        .filter(|device| device.mailbox != sender.mailbox);
+    let left_out = devices.iter().zip(&named).filter(|(_, is_named)| !**is_named);
+    let missing = left_out.filter(|(device, _)| device.mailbox != sender.mailbox);
     mismatch
         .missing
-        .extend(missing.map(|device| device.device_id.clone()));
+        .extend(missing.map(|(device, _)| device.device_id.clone()));
     mismatch.missing.sort();
     if mismatch != Mismatch::default() {
         return Err(Refusal {

@@ -12,7 +12,7 @@ use chatctl_protocol::{ClientMsgId, EnvelopeId};
 use prost::Message as _;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
-use crate::model::{MailboxId, UnixMs};
+use crate::model::{MailboxId, NumberHasher, UnixMs};
 use crate::store::embedded::shared::Change;
 use crate::store::embedded::writer::Tx;
 use crate::store::{Error, SendKey, SendRecord};
@@ -34,18 +34,18 @@ pub(super) struct RecordIndex {
     hasher: RandomState,
     most: usize,
     by_time: VecDeque<Remembered>,
-    by_name: HashMap<u64, u64, RandomState>,
+    /// By hashes under a secret key, which need no second one.
+    by_name: HashMap<u64, u64, NumberHasher>,
 }
 
 impl RecordIndex {
     /// An empty index that keeps at most `most` records.
     pub(super) fn new(most: usize) -> Self {
-        let hasher = RandomState::new();
         Self {
-            hasher: hasher.clone(),
+            hasher: RandomState::new(),
             most: most.max(1),
             by_time: VecDeque::new(),
-            by_name: HashMap::with_hasher(hasher),
+            by_name: HashMap::default(),
         }
     }
 
