@@ -59,10 +59,8 @@ const BOB: Person = Person {
 };
 const SECRET: &str = "payload-Ty6uJb";
 
-#[tokio::test]
-async fn no_line_names_anybody_and_each_broken_session_has_one() {
-    PAGE.set(Some(Vec::new()));
-    let relay = TestRelay::start_for(&[ALICE, BOB]).await;
+/// Everybody does what must not be done. Returns how many sessions were broken off for it.
+async fn misbehave(relay: &TestRelay) -> usize {
     let mut broken = 0;
     for (number, encoding) in (1..).zip(Encoding::ALL) {
         let mut bob = relay.connect(BOB, encoding).await;
@@ -92,6 +90,14 @@ async fn no_line_names_anybody_and_each_broken_session_has_one() {
         forged.send(hello(format!("{}x", relay.keys().token(BOB)))).await;
         assert_eq!(forged.ended().await.code, Some(CloseCode::Reauthenticate));
     }
+    broken
+}
+
+#[tokio::test]
+async fn no_line_names_anybody_and_each_broken_session_has_one() {
+    PAGE.set(Some(Vec::new()));
+    let relay = TestRelay::start_for(&[ALICE, BOB]).await;
+    let broken = misbehave(&relay).await;
     relay
         .ask(
             ALICE,
