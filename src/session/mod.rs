@@ -369,16 +369,17 @@ impl Session {
     async fn keep_time(&mut self, out: &mut Vec<Body>) -> Result<(), Leave> {
         let now = Instant::now();
         let is_due = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
+        // The warning first, however late the alarm rang: a session never ends unwarned.
+        if is_due(&mut self.due.token_warning) {
+            let left = self.due.token_end.saturating_duration_since(now);
+            let in_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+            out.push(Body::TokenExpiring(v1::TokenExpiring { in_ms }));
+        }
         if self.due.token_end <= now {
             return Err(Leave::new(CloseCode::Reauthenticate, "the token has expired"));
         }
         if is_due(&mut self.due.ack) {
             return Err(Leave::new(CloseCode::SlowConsumer, "no ack at a full window"));
-        }
-        if is_due(&mut self.due.token_warning) {
-            let left = self.due.token_end - now;
-            let in_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-            out.push(Body::TokenExpiring(v1::TokenExpiring { in_ms }));
         }
         if is_due(&mut self.due.devices_notice) {
             let account = self.identity.account().to_string();
