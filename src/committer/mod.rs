@@ -337,7 +337,9 @@ impl Committer {
     pub fn expired(&self, removed: &[store::ExpiredEnvelope]) {
         let mut books = self.books.lock();
         for envelope in removed {
-            if let Some(ledger) = &mut books.tail.slots(envelope.mailbox).ledger {
+            let slots = books.tail.slots(envelope.mailbox);
+            slots.expired(envelope.id);
+            if let Some(ledger) = &mut slots.ledger {
                 ledger.remove(envelope.sender, envelope.bytes);
             }
         }

@@ -222,6 +222,11 @@ impl Slots {
         self.attempts.get(&id).copied().unwrap_or(0)
     }
 
+    /// The envelope is no more, and nothing of it is delivered again.
+    pub(super) fn expired(&mut self, id: EnvelopeId) {
+        self.attempts.remove(&id);
+    }
+
     /// A session ended with these unacked.
     pub(super) fn unacked(&mut self, ids: impl Iterator<Item = EnvelopeId>) {
         for id in ids {

@@ -114,17 +114,36 @@ impl Connection {
                 CloseCode::Normal
             }
             Ended::Broken(leave, word) => {
-                self.doors.metrics.frames_bad.count(word);
-                info!(
-                    code = leave.code.number(),
-                    reason = leave.reason,
-                    "session broken off"
-                );
+                self.note(&leave, word);
                 socket.leave(leave).await;
                 leave.code
             }
         };
         self.doors.metrics.sessions_closed.count(code.name());
+    }
+
+    /// Counts a bad frame, and logs what only the client can have caused.
+    fn note(&self, leave: &Leave, word: &'static str) {
+        let (code, reason) = (leave.code.number(), leave.reason);
+        match leave.code {
+            CloseCode::BadFrame | CloseCode::TooLarge | CloseCode::NotUtf8 | CloseCode::ProtocolError => {
+                self.doors.metrics.frames_bad.count(word);
+                info!(code, reason, "session broken off");
+            }
+            CloseCode::HelloTimeout | CloseCode::RateLimited | CloseCode::SlowConsumer => {
+                info!(code, reason, "session broken off");
+            }
+            CloseCode::Normal
+            | CloseCode::GoingAway
+            | CloseCode::Internal
+            | CloseCode::Restart
+            | CloseCode::Overloaded
+            | CloseCode::Reauthenticate
+            | CloseCode::DeviceRemoved
+            | CloseCode::Displaced
+            | CloseCode::Reregistered
+            | CloseCode::Version => debug!(code, reason, "session ended"),
+        }
     }
 
     async fn hello(&mut self, socket: &mut Socket, identity: Option<Identity>) -> Result<Session, Ended> {
@@ -141,7 +160,10 @@ impl Connection {
             }
         };
         let late = |_| leave(CloseCode::HelloTimeout, "no hello in time");
-        let hello = timeout(limit, hello).await.map_err(late)??;
+        let hello = tokio::select! {
+            hello = timeout(limit, hello) => hello.map_err(late)??,
+            () = self.doors.sessions.draining() => return Err(self.restart()),
+        };
         let identity = match identity {
             Some(identity) => identity,
             None => {
@@ -264,10 +286,7 @@ impl Connection {
     async fn keep_alive(&mut self, socket: &mut Socket, session: &Session) -> Result<(), Ended> {
         let now = Instant::now();
         if self.leave_at.is_some_and(|at| at <= now) && !session.has_answers_out() {
-            let leave = Leave::new(CloseCode::Restart, "the relay restarts");
-            return Err(said(
-                leave.retry_after(self.doors.sessions.some_delay() + RESTART_PAUSE),
-            ));
+            return Err(self.restart());
         }
         let (interval, patience) = self.rhythm();
         match self.pinged_at {
@@ -284,6 +303,11 @@ impl Connection {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    fn restart(&self) -> Ended {
+        let pause = self.doors.sessions.some_delay() + RESTART_PAUSE;
+        said(Leave::new(CloseCode::Restart, "the relay restarts").retry_after(pause))
     }
 
     fn is_leaving(&self) -> bool {

@@ -37,11 +37,8 @@ pub(super) fn window(hello: &v1::Hello, limits: &Limits) -> Result<(Window, usiz
 ///
 /// # Errors
 ///
-/// [`Code::BadRequest`] when a name breaks its rule, or there are too many devices.
+/// [`Code::BadRequest`] when a name breaks its rule.
 pub fn send_from_frame(send: v1::Send) -> Result<Send, Code> {
-    if send.messages.len() > MAX_MESSAGES {
-        return Err(Code::BadRequest);
-    }
     let messages = send.messages.into_iter().map(|message| {
         Ok(DeviceMessage {
             device_id: DeviceId::parse(&message.device_id).map_err(|_| Code::BadRequest)?,
@@ -171,9 +168,6 @@ pub(super) fn key_notice(notice: KeyNotice) -> Body {
 const fn json_size(payload: usize) -> usize {
     payload.div_ceil(3) * 4
 }
-
-/// Most devices that one send may name.
-const MAX_MESSAGES: usize = 64;
 
 /// What a Deliver frame with one envelope adds to its payload, at most.
 const FRAME_OVERHEAD: usize = 1024;

@@ -272,6 +272,7 @@ impl Switchboard {
         let now = self.clock.now();
         let window = u64::from(self.limits.idempotency_seconds) * 1000;
         let records_before = crate::model::UnixMs(now.0.saturating_sub(window));
+        self.committer.delete_acked().await?;
         let expired = self.store.expire(now, records_before, budget).await?;
         self.committer.expired(&expired.removed);
         for envelope in &expired.removed {

@@ -108,6 +108,35 @@ async fn eventually_alone(relay: &TestRelay) {
 }
 
 #[tokio::test]
+async fn mail_that_was_acked_in_time_is_no_gap() {
+    let (clock, pass) = clock();
+    let relay = TestRelay::start_at(clock, |_| {})
+        .await
+        .for_these(&[ALICE, BOB])
+        .await;
+    let mut alice = relay.connect(ALICE, Encoding::Proto).await;
+    for number in 1..=3 {
+        alice.post(dying(number, 60)).await;
+    }
+    let mut bob = relay.connect(BOB, Encoding::Proto).await;
+    let mail = bob.mail(3).await;
+    bob.ack(&mail[..2]).await;
+    assert_eq!(bob.settled().await, []);
+    // The ack has not reached the disk yet: it waits for a commit to ride on.
+    pass(61);
+    keep_house(&relay).await;
+    assert_eq!(bob.frame().await, gap(1));
+    assert!(
+        relay
+            .metrics_page()
+            .await
+            .contains("envelopes_dropped_total{reason=\"ttl\"} 1")
+    );
+    drop((alice, bob));
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn a_gap_is_told_to_a_live_session_and_so_is_the_next_one() {
     let (clock, pass) = clock();
     let relay = TestRelay::start_at(clock, |_| {})

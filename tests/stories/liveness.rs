@@ -18,27 +18,26 @@ fn assert_goodbye(parting: &Parting, code: CloseCode) {
     assert_eq!(goodbye.code, u32::from(code.number()));
 }
 
-/// Alice's token that ends so many seconds from now.
-fn short(relay: &TestRelay, seconds: u64) -> String {
+/// Alice's token that ends at this second.
+fn short(relay: &TestRelay, end: u64) -> String {
     let mut claims = claims(ALICE);
-    claims["exp"] = json!(now() + seconds);
+    claims["exp"] = json!(end);
     relay.keys().signed(&header("EdDSA"), &claims)
 }
 
-/// A clock that stands still, shortly before a full second.
-fn just_before_a_second() -> Clock {
-    Clock::manual(UnixMs((now() + 10) * 1000 - 300)).0
+/// A clock that stands still shortly before a full second, and that second.
+fn just_before_a_second() -> (Clock, u64) {
+    let second = now() + 10;
+    (Clock::manual(UnixMs(second * 1000 - 300)).0, second)
 }
 
 #[tokio::test]
 async fn a_token_that_runs_out_is_warned_of_and_ends_the_session() {
     for encoding in Encoding::ALL {
-        let relay = TestRelay::start_at(just_before_a_second(), |_| {})
-            .await
-            .for_these(&[ALICE])
-            .await;
+        let (clock, second) = just_before_a_second();
+        let relay = TestRelay::start_at(clock, |_| {}).await.for_these(&[ALICE]).await;
         let mut alice = relay.ws(encoding).await;
-        alice.send(hello(short(&relay, 10))).await;
+        alice.send(hello(short(&relay, second))).await;
         let in_ms = alice
             .find(|body| match body {
                 Body::TokenExpiring(TokenExpiring { in_ms }) => Some(*in_ms),
@@ -53,16 +52,14 @@ async fn a_token_that_runs_out_is_warned_of_and_ends_the_session() {
 
 #[tokio::test]
 async fn a_token_is_refreshed_in_place() {
-    let relay = TestRelay::start_at(just_before_a_second(), |_| {})
-        .await
-        .for_these(&[ALICE])
-        .await;
+    let (clock, second) = just_before_a_second();
+    let relay = TestRelay::start_at(clock, |_| {}).await.for_these(&[ALICE]).await;
     let mut alice = relay.ws(Encoding::Json).await;
-    alice.send(hello(short(&relay, 10))).await;
+    alice.send(hello(short(&relay, second))).await;
     alice
         .find(|body| matches!(body, Body::TokenExpiring(_)).then_some(()))
         .await;
-    let token = short(&relay, 70);
+    let token = short(&relay, second + 60);
     alice.send(Body::Auth(Auth { token })).await;
     let ok = alice.find(|body| match body {
         Body::AuthOk(ok) => Some(*ok),
@@ -71,7 +68,7 @@ async fn a_token_is_refreshed_in_place() {
     let AuthOk { expires_in_ms } = ok.await;
     assert!((59_000..=61_300).contains(&expires_in_ms), "{expires_in_ms}");
     // The old token's end passes without an end of the session.
-    let token = short(&relay, 10);
+    let token = short(&relay, second);
     alice.send(Body::Auth(Auth { token })).await;
     alice
         .find(|body| matches!(body, Body::TokenExpiring(_)).then_some(()))

@@ -108,6 +108,7 @@ impl TestRelay {
     }
 
     async fn run(house: House) -> Self {
+        crate::logs::listen();
         let directory = house.config.data_dir.clone().unwrap();
         let options = embedded::Options {
             disk_reserve: 0,
