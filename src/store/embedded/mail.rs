@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId, EnvelopeId};
 use prost::Message as _;
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
 
 use crate::model::{Envelope, MailboxId, UnixMs};
 use crate::store::embedded::fault::Undo;
@@ -42,6 +42,10 @@ const ROW: usize = 512;
 /// Free pages above which the file is cut back a little after expiry.
 const SPARE_PAGES: i64 = 4096;
 
+const IS_HERE: &str = "SELECT 1 FROM device WHERE mailbox = ?1";
+const PUT: &str = "INSERT OR IGNORE INTO mail VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+const DELETE: &str = "DELETE FROM mail WHERE id = ?1 AND mailbox = ?2";
+
 /// Writes a batch.
 pub(super) fn commit(tx: &mut Tx<'_>, batch: &Batch) -> Result<Committed, Undo<Committed>> {
     if !batch.postings.is_empty() {
@@ -49,25 +53,30 @@ pub(super) fn commit(tx: &mut Tx<'_>, batch: &Batch) -> Result<Committed, Undo<C
         let bytes = envelopes.map(|envelope| envelope.payload.len() + ROW);
         tx.take_room(bytes.sum())?;
     }
+    // Asked of the cache once a batch, not once a row.
+    let mut is_here = tx.conn.prepare_cached(IS_HERE)?;
+    let mut remember = tx.conn.prepare_cached(records::REMEMBER)?;
+    let mut insert = tx.conn.prepare_cached(PUT)?;
+    let mut remove = tx.conn.prepare_cached(DELETE)?;
     let mut refused = Vec::new();
     for (index, posting) in batch.postings.iter().enumerate() {
         let Some(hash) = records::unknown(tx, &posting.record)? else {
             continue;
         };
-        if !is_everybody_here(tx.conn, posting)? {
+        if !is_everybody_here(&mut is_here, posting)? {
             refused.push(index);
             continue;
         }
-        records::remember(tx, &posting.record, hash)?;
+        records::remember(tx, &mut remember, &posting.record, hash)?;
         for envelope in &posting.envelopes {
-            put(tx, envelope)?;
+            put(tx, &mut insert, envelope)?;
         }
     }
     if !batch.postings.is_empty() {
         records::trim(tx)?;
     }
     for deletion in &batch.deletions {
-        delete(tx, *deletion)?;
+        delete(tx, &mut remove, *deletion)?;
     }
     if let Some(ceiling) = batch.id_ceiling {
         tx.conn
@@ -89,9 +98,7 @@ pub(super) fn purge(tx: &mut Tx<'_>, mailbox: MailboxId) -> Result<(), Error> {
         | Change::Remembered(_)
         | Change::Forgotten(_) => None,
     }));
-    let mut delete = tx
-        .conn
-        .prepare_cached("DELETE FROM mail WHERE id = ?1 AND mailbox = ?2")?;
+    let mut delete = tx.conn.prepare_cached(DELETE)?;
     for id in ids {
         delete.execute((id.as_u64().cast_signed(), mailbox.0.cast_signed()))?;
     }
@@ -113,10 +120,11 @@ pub(super) fn expire(
     let from = *tx.shared.sweep_from.lock();
     let sweep = tx.shared.mail.write().sweep(from, now, budget);
     let mut removed = Vec::with_capacity(sweep.over.len());
+    let mut remove = tx.conn.prepare_cached(DELETE)?;
     for envelope in sweep.over {
         let ExpiredEnvelope { mailbox, id, .. } = envelope;
         // A neighbour in this transaction may have deleted it: then it was acked, and is no loss.
-        if delete(tx, Deletion { mailbox, id })? {
+        if delete(tx, &mut remove, Deletion { mailbox, id })? {
             removed.push(envelope);
         }
     }
@@ -210,8 +218,7 @@ pub(super) fn rebuild(conn: &Connection, index: &mut MailIndex) -> Result<Envelo
     Ok(highest)
 }
 
-fn is_everybody_here(conn: &Connection, posting: &Posting) -> Result<bool, Error> {
-    let mut select = conn.prepare_cached("SELECT 1 FROM device WHERE mailbox = ?1")?;
+fn is_everybody_here(select: &mut CachedStatement<'_>, posting: &Posting) -> Result<bool, Error> {
     for envelope in &posting.envelopes {
         if !select.exists([envelope.mailbox.0.cast_signed()])? {
             return Ok(false);
@@ -220,7 +227,7 @@ fn is_everybody_here(conn: &Connection, posting: &Posting) -> Result<bool, Error
     Ok(true)
 }
 
-fn put(tx: &mut Tx<'_>, envelope: &Envelope) -> Result<(), Error> {
+fn put(tx: &mut Tx<'_>, insert: &mut CachedStatement<'_>, envelope: &Envelope) -> Result<(), Error> {
     let head = Head {
         account: envelope.from.account.as_str().to_owned(),
         device_id: envelope.from.device_id.as_str().to_owned(),
@@ -231,17 +238,14 @@ fn put(tx: &mut Tx<'_>, envelope: &Envelope) -> Result<(), Error> {
         urgent: envelope.urgent,
     };
     // An id that is there was put by an earlier try, whose record had to make room.
-    let added = tx
-        .conn
-        .prepare_cached("INSERT OR IGNORE INTO mail VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-        .execute((
-            envelope.id.as_u64().cast_signed(),
-            envelope.mailbox.0.cast_signed(),
-            envelope.sender.0.cast_signed(),
-            envelope.expires_at.0.cast_signed(),
-            head.encode_to_vec(),
-            &*envelope.payload,
-        ))?;
+    let added = insert.execute((
+        envelope.id.as_u64().cast_signed(),
+        envelope.mailbox.0.cast_signed(),
+        envelope.sender.0.cast_signed(),
+        envelope.expires_at.0.cast_signed(),
+        head.encode_to_vec(),
+        &*envelope.payload,
+    ))?;
     if added > 0 {
         let entry = Entry {
             id: envelope.id,
@@ -255,15 +259,12 @@ fn put(tx: &mut Tx<'_>, envelope: &Envelope) -> Result<(), Error> {
 }
 
 /// Deletes an envelope; whether it was there.
-fn delete(tx: &mut Tx<'_>, deletion: Deletion) -> Result<bool, Error> {
+fn delete(tx: &mut Tx<'_>, remove: &mut CachedStatement<'_>, deletion: Deletion) -> Result<bool, Error> {
     let key = (
         deletion.id.as_u64().cast_signed(),
         deletion.mailbox.0.cast_signed(),
     );
-    let mut delete = tx
-        .conn
-        .prepare_cached("DELETE FROM mail WHERE id = ?1 AND mailbox = ?2")?;
-    let gone = delete.execute(key)? > 0;
+    let gone = remove.execute(key)? > 0;
     if gone {
         tx.group.note(Change::Deleted(deletion));
     }

@@ -10,7 +10,7 @@ use std::hash::BuildHasher as _;
 use bytes::Bytes;
 use chatctl_protocol::{ClientMsgId, EnvelopeId};
 use prost::Message as _;
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
 
 use crate::model::{MailboxId, NumberHasher, UnixMs};
 use crate::store::embedded::shared::Change;
@@ -116,8 +116,16 @@ pub(super) fn unknown(tx: &mut Tx<'_>, record: &SendRecord) -> Result<Option<u64
     Ok(Some(hash))
 }
 
+/// What [`remember`] runs.
+pub(super) const REMEMBER: &str = "INSERT OR REPLACE INTO record VALUES (?1, ?2, ?3, ?4)";
+
 /// Writes a record down, under the hash that [`unknown`] told.
-pub(super) fn remember(tx: &mut Tx<'_>, record: &SendRecord, hash: u64) -> Result<(), Error> {
+pub(super) fn remember(
+    tx: &mut Tx<'_>,
+    insert: &mut CachedStatement<'_>,
+    record: &SendRecord,
+    hash: u64,
+) -> Result<(), Error> {
     let Some(first) = record.envelope_ids.first() else {
         return Ok(());
     };
@@ -130,14 +138,12 @@ pub(super) fn remember(tx: &mut Tx<'_>, record: &SendRecord, hash: u64) -> Resul
         digest: Bytes::copy_from_slice(&record.digest),
         steps: steps.collect(),
     };
-    tx.conn
-        .prepare_cached("INSERT OR REPLACE INTO record VALUES (?1, ?2, ?3, ?4)")?
-        .execute((
-            first.as_u64().cast_signed(),
-            record.key.sender.0.cast_signed(),
-            record.accepted_at.0.cast_signed(),
-            body.encode_to_vec(),
-        ))?;
+    insert.execute((
+        first.as_u64().cast_signed(),
+        record.key.sender.0.cast_signed(),
+        record.accepted_at.0.cast_signed(),
+        body.encode_to_vec(),
+    ))?;
     tx.group.note(Change::Remembered(Remembered {
         first: first.as_u64(),
         hash,
