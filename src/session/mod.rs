@@ -4,7 +4,9 @@
 //! how frames are encoded or carried; the door that does calls [`Session::receive`] for each frame that
 //! came, and [`Session::pump`] whenever [`Session::wake`] or [`Session::deadline`] says so.
 
+mod due;
 mod frames;
+mod notices;
 mod receive;
 
 use std::sync::Arc;
@@ -23,7 +25,8 @@ use crate::committer::{Outcome, Receipts};
 use crate::hub::{Notices, Presence};
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
-use crate::model::{Clock, Identity, MailboxId, UnixMs};
+use crate::model::{Clock, Identity, MailboxId};
+use crate::session::due::Due;
 use crate::store::Gap;
 use crate::switchboard::{Sender, SignedOn, Switchboard};
 
@@ -115,16 +118,6 @@ struct Backlog {
     mark: EnvelopeId,
     is_read: bool,
     is_over: bool,
-}
-
-/// When something is due, on the monotonic clock.
-#[derive(Debug)]
-struct Due {
-    token_end: Instant,
-    token_warning: Option<Instant>,
-    key_notices: Option<Instant>,
-    devices_notice: Option<Instant>,
-    ack: Option<Instant>,
 }
 
 impl Session {
@@ -243,26 +236,6 @@ impl Session {
         self.pump(out).await
     }
 
-    /// Whether losses were said that the client has not confirmed to have heard.
-    #[must_use]
-    pub fn wants_confirmation(&self) -> bool {
-        !self.gaps_said.is_empty()
-    }
-
-    /// The client has answered a ping that was sent after the last pump: it has heard of its losses.
-    /// Tells those that came meanwhile.
-    pub async fn confirmed(&mut self, out: &mut Vec<Body>) {
-        let said = std::mem::take(&mut self.gaps_said);
-        if said.is_empty() {
-            return;
-        }
-        let told = self.around.switchboard.gaps_told(self.sender.mailbox, &said);
-        match told.await {
-            Ok(()) => self.say_gaps(out).await,
-            Err(error) => tracing::warn!(%error, "a gap will be told again"),
-        }
-    }
-
     /// Whether envelopes were delivered and not acked.
     #[must_use]
     pub fn has_unacked(&self) -> bool {
@@ -273,35 +246,6 @@ impl Session {
     #[must_use]
     pub const fn has_answers_out(&self) -> bool {
         self.answers_out > 0
-    }
-
-    fn heed(&mut self, notices: Notices) -> Result<(), Leave> {
-        if notices.contains(Notices::REREGISTERED) {
-            return Err(Leave::new(
-                CloseCode::Reregistered,
-                "the device was registered again",
-            ));
-        }
-        if notices.contains(Notices::REMOVED) {
-            return Err(Leave::new(CloseCode::DeviceRemoved, "the device was removed"));
-        }
-        if notices.contains(Notices::DISPLACED) && self.mode == Mode::Consume {
-            return Err(
-                Leave::new(CloseCode::Displaced, "a newer session of this device took over")
-                    .retry_after(DISPLACED_PAUSE),
-            );
-        }
-        if notices.contains(Notices::KEYS) && self.due.key_notices.is_none() {
-            self.due.key_notices = Some(self.some_time_within(self.around.keys_low_jitter));
-        }
-        if notices.contains(Notices::DEVICES) && self.due.devices_notice.is_none() {
-            self.due.devices_notice = Some(self.some_time_within(DEVICES_JITTER));
-        }
-        Ok(())
-    }
-
-    fn some_time_within(&mut self, longest: Duration) -> Instant {
-        Instant::now() + longest.mul_f64(self.dice.random::<f64>())
     }
 
     fn answer(&mut self, out: &mut Vec<Body>) {
@@ -343,62 +287,6 @@ impl Session {
             out.push(Body::QueueEmpty(v1::QueueEmpty {}));
         }
     }
-
-    async fn say_gaps(&mut self, out: &mut Vec<Body>) {
-        if self.mode != Mode::Consume || !self.gaps_said.is_empty() {
-            return;
-        }
-        match self.around.switchboard.gaps(self.sender.mailbox).await {
-            Ok(gaps) => {
-                out.extend(gaps.iter().map(frames::gap));
-                self.gaps_said = gaps;
-            }
-            Err(error) => tracing::warn!(%error, "gaps could not be read"),
-        }
-    }
-
-    async fn say_mail_waits(&mut self, out: &mut Vec<Body>) {
-        if self.mode == Mode::Notify
-            && let Ok(pending) = self.around.switchboard.pending(self.sender.mailbox).await
-            && pending > 0
-        {
-            out.push(Body::MailWaiting(v1::MailWaiting { pending }));
-        }
-    }
-
-    async fn keep_time(&mut self, out: &mut Vec<Body>) -> Result<(), Leave> {
-        let now = Instant::now();
-        let is_due = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
-        // The warning first, however late the alarm rang: a session never ends unwarned.
-        if is_due(&mut self.due.token_warning) {
-            let left = self.due.token_end.saturating_duration_since(now);
-            let in_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-            out.push(Body::TokenExpiring(v1::TokenExpiring { in_ms }));
-        }
-        if self.due.token_end <= now {
-            return Err(Leave::new(CloseCode::Reauthenticate, "the token has expired"));
-        }
-        if is_due(&mut self.due.ack) {
-            return Err(Leave::new(CloseCode::SlowConsumer, "no ack at a full window"));
-        }
-        if is_due(&mut self.due.devices_notice) {
-            let account = self.identity.account().to_string();
-            out.push(Body::DevicesChanged(v1::DevicesChanged { account }));
-        }
-        if is_due(&mut self.due.key_notices) {
-            match self
-                .around
-                .switchboard
-                .directory()
-                .key_notices(self.sender.mailbox)
-                .await
-            {
-                Ok(notices) => out.extend(notices.into_iter().map(frames::key_notice)),
-                Err(error) => tracing::warn!(%error, "key counts could not be read"),
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Signs the identity's device on, and makes sure that it is still the one that was signed on.
@@ -428,40 +316,8 @@ async fn sign_on(
     Ok((device.mailbox, signed_on))
 }
 
-impl Due {
-    fn new(identity: &Identity, now: UnixMs) -> Self {
-        let (token_end, token_warning) = token_times(identity, now);
-        Self {
-            token_end,
-            token_warning,
-            key_notices: None,
-            devices_notice: None,
-            ack: None,
-        }
-    }
-}
-
-/// The token's end and the time to warn of it, on a clock that does not jump.
-fn token_times(identity: &Identity, now: UnixMs) -> (Instant, Option<Instant>) {
-    let left = Duration::from_millis(identity.expires_at.0.saturating_sub(now.0)).min(FAR);
-    let end = Instant::now() + left;
-    (end, Some(end - TOKEN_WARNING.min(left / 2)))
-}
-
-/// How long a displaced session should stay away, so that two do not displace each other for ever.
-const DISPLACED_PAUSE: Duration = Duration::from_secs(30);
-
 /// When to come back to a relay whose store is out of reach.
 const BUSY_PAUSE: Duration = Duration::from_secs(5);
-
-/// Longest delay of a notice about the own account's devices.
-const DEVICES_JITTER: Duration = Duration::from_secs(1);
-
-/// How long before its end a token is warned of.
-const TOKEN_WARNING: Duration = Duration::from_secs(60);
-
-/// Further ahead nothing is planned; the monotonic clock cannot add any number.
-const FAR: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Sends over the rate, less those within it, before the session is closed.
 const MAX_FLOODS: u32 = 1_000;
