@@ -310,6 +310,7 @@ impl Committer {
                 Acked::Elided => {
                     self.metrics.envelopes_elided.inc();
                 }
+                Acked::Before => continue,
                 Acked::Stored => {
                     books.deletions.push(Deletion { mailbox, id: ack.id });
                     stored += 1;

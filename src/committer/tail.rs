@@ -60,6 +60,8 @@ pub(super) enum Acked {
     Elided,
     /// In the store, or on its way there.
     Stored,
+    /// Nowhere: another session's ack came first.
+    Before,
 }
 
 impl Tail {
@@ -144,8 +146,10 @@ impl Tail {
                 return Acked::Elided;
             }
         }
-        slots.gone.insert(id);
-        Acked::Stored
+        match slots.gone.insert(id) {
+            true => Acked::Stored,
+            false => Acked::Before,
+        }
     }
 
     /// Takes an envelope back that was refused. Returns it if it was still here.
