@@ -15,7 +15,7 @@ use chatctl_relay::store::{
     Batch, Claim, ClaimTarget, DeviceStore as _, Item, KeyStore as _, MailStore as _, PoolUpload, Posting,
     Registered, Registration, SendKey, SendRecord, Upload,
 };
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use tempfile::TempDir;
@@ -129,34 +129,31 @@ fn pool() -> PoolName {
     PoolName::parse("ec").expect("a name")
 }
 
-/// Publishes `count` items of 1,632 bytes, in uploads of at most 200; `first` keeps them apart.
+/// Publishes `count` items of 1,632 bytes in one upload; `first` keeps them apart.
 async fn publish(store: &Embedded, mailbox: MailboxId, first: u64, count: u64) {
-    let numbers: Vec<u64> = (first..first + count).collect();
-    for chunk in numbers.chunks(200) {
-        let add = chunk.iter().map(|number| {
-            let mut data = vec![0x5a; 1632];
-            data[..8].copy_from_slice(&number.to_be_bytes());
-            Item {
-                id: number.to_string().into(),
-                data: data.into(),
-                signature: None,
-            }
-        });
-        let pools = PoolUpload {
-            add: add.collect(),
-            ..PoolUpload::default()
-        };
-        let upload = Upload {
-            mailbox,
-            suite: Suite::Signal,
-            identity: Some(Bytes::from_static(b"identity")),
-            statement: None,
-            pools: vec![(pool(), pools)],
-            max_items: u32::MAX,
-            now: NOW,
-        };
-        store.upload(upload).await.expect("an upload");
-    }
+    let add = (first..first + count).map(|number| {
+        let mut data = vec![0x5a; 1632];
+        data[..8].copy_from_slice(&number.to_be_bytes());
+        Item {
+            id: number.to_string().into(),
+            data: data.into(),
+            signature: None,
+        }
+    });
+    let pools = PoolUpload {
+        add: add.collect(),
+        ..PoolUpload::default()
+    };
+    let upload = Upload {
+        mailbox,
+        suite: Suite::Signal,
+        identity: Some(Bytes::from_static(b"identity")),
+        statement: None,
+        pools: vec![(pool(), pools)],
+        max_items: 200,
+        now: NOW,
+    };
+    store.upload(upload).await.expect("an upload");
 }
 
 /// The time that `count` claims take over these devices, each of which has enough to give.
@@ -184,20 +181,26 @@ async fn claim(store: &Embedded, mailboxes: &[MailboxId], count: u64) -> Duratio
 fn claims(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let mut group = criterion.benchmark_group("claim");
-    group.sample_size(10).measurement_time(Duration::from_secs(3));
-    group.throughput(Throughput::Elements(1));
-    for devices in [1, 1000] {
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    for (devices, items) in [(1, 200), (100, 100)] {
         let (store, mailboxes, _directory) = runtime.block_on(store(devices));
         let mut next = 0;
+        // One iteration empties every pool.
+        let claims = items * devices as u64;
+        group.throughput(Throughput::Elements(claims));
         group.bench_function(format!("{devices} devices"), |bencher| {
-            bencher.iter_custom(|count| {
+            bencher.iter_custom(|iterations| {
                 runtime.block_on(async {
-                    let each = count.div_ceil(mailboxes.len() as u64);
-                    for mailbox in &mailboxes {
-                        publish(&store, *mailbox, next, each).await;
-                        next += each;
+                    let mut time = Duration::ZERO;
+                    for _ in 0..iterations {
+                        let uploads = mailboxes.iter().map(|mailbox| {
+                            next += items;
+                            publish(&store, *mailbox, next, items)
+                        });
+                        join_all(uploads).await;
+                        time += claim(&store, &mailboxes, claims).await;
                     }
-                    claim(&store, &mailboxes, count).await
+                    time
                 })
             });
         });

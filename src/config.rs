@@ -51,7 +51,7 @@ pub struct Config {
     #[arg(long, env = "CHATCTL_TAIL_BYTES", value_name = "BYTES", default_value_t = 64 * 1024 * 1024)]
     pub tail_bytes: usize,
 
-    /// Free disk space below which sends are refused, so that acks and claims still have room
+    /// Free disk space below which sends are refused, so that acks and claims still have room (at least 2 MiB)
     #[arg(long, env = "CHATCTL_DISK_RESERVE", value_name = "BYTES", default_value_t = 64 * 1024 * 1024)]
     pub disk_reserve: u64,
 

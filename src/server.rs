@@ -185,7 +185,12 @@ impl Server {
             drain,
             ..
         } = self;
-        let accepting = accept(listener, doors.clone(), connections.clone(), closing.clone());
+        let accepting = accept(
+            listener,
+            http::router(doors.clone()),
+            connections.clone(),
+            closing.clone(),
+        );
         tasks.spawn(accepting);
         info!(addr = %address, "listening");
         let stopped = tokio::select! {
@@ -222,9 +227,14 @@ impl Server {
     }
 }
 
-/// Takes connections until `closing`.
-async fn accept(listener: TcpListener, doors: Doors, connections: TaskTracker, closing: CancellationToken) {
-    let service = TowerToHyperService::new(http::router(doors));
+/// Takes connections for a router until `closing`, and serves each on the tracker.
+pub async fn accept(
+    listener: TcpListener,
+    router: axum::Router,
+    connections: TaskTracker,
+    closing: CancellationToken,
+) {
+    let service = TowerToHyperService::new(router);
     let room = Arc::new(Semaphore::new(MAX_REQUESTS));
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else {

@@ -1,7 +1,7 @@
 //! The upper layer: one installation of an account, with a session whenever there can be one.
 //!
-//! Owns policy and memory: when to come back, what to send again, what was seen before. Must not know
-//! how frames are written.
+//! Owns the order of things: when to connect, what to write next, what to tell the app. Must not know how
+//! frames are written, nor what a close code means.
 //!
 //! # Why
 //!
@@ -22,6 +22,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::attempt::{Attempt, AttemptError, Outcome, Running};
 use crate::events::Events;
+use crate::incoming::Incoming;
 use crate::live::{Ended, Live};
 use crate::outbox::Outbox;
 use crate::parting::{self, Next};
@@ -352,37 +353,18 @@ impl Device {
         retry_in
     }
 
-    /// What a frame of the relay means.
+    /// Does what a frame of the relay means.
     fn accept(&mut self, body: Body) -> Result<(), Error> {
-        let event = match body {
-            Body::Deliver(deliver) => return self.delivered(deliver),
-            Body::SendOk(ok) => return self.answered(ok.id, ok.into()),
-            Body::SendErr(err) => return self.answered(err.id, err.into()),
-            Body::QueueEmpty(_) => Event::QueueEmpty,
-            Body::Gap(gap) => Event::Gap(gap),
-            Body::KeysLow(low) => Event::KeysLow(low),
-            Body::FallbackUsed(used) => Event::FallbackUsed(used),
-            Body::DevicesChanged(changed) => Event::DevicesChanged(changed),
-            Body::TokenExpiring(v1::TokenExpiring { in_ms }) => {
-                Event::TokenExpiring(Duration::from_millis(in_ms))
-            }
-            Body::AuthOk(v1::AuthOk { expires_in_ms }) => {
-                Event::TokenRefreshed(Duration::from_millis(expires_in_ms))
-            }
-            Body::MailWaiting(waiting) => Event::MailWaiting(waiting),
-            Body::Pong(v1::Pong { id }) => Event::Pong(id),
-            Body::Goodbye(goodbye) => {
-                if let Link::Up(live) = &mut self.link {
+        match Incoming::read(body)? {
+            Incoming::Mail(deliver) => self.delivered(deliver)?,
+            Incoming::Answer(id, outcome) => self.answered(id, outcome)?,
+            Incoming::Tidings(event) => {
+                if let (Event::Goodbye(goodbye), Link::Up(live)) = (&event, &mut self.link) {
                     live.said_goodbye(goodbye.clone());
                 }
-                Event::Goodbye(goodbye)
+                self.events.push(event);
             }
-            Body::HelloOk(_) => return Err(Error::Unexpected("a second HelloOk")),
-            Body::Hello(_) | Body::Send(_) | Body::Ack(_) | Body::Auth(_) | Body::Ping(_) => {
-                return Err(Error::Unexpected("a frame that only clients send"));
-            }
-        };
-        self.events.push(event);
+        }
         Ok(())
     }
 

@@ -28,6 +28,7 @@ mod backoff;
 mod device;
 mod event;
 mod events;
+mod incoming;
 mod live;
 mod mail;
 mod message;

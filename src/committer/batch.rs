@@ -103,6 +103,25 @@ impl Committer {
         }
     }
 
+    /// Deletes what was acked and waits for a commit to ride on, ahead of it. For an expiry, which would
+    /// take it for lost. Deleting twice is deleting once, so the wait goes on as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when the store could not be written.
+    pub async fn delete_acked(&self) -> Result<(), store::Error> {
+        let deletions = self.books.lock().deletions.clone();
+        if deletions.is_empty() {
+            return Ok(());
+        }
+        let batch = Batch {
+            deletions,
+            ..Batch::default()
+        };
+        self.store.commit(batch).await?;
+        Ok(())
+    }
+
     /// Writes a batch; an unknown outcome is asked for again, a bounded number of times.
     async fn write(&self, batch: Batch) -> Result<Committed, store::Error> {
         let mut pause = Duration::from_millis(50);
@@ -158,9 +177,7 @@ impl Committer {
             }
         }
         let mut books = self.books.lock();
-        if matches!(result, Err(store::Error::Full))
-            && books.full_until.is_none_or(|until| until < Instant::now())
-        {
+        if matches!(result, Err(store::Error::Full)) && books.full_until.is_none() {
             warn!("the store has no room, sends are refused");
         }
         books.full_until = match result {

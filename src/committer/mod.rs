@@ -11,6 +11,7 @@
 //! for every envelope, so that its timing does not tell who is online. Uncommitted bytes are bounded:
 //! when they are used up, `accept` waits, and that is the relay's only back-pressure.
 
+mod accept;
 mod batch;
 mod ledger;
 mod minter;
@@ -37,7 +38,7 @@ use crate::committer::recents::Recents;
 use crate::committer::tail::{Acked, Page, Tail, Times};
 use crate::metrics::Metrics;
 use crate::model::{Clock, Envelope, MailboxId, UnixMs};
-use crate::store::{self, Batch, Deletion, Room, SendKey, SendRecord, Store};
+use crate::store::{self, Deletion, Room, SendKey, SendRecord, Span, Store};
 
 pub use crate::committer::receipts::{EnvelopeIds, Outcome, Receipts, Ticket};
 
@@ -170,132 +171,6 @@ impl Committer {
         Ok(committer)
     }
 
-    /// Puts a send on the tail and promises its outcome to the ticket. Waits while too much is
-    /// uncommitted. Returns what to ring for: nothing when the send was refused or is a retry.
-    ///
-    /// Cancel safe: a send that was given up is either not accepted at all or accepted whole.
-    pub async fn accept(&self, mail: Mail, ticket: Ticket) -> SmallVec<[(MailboxId, EnvelopeId); 1]> {
-        match self.admit(mail, ticket).await {
-            Ok(rings) => rings,
-            Err((ticket, code)) => {
-                ticket.settle(Outcome::Refused(code));
-                SmallVec::new()
-            }
-        }
-    }
-
-    /// Answers a send that was accepted before, whatever has changed since. Gives the ticket back when
-    /// it was not.
-    pub async fn recall(&self, key: &SendKey, digest: [u8; 8], ticket: Ticket) -> Option<Ticket> {
-        match self.answer_retry(key, digest, ticket).await {
-            Ok(ticket) => ticket,
-            Err((ticket, _)) => Some(ticket),
-        }
-    }
-
-    async fn admit(&self, mail: Mail, ticket: Ticket) -> Result<Rings, (Ticket, Code)> {
-        let Some(ticket) = self.answer_retry(&mail.key, mail.digest, ticket).await? else {
-            return Ok(Rings::new());
-        };
-        for part in &mail.parts {
-            if let Err(error) = self.load(part.mailbox).await {
-                return Err((ticket, code_of(&error)));
-            }
-        }
-        let charge = mail
-            .parts
-            .iter()
-            .map(|part| part.payload.len() + PART_COST)
-            .sum::<usize>();
-        let charge = u32::try_from(charge.min(self.pace.tail_bytes / 2)).unwrap_or(u32::MAX);
-        let Ok(room) = self.room.acquire_many(charge).await else {
-            return Err((ticket, Code::Unavailable));
-        };
-        loop {
-            let now = self.clock.now();
-            {
-                let mut books = self.books.lock();
-                if let Some(code) = books.refuses() {
-                    return Err((ticket, code));
-                }
-                if books.minter.can_mint(now, mail.parts.len()) {
-                    // From here on the charge belongs to the pending send, and goes when it settles.
-                    return books.enter(self, mail, ticket, Entry { now, charge }, || room.forget());
-                }
-            }
-            if let Err(error) = self.raise_ceiling(now).await {
-                return Err((ticket, code_of(&error)));
-            }
-        }
-    }
-
-    /// Answers a retry. Gives the ticket back when the send is a new one.
-    async fn answer_retry(
-        &self,
-        key: &SendKey,
-        digest: [u8; 8],
-        ticket: Ticket,
-    ) -> Result<Option<Ticket>, (Ticket, Code)> {
-        {
-            let mut books = self.books.lock();
-            if books.recents.knows(key) {
-                books.recents.retry(key, digest, ticket);
-                self.metrics.sends_duplicate.inc();
-                return Ok(None);
-            }
-            if let Some(code) = books.refuses() {
-                return Err((ticket, code));
-            }
-        }
-        match self.store.sent(key).await {
-            Ok(None) => Ok(Some(ticket)),
-            Ok(Some(record)) if record.digest == digest => {
-                self.metrics.sends_duplicate.inc();
-                let ids = record.envelope_ids.into_iter().collect();
-                ticket.settle(Outcome::Safe { ids, duplicate: true });
-                Ok(None)
-            }
-            Ok(Some(_)) => Err((ticket, Code::Conflict)),
-            Err(error) => Err((ticket, code_of(&error))),
-        }
-    }
-
-    /// Makes sure that the mailbox's ledger is loaded.
-    async fn load(&self, mailbox: MailboxId) -> Result<(), store::Error> {
-        if self
-            .books
-            .lock()
-            .tail
-            .known(mailbox)
-            .is_some_and(|slots| slots.ledger.is_some())
-        {
-            return Ok(());
-        }
-        let usage = self.store.usage(mailbox).await?;
-        self.books
-            .lock()
-            .tail
-            .slots(mailbox)
-            .ledger
-            .get_or_insert_with(|| Ledger::from(usage));
-        Ok(())
-    }
-
-    /// Makes a higher ceiling durable, so that ids can be minted.
-    async fn raise_ceiling(&self, now: UnixMs) -> Result<(), store::Error> {
-        let Some(ceiling) = self.books.lock().minter.wanted_ceiling(now) else {
-            return Ok(());
-        };
-        self.store
-            .commit(Batch {
-                id_ceiling: Some(ceiling),
-                ..Batch::default()
-            })
-            .await?;
-        self.books.lock().minter.raise(ceiling);
-        Ok(())
-    }
-
     /// Counts the mailbox anew if nothing of it is under way, and says how many envelopes wait.
     /// Counts drift only after failures; each session that signs on sets them right.
     ///
@@ -332,14 +207,43 @@ impl Committer {
     pub async fn page(
         &self,
         mailbox: MailboxId,
+        after: EnvelopeId,
+        room: Room,
+    ) -> Result<(Vec<Arc<Envelope>>, EnvelopeId), store::Error> {
+        self.read(mailbox, after, room, |now| self.times(now)).await
+    }
+
+    /// As [`Self::page`], for a reader who takes nothing: ephemeral envelopes are left to the session
+    /// that they wait for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::page`].
+    pub async fn look(
+        &self,
+        mailbox: MailboxId,
+        after: EnvelopeId,
+        room: Room,
+    ) -> Result<Vec<Arc<Envelope>>, store::Error> {
+        let all_over = |now| Times {
+            now,
+            ephemeral_before: UnixMs(u64::MAX),
+        };
+        Ok(self.read(mailbox, after, room, all_over).await?.0)
+    }
+
+    async fn read(
+        &self,
+        mailbox: MailboxId,
         mut after: EnvelopeId,
         room: Room,
+        times: impl Fn(UnixMs) -> Times,
     ) -> Result<(Vec<Arc<Envelope>>, EnvelopeId), store::Error> {
         loop {
             let now = self.clock.now();
             let (floor, gone) = {
                 let mut books = self.books.lock();
-                match books.tail.page(mailbox, after, room, self.times(now)) {
+                match books.tail.page(mailbox, after, room, times(now)) {
                     Page::Here(page) => {
                         let cursor = page.last().map_or(after, |envelope| envelope.id);
                         return Ok((page, cursor));
@@ -347,7 +251,12 @@ impl Committer {
                     Page::Below(floor) => (floor, books.gone_after(mailbox, after)),
                 }
             };
-            let mut page = self.store.read(mailbox, after, floor, room, now).await?;
+            let span = Span {
+                after,
+                up_to: floor,
+                now,
+            };
+            let mut page = self.store.read(mailbox, span, room).await?;
             // Both: an ack may have come since, and a delete may have been committed since.
             let later = self.books.lock().gone_after(mailbox, after);
             after = page.last().map_or(floor, |envelope| envelope.id);
@@ -401,6 +310,7 @@ impl Committer {
                 Acked::Elided => {
                     self.metrics.envelopes_elided.inc();
                 }
+                Acked::Before => continue,
                 Acked::Stored => {
                     books.deletions.push(Deletion { mailbox, id: ack.id });
                     stored += 1;
@@ -428,7 +338,9 @@ impl Committer {
     pub fn expired(&self, removed: &[store::ExpiredEnvelope]) {
         let mut books = self.books.lock();
         for envelope in removed {
-            if let Some(ledger) = &mut books.tail.slots(envelope.mailbox).ledger {
+            let slots = books.tail.slots(envelope.mailbox);
+            slots.expired(envelope.id);
+            if let Some(ledger) = &mut slots.ledger {
                 ledger.remove(envelope.sender, envelope.bytes);
             }
         }
@@ -467,119 +379,15 @@ impl From<&Envelope> for Receipt {
     }
 }
 
-type Rings = SmallVec<[(MailboxId, EnvelopeId); 1]>;
-
-/// When and at what charge a send comes in.
-struct Entry {
-    now: UnixMs,
-    charge: u32,
-}
+/// Whom to ring for a send, and up to which id.
+pub type Rings = SmallVec<[(MailboxId, EnvelopeId); 1]>;
 
 impl Books {
-    /// Why nothing can be accepted now, if so.
-    fn refuses(&self) -> Option<Code> {
-        if self.stopped {
-            return Some(Code::Unavailable);
-        }
-        self.full_until
-            .is_some_and(|until| Instant::now() < until)
-            .then_some(Code::StorageFull)
-    }
-
     fn gone_after(&self, mailbox: MailboxId, cursor: EnvelopeId) -> Vec<EnvelopeId> {
         self.tail
             .known(mailbox)
             .map(|slots| slots.gone_after(cursor))
             .unwrap_or_default()
-    }
-
-    /// Mints, counts and pushes. All of it or nothing; `charged` runs when it is all.
-    fn enter(
-        &mut self,
-        committer: &Committer,
-        mail: Mail,
-        ticket: Ticket,
-        entry: Entry,
-        charged: impl FnOnce(),
-    ) -> Result<Rings, (Ticket, Code)> {
-        if self.recents.knows(&mail.key) {
-            self.recents.retry(&mail.key, mail.digest, ticket);
-            return Ok(Rings::new());
-        }
-        let limits = &committer.pace.limits;
-        if !mail.ephemeral {
-            let has_room = mail.parts.iter().all(|part| {
-                let ledger = self
-                    .tail
-                    .known(part.mailbox)
-                    .and_then(|slots| slots.ledger.as_ref());
-                ledger
-                    .is_some_and(|ledger| ledger.has_room(mail.key.sender, part.payload.len() as u64, limits))
-            });
-            if !has_room {
-                return Err((ticket, Code::MailboxFull));
-            }
-        }
-        let envelopes: SmallVec<[Arc<Envelope>; 1]> = mail
-            .parts
-            .iter()
-            .filter_map(|part| self.envelope(&mail, part, entry.now))
-            .collect();
-        let ids: EnvelopeIds = envelopes.iter().map(|envelope| envelope.id).collect();
-        let rings = envelopes
-            .iter()
-            .map(|envelope| (envelope.mailbox, envelope.id))
-            .collect();
-        for (envelope, part) in envelopes.iter().zip(&mail.parts) {
-            if mail.ephemeral && !part.is_here {
-                continue;
-            }
-            self.tail.push(Arc::clone(envelope));
-            if !mail.ephemeral
-                && let Some(ledger) = &mut self.tail.slots(envelope.mailbox).ledger
-            {
-                ledger.add(envelope.sender, envelope.payload.len() as u64);
-            }
-        }
-        let record = SendRecord {
-            key: mail.key.clone(),
-            digest: mail.digest,
-            envelope_ids: ids.to_vec(),
-            accepted_at: entry.now,
-        };
-        self.recents.begin(mail.key, mail.digest, ids, ticket);
-        committer
-            .metrics
-            .envelopes_accepted
-            .inc_by(envelopes.len() as u64);
-        self.pending.push_back(Pending {
-            record,
-            envelopes,
-            charge: entry.charge,
-        });
-        charged();
-        if self.pending_since.is_none() {
-            self.pending_since = Some(Instant::now());
-            committer.work.notify_one();
-        }
-        Ok(rings)
-    }
-
-    fn envelope(&mut self, mail: &Mail, part: &Part, now: UnixMs) -> Option<Arc<Envelope>> {
-        Some(Arc::new(Envelope {
-            id: self.minter.mint(now)?,
-            mailbox: part.mailbox,
-            sender: mail.key.sender,
-            from: Arc::clone(&mail.from),
-            client_msg_id: mail.key.client_msg_id,
-            kind: part.kind,
-            sent_at: mail.sent_at,
-            accepted_at: now,
-            expires_at: mail.expires_at,
-            urgent: mail.urgent,
-            ephemeral: mail.ephemeral,
-            payload: part.payload.clone(),
-        }))
     }
 }
 
@@ -597,6 +405,3 @@ const MAX_WAITING_ACKS: usize = 65_536;
 
 /// Acks that are taken in one go.
 const ACKS_AT_ONCE: u32 = 256;
-
-/// Bookkeeping per part of a send, charged with its payload.
-const PART_COST: usize = 256;

@@ -60,6 +60,8 @@ pub(super) enum Acked {
     Elided,
     /// In the store, or on its way there.
     Stored,
+    /// Nowhere: another session's ack came first.
+    Before,
 }
 
 impl Tail {
@@ -144,8 +146,10 @@ impl Tail {
                 return Acked::Elided;
             }
         }
-        slots.gone.insert(id);
-        Acked::Stored
+        match slots.gone.insert(id) {
+            true => Acked::Stored,
+            false => Acked::Before,
+        }
     }
 
     /// Takes an envelope back that was refused. Returns it if it was still here.
@@ -220,6 +224,11 @@ impl Slots {
     /// Deliveries before this one.
     pub(super) fn attempts(&self, id: EnvelopeId) -> u32 {
         self.attempts.get(&id).copied().unwrap_or(0)
+    }
+
+    /// The envelope is no more, and nothing of it is delivered again.
+    pub(super) fn expired(&mut self, id: EnvelopeId) {
+        self.attempts.remove(&id);
     }
 
     /// A session ended with these unacked.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use chatctl_protocol::{PoolName, Suite};
 use sha2::{Digest, Sha256};
 
-use crate::directory::Error;
+use crate::directory::{Error, lint};
 use crate::store::{Item, PoolUpload};
 
 /// One-time items in one upload. Fallbacks are not counted: there is one in a pool.
@@ -60,6 +60,23 @@ pub struct KeyUpload {
     pub statement: Option<Bytes>,
     /// Pools that change.
     pub pools: BTreeMap<PoolName, NewPool>,
+}
+
+impl KeyUpload {
+    /// Checks all that can be said of an upload without asking the store: its bounds, its ids, and the
+    /// signatures when it brings the identity that made them. [`crate::directory::Directory::upload`]
+    /// checks the same, and more. Costs about 50 µs a signature.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`], [`Error::Limit`], [`Error::ItemIdTaken`] and [`Error::Lint`].
+    pub fn check(&self, suite: &Suite) -> Result<(), Error> {
+        let pools = accept(suite, self)?;
+        match &self.identity {
+            Some(identity) => Ok(lint::check(suite, identity, &lint::signed_items(suite, &pools))?),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Checks the bounds of an upload, and names what has no name yet.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use chatctl_protocol::{AccountId, Address, EnvelopeId, PoolName, Suite};
+use chatctl_protocol::{AccountId, Address, PoolName, Suite};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -13,7 +13,7 @@ use crate::model::{DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::model::Model;
 use crate::store::{
     Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Gap, KeyLogEntry, KeyStore, Keyset,
-    MailStore, Registered, Registration, Room, SendKey, SendRecord, Start, Upload, Uploaded, Usage,
+    MailStore, Registered, Registration, Room, SendKey, SendRecord, Span, Start, Upload, Uploaded, Usage,
 };
 
 /// Where a load of a device list stops.
@@ -121,15 +121,8 @@ impl MailStore for Fake {
         self.model.commit(batch).await
     }
 
-    async fn read(
-        &self,
-        mailbox: MailboxId,
-        after: EnvelopeId,
-        up_to: EnvelopeId,
-        room: Room,
-        now: UnixMs,
-    ) -> Result<Vec<Arc<Envelope>>, Error> {
-        self.model.read(mailbox, after, up_to, room, now).await
+    async fn read(&self, mailbox: MailboxId, span: Span, room: Room) -> Result<Vec<Arc<Envelope>>, Error> {
+        self.model.read(mailbox, span, room).await
     }
 
     async fn usage(&self, mailbox: MailboxId) -> Result<Usage, Error> {

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::directory::accept::{self, KeyUpload, MAX_POOLS, at_most};
 use crate::directory::{Directory, Error, LintError, lint};
 use crate::model::{DeviceList, MailboxId};
-use crate::store::{Item, KeyLogEntry, Keyset, PoolCount, PoolUpload, Upload, Uploaded};
+use crate::store::{KeyLogEntry, Keyset, PoolCount, PoolUpload, Upload, Uploaded};
 
 /// Suites of one device.
 const MAX_SUITES: usize = 4;
@@ -207,15 +207,7 @@ async fn check_signatures(
     identity: Bytes,
     pools: &[(PoolName, PoolUpload)],
 ) -> Result<(), Error> {
-    let signed = pools.iter().filter(|(name, _)| lint::is_signed(suite, name));
-    let items: Vec<(PoolName, Item)> = signed
-        .flat_map(|(name, pool)| {
-            let queue = pool.add.iter().chain(pool.replace.iter().flatten());
-            queue
-                .chain(&pool.fallback)
-                .map(|item| (name.clone(), item.clone()))
-        })
-        .collect();
+    let items = lint::signed_items(suite, pools);
     if items.len() <= FEW_SIGNATURES {
         return Ok(lint::check(suite, &identity, &items)?);
     }

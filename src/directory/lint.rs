@@ -7,7 +7,7 @@ use chatctl_protocol::{PoolName, Suite};
 use curve25519_dalek::montgomery::MontgomeryPoint;
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 
-use crate::store::Item;
+use crate::store::{Item, PoolUpload};
 
 /// What is wrong with an upload.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,8 +76,20 @@ pub(super) fn check(suite: &Suite, identity: &Bytes, items: &[(PoolName, Item)])
     Ok(())
 }
 
+/// The items of an upload that have to be signed.
+pub(super) fn signed_items(suite: &Suite, pools: &[(PoolName, PoolUpload)]) -> Vec<(PoolName, Item)> {
+    let signed = pools.iter().filter(|(name, _)| is_signed(suite, name));
+    let items = signed.flat_map(|(name, pool)| {
+        let queue = pool.add.iter().chain(pool.replace.iter().flatten());
+        queue
+            .chain(&pool.fallback)
+            .map(|item| (name.clone(), item.clone()))
+    });
+    items.collect()
+}
+
 /// Whether the items of a pool carry signatures of the identity.
-pub(super) fn is_signed(suite: &Suite, pool: &PoolName) -> bool {
+fn is_signed(suite: &Suite, pool: &PoolName) -> bool {
     match suite {
         // `ec` has none by design; a pool that we do not know is not ours to judge.
         Suite::Signal => matches!(pool.as_str(), "spk" | "kem"),

@@ -253,7 +253,6 @@ async fn past_its_share_a_pair_gets_the_fallback_and_spares_the_queue() {
 }
 
 #[tokio::test]
-#[ignore = "waits for the stores to leave the queue alone where there is no fallback"]
 async fn past_its_share_a_pair_gets_nothing_where_there_is_no_fallback() {
     let house = house(&Config {
         claim_pair_burst: 1,

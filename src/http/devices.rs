@@ -2,6 +2,8 @@
 //!
 //! Must not know what a registration does to mail and keys.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -138,10 +140,9 @@ async fn register(
         max_devices,
         now: doors.clock.now(),
     };
-    let registered = doors
-        .switchboard
-        .register(&identity.address, registration)
-        .await?;
+    let switchboard = Arc::clone(&doors.switchboard);
+    let registering = async move { switchboard.register(&identity.address, registration).await };
+    let registered = doors.sessions.finish(registering).await??;
     let (status, device) = match registered {
         Registered::Created(device) | Registered::Replaced { device, .. } => (StatusCode::CREATED, device),
         Registered::Updated(device) => (StatusCode::OK, device),
@@ -225,7 +226,9 @@ async fn remove(
         account: identity.address.account,
         device_id: DeviceId::parse(&device_id).map_err(bad_name)?,
     };
-    match doors.switchboard.remove_device(&address).await? {
+    let switchboard = Arc::clone(&doors.switchboard);
+    let removing = async move { switchboard.remove_device(&address).await };
+    match doors.sessions.finish(removing).await?? {
         Some(_) => Ok(StatusCode::NO_CONTENT),
         None => Err(Problem::new(Code::NotFound, "The account has no such device.")),
     }

@@ -187,14 +187,8 @@ async fn publish(
     JsonBody(request): JsonBody<KeysRequest>,
 ) -> Result<Json<KeysAnswer>, Problem> {
     let suite = Suite::parse(&suite).map_err(bad_name)?;
-    let pools = request.pools.into_iter();
-    let upload = KeyUpload {
-        identity: request.identity.map(Bytes::from),
-        statement: request.statement.map(Bytes::from),
-        pools: pools.map(|(name, pool)| (name, pool.into())).collect(),
-    };
     let directory = doors.switchboard.directory();
-    let published = directory.upload(&identity.address, suite, upload).await?;
+    let published = directory.upload(&identity.address, suite, request.into()).await?;
     let ignored = published.ignored.into_iter();
     Ok(Json(KeysAnswer {
         pools: show(published.counts),
@@ -291,6 +285,17 @@ async fn log(
     let entries = directory.key_log(&account, query.after, limit).await?;
     let entries = entries.into_iter().map(LogEntry::from).collect();
     Ok(Json(KeyLog { entries }))
+}
+
+impl From<KeysRequest> for KeyUpload {
+    fn from(request: KeysRequest) -> Self {
+        let pools = request.pools.into_iter();
+        Self {
+            identity: request.identity.map(Bytes::from),
+            statement: request.statement.map(Bytes::from),
+            pools: pools.map(|(name, pool)| (name, pool.into())).collect(),
+        }
+    }
 }
 
 impl From<PoolRequest> for NewPool {

@@ -18,9 +18,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::committer::{Outcome, Receipts};
+use crate::directory;
 use crate::http::Doors;
 use crate::http::body::JsonBody;
 use crate::http::bytes64::Bytes64;
+use crate::http::devices::bad_name;
 use crate::http::problem::Problem;
 use crate::http::token::Caller;
 use crate::mailbox::Delivery;
@@ -270,19 +272,12 @@ async fn ack(
 }
 
 /// The device that the caller speaks for.
-pub(super) async fn own_device(doors: &Doors, identity: &Identity) -> Result<Device, Problem> {
+async fn own_device(doors: &Doors, identity: &Identity) -> Result<Device, Problem> {
     let device = doors.switchboard.device(&identity.address).await?;
-    device.ok_or_else(|| {
-        Problem::new(
-            Code::DeviceNotRegistered,
-            "The device of the token is not registered.",
-        )
-        .detail("PUT /v1/devices/{device_id} registers it")
-    })
+    device.ok_or_else(|| directory::Error::NotRegistered.into())
 }
 
 fn parse(account: &str, request: SendRequest) -> Result<Send, Problem> {
-    let bad = |error: chatctl_protocol::NameError| Problem::new(Code::BadRequest, format!("{error}."));
     let messages = request.messages.into_iter().map(|message| DeviceMessage {
         device_id: message.device_id,
         registration_id: message.registration_id,
@@ -290,9 +285,9 @@ fn parse(account: &str, request: SendRequest) -> Result<Send, Problem> {
         payload: message.payload.into(),
     });
     Ok(Send {
-        to: AccountId::parse(account).map_err(bad)?,
+        to: AccountId::parse(account).map_err(bad_name)?,
         messages: messages.collect(),
-        client_msg_id: ClientMsgId::parse(Bytes::from(request.client_msg_id)).map_err(bad)?,
+        client_msg_id: ClientMsgId::parse(Bytes::from(request.client_msg_id)).map_err(bad_name)?,
         ttl_seconds: request.ttl,
         urgent: request.urgent,
         ephemeral: request.ephemeral,

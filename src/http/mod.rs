@@ -6,6 +6,9 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::header;
+use axum::routing::get;
+use bytes::Bytes;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -68,9 +71,22 @@ fn described() -> OpenApiRouter<Doors> {
         .merge(health::router())
 }
 
+/// The API's description, from the same routes that are served.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let mut api = described().into_openapi();
+    let components = api.components.get_or_insert_default();
+    components.add_security_scheme(token::BEARER, token::security_scheme());
+    api
+}
+
 /// Every route, ready to serve.
 pub fn router(doors: Doors) -> Router {
     let metrics = Arc::clone(&doors.metrics);
     let (router, _) = described().split_for_parts();
+    // Made once: it is the same for everybody.
+    let description = Bytes::from(serde_json::to_vec(&openapi()).unwrap_or_default());
+    let describe = move || async move { ([(header::CONTENT_TYPE, "application/json")], description) };
+    let router = router.route("/openapi.json", get(describe));
     answers::finish(router, metrics).with_state(doors)
 }

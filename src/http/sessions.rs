@@ -5,9 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chatctl_protocol::Code;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::http::problem::Problem;
 
 /// A handle on all sessions. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -43,6 +46,20 @@ impl Sessions {
     /// Runs a session.
     pub fn spawn(&self, session: impl Future<Output = ()> + Send + 'static) {
         self.tracker.spawn(session);
+    }
+
+    /// Runs something to its end although its caller may hang up: a request's future is dropped when its
+    /// client leaves, and some things must not stop half-way.
+    ///
+    /// # Errors
+    ///
+    /// [`Problem`] 500 when it panicked.
+    pub async fn finish<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let ended = self.tracker.spawn(work).await;
+        ended.map_err(|_| Problem::new(Code::Internal, "The relay failed."))
     }
 
     /// Waits until sessions have to leave. Cancel safe.

@@ -222,6 +222,12 @@ impl Socket {
         }
     }
 
+    /// Answers the other side's close, if there was one: the answer waits for the next write.
+    pub async fn part(mut self) {
+        // A lost connection fails at once, and nobody is left to be told.
+        let _ = timeout(FAREWELL, self.ws.flush()).await;
+    }
+
     /// Says goodbye, closes, and waits a moment for the other side to do so too.
     pub async fn leave(mut self, leave: Leave) {
         let closing = async {

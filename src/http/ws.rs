@@ -110,19 +110,41 @@ impl Connection {
             Err(ended) => ended,
         };
         let code = match ended {
-            Ended::Gone => CloseCode::Normal,
+            Ended::Gone => {
+                Box::pin(socket.part()).await;
+                CloseCode::Normal
+            }
             Ended::Broken(leave, word) => {
-                self.doors.metrics.frames_bad.count(word);
-                info!(
-                    code = leave.code.number(),
-                    reason = leave.reason,
-                    "session broken off"
-                );
+                self.note(&leave, word);
                 Box::pin(socket.leave(leave)).await;
                 leave.code
             }
         };
         self.doors.metrics.sessions_closed.count(code.name());
+    }
+
+    /// Counts a bad frame, and logs what only the client can have caused.
+    fn note(&self, leave: &Leave, word: &'static str) {
+        let (code, reason) = (leave.code.number(), leave.reason);
+        match leave.code {
+            CloseCode::BadFrame | CloseCode::TooLarge | CloseCode::NotUtf8 | CloseCode::ProtocolError => {
+                self.doors.metrics.frames_bad.count(word);
+                info!(code, reason, "session broken off");
+            }
+            CloseCode::HelloTimeout | CloseCode::RateLimited | CloseCode::SlowConsumer => {
+                info!(code, reason, "session broken off");
+            }
+            CloseCode::Normal
+            | CloseCode::GoingAway
+            | CloseCode::Internal
+            | CloseCode::Restart
+            | CloseCode::Overloaded
+            | CloseCode::Reauthenticate
+            | CloseCode::DeviceRemoved
+            | CloseCode::Displaced
+            | CloseCode::Reregistered
+            | CloseCode::Version => debug!(code, reason, "session ended"),
+        }
     }
 
     async fn hello(&mut self, socket: &mut Socket, identity: Option<Identity>) -> Result<Session, Ended> {
@@ -139,7 +161,10 @@ impl Connection {
             }
         };
         let late = |_| leave(CloseCode::HelloTimeout, "no hello in time");
-        let hello = timeout(limit, hello).await.map_err(late)??;
+        let hello = tokio::select! {
+            hello = timeout(limit, hello) => hello.map_err(late)??,
+            () = self.doors.sessions.draining() => return Err(self.restart()),
+        };
         let identity = match identity {
             Some(identity) => identity,
             None => {
@@ -216,22 +241,23 @@ impl Connection {
         first: Result<Heard, Ended>,
         out: &mut Vec<Body>,
     ) -> Result<(), Ended> {
-        let mut heard = Some(first);
         self.heard_at = Instant::now();
         self.pinged_at = None;
-        for _ in 0..FRAMES_AT_ONCE {
-            match heard {
-                None => break,
-                Some(heard) => match heard? {
-                    Heard::Frame(body) => session.receive(body, out).await.map_err(said)?,
-                    Heard::Pong(mark) if &mark[..] == GAP_MARK => session.confirmed().await,
-                    Heard::Pong(_) | Heard::Life => {}
-                },
+        let mut heard = first;
+        for turn in 1.. {
+            match heard? {
+                Heard::Frame(body) => session.receive(body, out).await.map_err(said)?,
+                Heard::Pong(mark) if &mark[..] == GAP_MARK => session.confirmed(out).await,
+                Heard::Pong(_) | Heard::Life => {}
             }
-            if !session.can_receive() {
+            // Nothing may be heard that is not taken: it would be lost.
+            if turn == FRAMES_AT_ONCE || !session.can_receive() {
                 break;
             }
-            heard = socket.heard();
+            match socket.heard() {
+                Some(next) => heard = next,
+                None => break,
+            }
         }
         Ok(())
     }
@@ -261,10 +287,7 @@ impl Connection {
     async fn keep_alive(&mut self, socket: &mut Socket, session: &Session) -> Result<(), Ended> {
         let now = Instant::now();
         if self.leave_at.is_some_and(|at| at <= now) && !session.has_answers_out() {
-            let leave = Leave::new(CloseCode::Restart, "the relay restarts");
-            return Err(said(
-                leave.retry_after(self.doors.sessions.some_delay() + RESTART_PAUSE),
-            ));
+            return Err(self.restart());
         }
         let (interval, patience) = self.rhythm();
         match self.pinged_at {
@@ -281,6 +304,11 @@ impl Connection {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    fn restart(&self) -> Ended {
+        let pause = self.doors.sessions.some_delay() + RESTART_PAUSE;
+        said(Leave::new(CloseCode::Restart, "the relay restarts").retry_after(pause))
     }
 
     fn is_leaving(&self) -> bool {

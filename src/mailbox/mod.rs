@@ -17,7 +17,7 @@ use crate::store::{self, Room};
 pub struct Window {
     /// Envelopes.
     pub envelopes: usize,
-    /// Payload bytes; a single envelope passes whatever its size.
+    /// Payload bytes; a single envelope passes whatever its size, and so does an ephemeral one.
     pub bytes: usize,
 }
 
@@ -39,6 +39,8 @@ pub struct Mailbox {
     window: Window,
     unacked: BTreeMap<EnvelopeId, Delivered>,
     unacked_bytes: usize,
+    /// Size of the envelope that comes next and did not fit; 0 when that is not known.
+    next_bytes: usize,
 }
 
 /// What is remembered of an envelope until its ack.
@@ -60,11 +62,12 @@ impl Mailbox {
             window,
             unacked: BTreeMap::new(),
             unacked_bytes: 0,
+            next_bytes: 0,
         }
     }
 
     /// The next envelopes that fit the window, oldest first, and moves the cursor over them. Empty when
-    /// there are none, or no room. Not cancel safe: what a dropped call had read comes again only on
+    /// there are none, or no room: then [`Self::has_room`] says so. Not cancel safe: what a dropped call had read comes again only on
     /// the next session.
     ///
     /// # Errors
@@ -75,10 +78,21 @@ impl Mailbox {
             return Ok(Vec::new());
         }
         let room = Room {
-            envelopes: self.window.envelopes - self.unacked.len(),
+            envelopes: self.window.envelopes.max(1) - self.unacked.len(),
             bytes: self.window.bytes - self.unacked_bytes,
         };
         let (page, cursor) = self.committer.page(self.id, self.cursor, room).await?;
+        self.next_bytes = 0;
+        // A page never comes back empty for want of bytes: its first envelope may be larger than the
+        // room. An ephemeral one has left the tail by now, and cannot wait.
+        if let Some(first) = page.first()
+            && first.payload.len() > room.bytes
+            && !self.unacked.is_empty()
+            && !first.ephemeral
+        {
+            self.next_bytes = first.payload.len();
+            return Ok(Vec::new());
+        }
         self.cursor = cursor;
         let attempts = self.committer.attempts(self.id, &page);
         let page = page.into_iter().zip(attempts);
@@ -103,7 +117,10 @@ impl Mailbox {
     /// Whether the window has room for another envelope.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.unacked.len() < self.window.envelopes && self.unacked_bytes < self.window.bytes
+        let next_bytes = self.next_bytes.max(1);
+        self.unacked.is_empty()
+            || (self.unacked.len() < self.window.envelopes
+                && self.unacked_bytes + next_bytes <= self.window.bytes)
     }
 
     /// Forgets envelopes that this session delivered. Other ids are ignored. Returns how many counted.

@@ -19,7 +19,8 @@ pub(super) fn window(hello: &v1::Hello, limits: &Limits) -> Result<(Window, usiz
         asked => asked.min(most),
     };
     let max_frame = asked(hello.max_frame, limits.max_frame_bytes, limits.max_frame_bytes) as usize;
-    if max_frame < limits.max_payload_bytes as usize + FRAME_OVERHEAD {
+    let needed = json_size(limits.max_payload_bytes as usize) + FRAME_OVERHEAD;
+    if max_frame < needed.min(limits.max_frame_bytes as usize) {
         return Err(Leave::new(
             CloseCode::BadFrame,
             "max_frame is too small for the largest envelope",
@@ -36,11 +37,8 @@ pub(super) fn window(hello: &v1::Hello, limits: &Limits) -> Result<(Window, usiz
 ///
 /// # Errors
 ///
-/// [`Code::BadRequest`] when a name breaks its rule, or there are too many devices.
+/// [`Code::BadRequest`] when a name breaks its rule.
 pub fn send_from_frame(send: v1::Send) -> Result<Send, Code> {
-    if send.messages.len() > MAX_MESSAGES {
-        return Err(Code::BadRequest);
-    }
     let messages = send.messages.into_iter().map(|message| {
         Ok(DeviceMessage {
             device_id: DeviceId::parse(&message.device_id).map_err(|_| Code::BadRequest)?,
@@ -86,8 +84,7 @@ pub(super) fn deliver(page: Vec<Delivery>, max_frame: usize, out: &mut Vec<Body>
     let mut envelopes = Vec::with_capacity(page.len());
     let mut bytes = 0;
     for delivery in page {
-        // JSON writes bytes as base64, a third more.
-        let size = delivery.envelope.payload.len() * 4 / 3 + ENVELOPE_OVERHEAD;
+        let size = json_size(delivery.envelope.payload.len()) + ENVELOPE_OVERHEAD;
         if bytes + size > max_frame && !envelopes.is_empty() {
             out.push(Body::Deliver(v1::Deliver {
                 envelopes: std::mem::take(&mut envelopes),
@@ -167,10 +164,12 @@ pub(super) fn key_notice(notice: KeyNotice) -> Body {
     }
 }
 
-/// Most devices that one send may name.
-const MAX_MESSAGES: usize = 64;
+/// A payload's size in the larger encoding: JSON writes bytes as base64, a third more.
+const fn json_size(payload: usize) -> usize {
+    payload.div_ceil(3) * 4
+}
 
-/// What a Deliver frame with one envelope adds to its payload, at most, in protobuf.
+/// What a Deliver frame with one envelope adds to its payload, at most.
 const FRAME_OVERHEAD: usize = 1024;
 
 /// The same per envelope in either encoding.

@@ -4,7 +4,9 @@
 //! how frames are encoded or carried; the door that does calls [`Session::receive`] for each frame that
 //! came, and [`Session::pump`] whenever [`Session::wake`] or [`Session::deadline`] says so.
 
+mod due;
 mod frames;
+mod notices;
 mod receive;
 
 use std::sync::Arc;
@@ -23,7 +25,8 @@ use crate::committer::{Outcome, Receipts};
 use crate::hub::{Notices, Presence};
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
-use crate::model::{Clock, Identity, UnixMs};
+use crate::model::{Clock, Identity, MailboxId};
+use crate::session::due::Due;
 use crate::store::Gap;
 use crate::switchboard::{Sender, SignedOn, Switchboard};
 
@@ -117,16 +120,6 @@ struct Backlog {
     is_over: bool,
 }
 
-/// When something is due, on the monotonic clock.
-#[derive(Debug)]
-struct Due {
-    token_end: Instant,
-    token_warning: Option<Instant>,
-    key_notices: Option<Instant>,
-    devices_notice: Option<Instant>,
-    ack: Option<Instant>,
-}
-
 impl Session {
     /// Opens a session for a verified token and answers its Hello.
     ///
@@ -145,43 +138,19 @@ impl Session {
         let (window, max_frame) = frames::window(hello, limits)?;
         let mode = Mode::try_from(hello.mode)
             .map_err(|_| Leave::new(CloseCode::BadFrame, "the mode is not known"))?;
-        let busy = |_| {
-            Leave::new(CloseCode::Overloaded, "the relay cannot reach its store")
-                .retry_after(Duration::from_secs(5))
-        };
-        let not_registered = Leave::new(CloseCode::DeviceRemoved, "the device is not registered");
-        let device = switchboard
-            .device(&identity.address)
-            .await
-            .map_err(|_| busy(()))?;
-        let device = device.ok_or(not_registered)?;
-        let signed_on = match mode {
-            Mode::Consume => switchboard.sign_on(device.mailbox).await,
-            Mode::Notify => switchboard.observe(device.mailbox).await,
-        };
+        let (mailbox, signed_on) = sign_on(&switchboard, &identity, mode).await?;
         let SignedOn {
             presence,
             pending,
             mark,
             epoch,
-        } = signed_on.map_err(|_| busy(()))?;
-        // Once more: a removal before the sign-on found nobody to tell.
-        let again = switchboard
-            .device(&identity.address)
-            .await
-            .map_err(|_| busy(()))?;
-        if again.is_none_or(|again| again.mailbox != device.mailbox) {
-            return Err(Leave::new(
-                CloseCode::Reregistered,
-                "the device was registered again",
-            ));
-        }
+        } = signed_on;
         let mut dice = SmallRng::seed_from_u64(seed);
         let now = around.clock.now();
         let hello_ok = Body::HelloOk(v1::HelloOk {
             session_id: format!("{:016x}", dice.random::<u64>()),
             server_time: i64::try_from(now.0).unwrap_or(i64::MAX),
-            mailbox_epoch: epoch.wrapping_add(device.mailbox.0),
+            mailbox_epoch: epoch.wrapping_add(mailbox.0),
             pending,
             limits: Some(limits.into()),
         });
@@ -190,11 +159,11 @@ impl Session {
             due: Due::new(&identity, now),
             sender: Sender {
                 address: Arc::new(identity.address.clone()),
-                mailbox: device.mailbox,
+                mailbox,
             },
             identity,
             mode,
-            mailbox: switchboard.open(device.mailbox, window),
+            mailbox: switchboard.open(mailbox, window),
             receipts: Receipts::new(Arc::clone(&wake)),
             presence,
             wake,
@@ -267,26 +236,6 @@ impl Session {
         self.pump(out).await
     }
 
-    /// Whether losses were said that the client has not confirmed to have heard.
-    #[must_use]
-    pub fn wants_confirmation(&self) -> bool {
-        !self.gaps_said.is_empty()
-    }
-
-    /// The client has answered a ping that was sent after the last pump: it has heard of its losses.
-    pub async fn confirmed(&mut self) {
-        let said = std::mem::take(&mut self.gaps_said);
-        if !said.is_empty()
-            && let Err(error) = self
-                .around
-                .switchboard
-                .gaps_told(self.sender.mailbox, &said)
-                .await
-        {
-            tracing::warn!(%error, "a gap will be told again");
-        }
-    }
-
     /// Whether envelopes were delivered and not acked.
     #[must_use]
     pub fn has_unacked(&self) -> bool {
@@ -297,35 +246,6 @@ impl Session {
     #[must_use]
     pub const fn has_answers_out(&self) -> bool {
         self.answers_out > 0
-    }
-
-    fn heed(&mut self, notices: Notices) -> Result<(), Leave> {
-        if notices.contains(Notices::REREGISTERED) {
-            return Err(Leave::new(
-                CloseCode::Reregistered,
-                "the device was registered again",
-            ));
-        }
-        if notices.contains(Notices::REMOVED) {
-            return Err(Leave::new(CloseCode::DeviceRemoved, "the device was removed"));
-        }
-        if notices.contains(Notices::DISPLACED) && self.mode == Mode::Consume {
-            return Err(
-                Leave::new(CloseCode::Displaced, "a newer session of this device took over")
-                    .retry_after(DISPLACED_PAUSE),
-            );
-        }
-        if notices.contains(Notices::KEYS) && self.due.key_notices.is_none() {
-            self.due.key_notices = Some(self.some_time_within(self.around.keys_low_jitter));
-        }
-        if notices.contains(Notices::DEVICES) && self.due.devices_notice.is_none() {
-            self.due.devices_notice = Some(self.some_time_within(DEVICES_JITTER));
-        }
-        Ok(())
-    }
-
-    fn some_time_within(&mut self, longest: Duration) -> Instant {
-        Instant::now() + longest.mul_f64(self.dice.random::<f64>())
     }
 
     fn answer(&mut self, out: &mut Vec<Body>) {
@@ -341,10 +261,9 @@ impl Session {
     async fn deliver(&mut self, out: &mut Vec<Body>) -> Result<(), Leave> {
         while self.has_mail && self.mailbox.has_room() {
             let page = self.mailbox.next().await.map_err(|_| {
-                Leave::new(CloseCode::Overloaded, "the relay cannot read its store")
-                    .retry_after(Duration::from_secs(5))
+                Leave::new(CloseCode::Overloaded, "the relay cannot read its store").retry_after(BUSY_PAUSE)
             })?;
-            if page.is_empty() {
+            if page.is_empty() && self.mailbox.has_room() {
                 self.has_mail = false;
                 self.backlog.is_read = true;
             }
@@ -368,94 +287,37 @@ impl Session {
             out.push(Body::QueueEmpty(v1::QueueEmpty {}));
         }
     }
-
-    async fn say_gaps(&mut self, out: &mut Vec<Body>) {
-        if self.mode != Mode::Consume || !self.gaps_said.is_empty() {
-            return;
-        }
-        match self.around.switchboard.gaps(self.sender.mailbox).await {
-            Ok(gaps) => {
-                out.extend(gaps.iter().map(frames::gap));
-                self.gaps_said = gaps;
-            }
-            Err(error) => tracing::warn!(%error, "gaps could not be read"),
-        }
-    }
-
-    async fn say_mail_waits(&mut self, out: &mut Vec<Body>) {
-        if self.mode == Mode::Notify
-            && let Ok(pending) = self.around.switchboard.pending(self.sender.mailbox).await
-            && pending > 0
-        {
-            out.push(Body::MailWaiting(v1::MailWaiting { pending }));
-        }
-    }
-
-    async fn keep_time(&mut self, out: &mut Vec<Body>) -> Result<(), Leave> {
-        let now = Instant::now();
-        let is_due = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
-        if self.due.token_end <= now {
-            return Err(Leave::new(CloseCode::Reauthenticate, "the token has expired"));
-        }
-        if is_due(&mut self.due.ack) {
-            return Err(Leave::new(CloseCode::SlowConsumer, "no ack at a full window"));
-        }
-        if is_due(&mut self.due.token_warning) {
-            let left = self.due.token_end - now;
-            let in_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-            out.push(Body::TokenExpiring(v1::TokenExpiring { in_ms }));
-        }
-        if is_due(&mut self.due.devices_notice) {
-            let account = self.identity.account().to_string();
-            out.push(Body::DevicesChanged(v1::DevicesChanged { account }));
-        }
-        if is_due(&mut self.due.key_notices) {
-            match self
-                .around
-                .switchboard
-                .directory()
-                .key_notices(self.sender.mailbox)
-                .await
-            {
-                Ok(notices) => out.extend(notices.into_iter().map(frames::key_notice)),
-                Err(error) => tracing::warn!(%error, "key counts could not be read"),
-            }
-        }
-        Ok(())
-    }
 }
 
-impl Due {
-    fn new(identity: &Identity, now: UnixMs) -> Self {
-        let (token_end, token_warning) = token_times(identity, now);
-        Self {
-            token_end,
-            token_warning,
-            key_notices: None,
-            devices_notice: None,
-            ack: None,
-        }
+/// Signs the identity's device on, and makes sure that it is still the one that was signed on.
+async fn sign_on(
+    switchboard: &Switchboard,
+    identity: &Identity,
+    mode: Mode,
+) -> Result<(MailboxId, SignedOn), Leave> {
+    let busy =
+        || Leave::new(CloseCode::Overloaded, "the relay cannot reach its store").retry_after(BUSY_PAUSE);
+    let device = switchboard.device(&identity.address).await.map_err(|_| busy())?;
+    let not_registered = Leave::new(CloseCode::DeviceRemoved, "the device is not registered");
+    let device = device.ok_or(not_registered)?;
+    let signed_on = match mode {
+        Mode::Consume => switchboard.sign_on(device.mailbox).await,
+        Mode::Notify => switchboard.observe(device.mailbox).await,
+    };
+    let signed_on = signed_on.map_err(|_| busy())?;
+    // Once more: a removal before the sign-on found nobody to tell.
+    let again = switchboard.device(&identity.address).await.map_err(|_| busy())?;
+    if again.ok_or(not_registered)?.mailbox != device.mailbox {
+        return Err(Leave::new(
+            CloseCode::Reregistered,
+            "the device was registered again",
+        ));
     }
+    Ok((device.mailbox, signed_on))
 }
 
-/// The token's end and the time to warn of it, on a clock that does not jump.
-fn token_times(identity: &Identity, now: UnixMs) -> (Instant, Option<Instant>) {
-    let left = Duration::from_millis(identity.expires_at.0.saturating_sub(now.0)).min(FAR);
-    let end = Instant::now() + left;
-    (end, Some(end - TOKEN_WARNING.min(left / 2)))
-}
+/// When to come back to a relay whose store is out of reach.
+const BUSY_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long a displaced session should stay away, so that two do not displace each other for ever.
-const DISPLACED_PAUSE: Duration = Duration::from_secs(30);
-
-/// Longest delay of a notice about the own account's devices.
-const DEVICES_JITTER: Duration = Duration::from_secs(1);
-
-/// How long before its end a token is warned of.
-const TOKEN_WARNING: Duration = Duration::from_secs(60);
-
-/// Further ahead nothing is planned; the monotonic clock cannot add any number.
-const FAR: Duration = Duration::from_secs(366 * 24 * 3600);
-
-/// Sends over the rate, one after the other, before the session is closed.
+/// Sends over the rate, less those within it, before the session is closed.
 const MAX_FLOODS: u32 = 1_000;

@@ -5,7 +5,8 @@ use chatctl_protocol::v1::frame::Body;
 use chatctl_protocol::{CloseCode, Code};
 use tokio::time::Instant;
 
-use crate::session::{Leave, MAX_FLOODS, Session, frames, token_times};
+use crate::session::due::token_times;
+use crate::session::{Leave, MAX_FLOODS, Session, frames};
 use crate::switchboard::Refusal;
 
 impl Session {
@@ -59,7 +60,7 @@ impl Session {
                 match self.around.switchboard.send(&self.sender, send, ticket).await {
                     Ok(()) => {
                         self.answers_out += 1;
-                        self.floods = 0;
+                        self.floods = self.floods.saturating_sub(1);
                         return Ok(());
                     }
                     Err(refusal) => refusal,

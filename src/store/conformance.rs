@@ -8,7 +8,9 @@ use bytes::Bytes;
 use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId, EnvelopeId};
 
 use crate::model::{Device, Envelope, MailboxId, UnixMs};
-use crate::store::{Batch, Deletion, Posting, Registered, Registration, Room, SendKey, SendRecord, Store};
+use crate::store::{
+    Batch, Deletion, Posting, Registered, Registration, Room, SendKey, SendRecord, Span, Store,
+};
 
 pub(crate) mod devices;
 pub(crate) mod keys;
@@ -264,7 +266,15 @@ pub(crate) fn acks(mailbox: MailboxId, numbers: impl IntoIterator<Item = u64>) -
 /// Everything that a mailbox holds and that is not over.
 pub(crate) async fn mail_of(store: &dyn Store, mailbox: MailboxId) -> Vec<Arc<Envelope>> {
     store
-        .read(mailbox, EnvelopeId::ZERO, EnvelopeId::MAX, EVERYTHING, NOW)
+        .read(
+            mailbox,
+            Span {
+                after: EnvelopeId::ZERO,
+                up_to: EnvelopeId::MAX,
+                now: NOW,
+            },
+            EVERYTHING,
+        )
         .await
         .unwrap()
 }

@@ -108,6 +108,17 @@ pub struct Committed {
     pub refused: Vec<usize>,
 }
 
+/// Which of a mailbox's envelopes are meant: `after < id <= up_to`, and `expires_at > now`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// The last id that is not meant.
+    pub after: EnvelopeId,
+    /// The last id that is.
+    pub up_to: EnvelopeId,
+    /// What is over by now is not meant.
+    pub now: UnixMs,
+}
+
 /// How much of a mailbox a read may bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
@@ -191,16 +202,9 @@ pub trait MailStore: Send + Sync + fmt::Debug {
     /// and deleted in one batch is gone.
     async fn commit(&self, batch: Batch) -> Result<Committed, Error>;
 
-    /// The mailbox's envelopes with `after < id <= up_to` in ascending order, as many as there is
-    /// room for. Never returns one whose `expires_at <= now`. Empty for a mailbox that is gone.
-    async fn read(
-        &self,
-        mailbox: MailboxId,
-        after: EnvelopeId,
-        up_to: EnvelopeId,
-        room: Room,
-        now: UnixMs,
-    ) -> Result<Vec<Arc<Envelope>>, Error>;
+    /// The mailbox's envelopes of the span in ascending order, as many as there is room for. Empty for
+    /// a mailbox that is gone.
+    async fn read(&self, mailbox: MailboxId, span: Span, room: Room) -> Result<Vec<Arc<Envelope>>, Error>;
 
     /// What the mailbox holds, expired envelopes that were not removed yet included.
     async fn usage(&self, mailbox: MailboxId) -> Result<Usage, Error>;
@@ -381,7 +385,7 @@ pub struct Keyset {
 pub struct ClaimTarget {
     /// Whose keys.
     pub mailbox: MailboxId,
-    /// Serve the fallback where there is one, and leave the queue alone.
+    /// Serve the fallback where there is one, else nothing: the queue is left alone.
     pub spare_queue: bool,
 }
 

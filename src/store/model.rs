@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::model::{Device, DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::{
     Batch, Committed, DeviceStore, Error, Expired, ExpiredEnvelope, Gap, GapReason, KeyLogEntry, MailStore,
-    Registered, Registration, Room, SendKey, SendRecord, Start, Usage,
+    Registered, Registration, Room, SendKey, SendRecord, Span, Start, Usage,
 };
 
 mod keys;
@@ -279,20 +279,13 @@ impl MailStore for Model {
         }
     }
 
-    async fn read(
-        &self,
-        mailbox: MailboxId,
-        after: EnvelopeId,
-        up_to: EnvelopeId,
-        room: Room,
-        now: UnixMs,
-    ) -> Result<Vec<Arc<Envelope>>, Error> {
+    async fn read(&self, mailbox: MailboxId, span: Span, room: Room) -> Result<Vec<Arc<Envelope>>, Error> {
         self.with(|state| {
             let mut page = Vec::new();
             let mut bytes = 0;
             let wanted = state
                 .of(mailbox)
-                .filter(|e| e.id > after && e.id <= up_to && e.expires_at > now);
+                .filter(|e| e.id > span.after && e.id <= span.up_to && e.expires_at > span.now);
             for envelope in wanted.take(room.envelopes) {
                 bytes += envelope.payload.len();
                 if bytes > room.bytes && !page.is_empty() {

@@ -208,7 +208,7 @@ impl Switchboard {
     ///
     /// [`store::Error`] when the store could not be read.
     pub async fn peek(&self, mailbox: MailboxId, room: store::Room) -> Result<Vec<Delivery>, store::Error> {
-        let (page, _) = self.committer.page(mailbox, EnvelopeId::ZERO, room).await?;
+        let page = self.committer.look(mailbox, EnvelopeId::ZERO, room).await?;
         let attempts = self.committer.attempts(mailbox, &page);
         Ok(page
             .into_iter()
@@ -234,7 +234,7 @@ impl Switchboard {
                 envelopes: 1,
                 bytes: 0,
             };
-            let (page, _) = self.committer.page(mailbox, just_before, room).await?;
+            let page = self.committer.look(mailbox, just_before, room).await?;
             receipts.extend(
                 page.first()
                     .filter(|found| found.id == *id)
@@ -272,6 +272,7 @@ impl Switchboard {
         let now = self.clock.now();
         let window = u64::from(self.limits.idempotency_seconds) * 1000;
         let records_before = crate::model::UnixMs(now.0.saturating_sub(window));
+        self.committer.delete_acked().await?;
         let expired = self.store.expire(now, records_before, budget).await?;
         self.committer.expired(&expired.removed);
         for envelope in &expired.removed {

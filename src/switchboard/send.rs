@@ -130,6 +130,9 @@ impl Switchboard {
         digest: [u8; 8],
     ) -> Result<Mail, Refusal> {
         self.check_rate(sender.mailbox)?;
+        if send.messages.len() > MAX_MESSAGES {
+            return Err(Code::BadRequest.into());
+        }
         let too_large =
             |message: &DeviceMessage| message.payload.len() > self.limits.max_payload_bytes as usize;
         if send.messages.iter().any(too_large) {
@@ -246,3 +249,6 @@ fn digest(send: &Send) -> [u8; 8] {
     short.copy_from_slice(&hash.finalize()[..8]);
     short
 }
+
+/// Most devices that one send may name.
+const MAX_MESSAGES: usize = 64;

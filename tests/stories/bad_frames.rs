@@ -24,6 +24,8 @@ async fn ends(encoding: Encoding, message: Message, code: CloseCode) {
     still_works(&mut bob).await;
     // And the device comes back as if nothing had been.
     still_works(&mut relay.connect(ALICE, encoding).await).await;
+    drop(bob);
+    relay.stop().await;
 }
 
 #[track_caller]
@@ -176,6 +178,8 @@ async fn unknown_fields_are_ignored() {
         pong(&mut proto, Message::binary(Bytes::from_static(bytes))).await,
         Pong { id: 7 }
     );
+    drop(proto);
+    relay.stop().await;
 }
 
 async fn pong(session: &mut RawSocket, ping: Message) -> Pong {
@@ -199,4 +203,6 @@ async fn a_socket_that_never_says_hello_is_closed_in_time() {
         assert_parting(&parting, CloseCode::HelloTimeout, "no hello");
     }
     still_works(&mut bob).await;
+    drop(bob);
+    relay.stop().await;
 }

@@ -28,6 +28,8 @@ async fn refused(forge: impl Fn(&TestKeys) -> String) {
     let alice = relay.connect(ALICE, Encoding::Proto).await;
     assert_reauthenticate(&alice.ended_by(message(Body::Auth(Auth { token }))).await);
     still_works(&mut bob).await;
+    drop(bob);
+    relay.stop().await;
 }
 
 /// Alice's claims with some of them replaced.
@@ -130,4 +132,6 @@ async fn a_session_stays_with_its_device() {
     });
     assert_reauthenticate(&alice.ended_by(message(auth)).await);
     still_works(&mut bob).await;
+    drop(bob);
+    relay.stop().await;
 }

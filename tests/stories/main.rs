@@ -10,6 +10,20 @@
 
 mod bad_frames;
 mod bad_tokens;
+mod delivery;
+mod doors;
+mod drain;
+mod expiry;
+mod flow;
+mod http_doors;
+mod http_mail;
+mod key_notices;
 mod keys;
+mod letters;
+mod limits;
+mod liveness;
+mod logs;
 mod relay;
+mod sends;
+mod sessions;
 mod socket;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chatctl_protocol::Encoding;
-use chatctl_protocol::v1::{Hello, Ping, Pong, frame::Body};
+use chatctl_protocol::v1::{Hello, HelloOk, Ping, Pong, frame::Body};
 use chatctl_relay::auth::Keyset;
 use chatctl_relay::config::Config;
 use chatctl_relay::hub::Hub;
@@ -14,6 +14,7 @@ use chatctl_relay::metrics::Metrics;
 use chatctl_relay::model::Clock;
 use chatctl_relay::server::{self, Outfit, Server};
 use chatctl_relay::store::embedded::{self, Embedded};
+use chatctl_relay::switchboard::Switchboard;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -40,6 +41,17 @@ pub(crate) const BOB: Person = Person {
     device_id: "1",
     registration_id: 22,
 };
+/// Bob's second device.
+pub(crate) const BOBS_TABLET: Person = Person {
+    account: "bob",
+    device_id: "2",
+    registration_id: 23,
+};
+pub(crate) const CAROL: Person = Person {
+    account: "carol",
+    device_id: "1",
+    registration_id: 33,
+};
 
 /// A running relay.
 #[derive(Debug)]
@@ -48,9 +60,19 @@ pub(crate) struct TestRelay {
     keys: TestKeys,
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
+    switchboard: Arc<Switchboard>,
+    http: reqwest::Client,
     stop: CancellationToken,
     running: JoinHandle<Result<(), server::Error>>,
+    house: House,
+}
+
+/// What a relay finds again when it is started anew.
+#[derive(Debug)]
+struct House {
     _folder: TempDir,
+    config: Config,
+    clock: Clock,
 }
 
 impl TestRelay {
@@ -61,56 +83,97 @@ impl TestRelay {
 
     /// A relay with settings of its own.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_at(Clock::system(), change).await
+    }
+
+    /// A relay with settings and a clock of its own.
+    pub(crate) async fn start_at(clock: Clock, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let keys = TestKeys::new();
         let keyset = folder.path().join("keys.json");
-        write_private(&keyset, &keys.file().to_string()).unwrap();
+        write_private(&keyset, &TestKeys::new().file().to_string()).unwrap();
         let mut config = Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data_dir: Some(folder.path().join("data")),
-            keys: Some(keyset.clone()),
+            keys: Some(keyset),
             drain_window: Duration::ZERO,
             ..Config::default()
         };
         change(&mut config);
-        let directory = config.data_dir.clone().unwrap();
+        Self::run(House {
+            _folder: folder,
+            config,
+            clock,
+        })
+        .await
+    }
+
+    async fn run(house: House) -> Self {
+        crate::logs::listen();
+        let directory = house.config.data_dir.clone().unwrap();
         let options = embedded::Options {
             disk_reserve: 0,
-            idempotency_records: 10_000,
+            idempotency_records: 100_000,
         };
-        let store = Embedded::open(&directory, &options).unwrap();
-        let keyset = Keyset::load(&keyset).unwrap();
-        let server = Server::bind(
-            config,
-            Outfit {
-                store,
-                keyset,
-                clock: Clock::system(),
-            },
-        )
-        .await
-        .unwrap();
+        let outfit = Outfit {
+            store: Embedded::open(&directory, &options).unwrap(),
+            keyset: Keyset::load(house.config.keys.as_ref().unwrap()).unwrap(),
+            clock: house.clock.clone(),
+        };
+        let server = Server::bind(house.config.clone(), outfit).await.unwrap();
         let (address, hub, metrics) = (server.address(), server.hub(), server.metrics());
+        let switchboard = server.switchboard();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         #[expect(clippy::disallowed_methods, reason = "a story is its relay's process")]
         let running = tokio::spawn(async move { server.run(stopped.cancelled_owned()).await });
         Self {
             address,
-            keys,
+            keys: TestKeys::new(),
             hub,
             metrics,
+            switchboard,
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
             stop,
             running,
-            _folder: folder,
+            house,
         }
     }
 
     /// Stops the relay as an operator would; nobody may be left behind.
     pub(crate) async fn stop(self) {
+        drop(self.stopped().await);
+    }
+
+    /// Stops the relay and starts it again on the same data.
+    pub(crate) async fn restart(self) -> Self {
+        Self::run(self.stopped().await).await
+    }
+
+    /// Begins to stop the relay, and does not wait for it.
+    pub(crate) fn begin_to_stop(&self) {
+        self.stop.cancel();
+    }
+
+    async fn stopped(self) -> House {
         self.stop.cancel();
         self.running.await.unwrap().unwrap();
         assert!(self.hub.is_empty(), "a session did not sign off");
+        self.house
+    }
+
+    /// Where the relay listens.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// An HTTP client, with connections of its own.
+    pub(crate) const fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    /// Mail, devices and keys, past the doors.
+    pub(crate) fn switchboard(&self) -> &Switchboard {
+        &self.switchboard
     }
 
     /// What the relay has counted.
@@ -130,26 +193,54 @@ impl TestRelay {
 
     /// Registers a device.
     pub(crate) async fn register(&self, person: Person) {
-        let url = format!("http://{}/v1/devices/{}", self.address, person.device_id);
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let answer = client
-            .put(url)
-            .bearer_auth(self.keys.token(person))
-            .json(&json!({"registration_id": person.registration_id}))
-            .send()
-            .await
-            .unwrap();
-        assert!(answer.status().is_success(), "{answer:?}");
+        let what = format!("PUT /v1/devices/{}", person.device_id);
+        let body = json!({"registration_id": person.registration_id});
+        let answer = self.ask(person, &what, &body).await;
+        assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+    }
+
+    /// A relay where these devices are registered.
+    pub(crate) async fn start_for(people: &[Person]) -> Self {
+        Self::start_with(|_| {}).await.for_these(people).await
+    }
+
+    /// With these devices registered.
+    pub(crate) async fn for_these(self, people: &[Person]) -> Self {
+        for person in people {
+            self.register(*person).await;
+        }
+        self
     }
 
     /// A session of a device that is registered.
     pub(crate) async fn connect(&self, person: Person, encoding: Encoding) -> RawSocket {
-        let mut socket = self.ws(encoding).await;
-        socket.send(hello(self.keys.token(person))).await;
-        let answer = socket.frame().await;
-        assert!(matches!(answer, Body::HelloOk(_)), "{answer:?}");
-        socket
+        let hello = Hello {
+            token: self.keys.token(person),
+            ..Hello::default()
+        };
+        self.connect_with(hello, encoding).await.0
     }
+
+    /// A session that begins with this Hello, and the answer to it.
+    pub(crate) async fn connect_with(&self, hello: Hello, encoding: Encoding) -> (RawSocket, HelloOk) {
+        let mut socket = self.ws(encoding).await;
+        socket.send(Body::Hello(hello)).await;
+        match socket.frame().await {
+            Body::HelloOk(hello_ok) => (socket, hello_ok),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Comes back when it is so. For what the relay tells nobody.
+pub(crate) async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let long = Duration::from_secs(20);
+    assert!(tokio::time::timeout(long, waiting).await.is_ok(), "never: {what}");
 }
 
 /// The frame that opens a session.

@@ -2,7 +2,7 @@
 //!
 //! Owns its command line and its log. What a relay is, and how it stops, is the library's business.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -111,6 +111,9 @@ impl Serve {
     fn start_log(&self) {
         let log = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(&self.log_level))
+            .with_ansi(
+                io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
+            )
             .with_writer(io::stderr);
         // Set already only where a test runs two commands in one process.
         let _ = match self.log_format {
@@ -135,7 +138,11 @@ fn run(launch: Launch, out: Out) -> Result<Exit, Failure> {
 async fn serve(mut launch: Launch, out: Out) -> Result<Exit, Failure> {
     // Before anything that takes time: a signal during the start must end it in order, too.
     let mut signals = Signals::listen()?;
-    let store = open_store(&launch.config)?;
+    // Reading a large store takes a while; the runtime's threads are for those who wait meanwhile.
+    let config = launch.config.clone();
+    let opening = tokio::task::spawn_blocking(move || open_store(&config)).await;
+    let store = opening
+        .map_err(|error| Failure::new(Exit::Failure, "the store's start broke off").caused_by(&error))??;
     let outfit = Outfit {
         store,
         keyset: launch.keyset,

@@ -13,6 +13,8 @@ pub(crate) enum Answer {
     Ok(Value),
     /// The relay decided against it.
     Refused(u16, Value),
+    /// It never left: nobody was there.
+    Unsent,
     /// No answer, or one that leaves the outcome open.
     Unknown,
 }
@@ -55,6 +57,16 @@ impl Http {
         self.call(Method::POST, path, body).await
     }
 
+    /// The value of a metric that has no labels.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let answer = self.client.get(format!("{}/metrics", self.base)).send().await;
+        let text = answer.unwrap().text().await.unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.expect("the metric is there").parse().unwrap()
+    }
+
     async fn call(&self, method: Method, path: &str, body: &Value) -> Answer {
         let url = format!("{}{path}", self.base);
         let request = self
@@ -62,8 +74,10 @@ impl Http {
             .request(method, url)
             .bearer_auth(&self.token)
             .json(body);
-        let Ok(response) = request.send().await else {
-            return Answer::Unknown;
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) if error.is_connect() => return Answer::Unsent,
+            Err(_) => return Answer::Unknown,
         };
         let status = response.status();
         // The process may die between head and body.

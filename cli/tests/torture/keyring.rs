@@ -126,6 +126,7 @@ async fn claim_one(world: &World, http: &Http) -> bool {
             }
             item.is_object()
         }
+        Answer::Unsent => false,
         Answer::Unknown => {
             world.keyring().unanswered += 1;
             false
@@ -150,7 +151,7 @@ async fn put(world: &World, http: &Http, body: &Value) -> bool {
                 world.keyring().violated(refused);
                 return false;
             }
-            Answer::Unknown => {}
+            Answer::Unsent | Answer::Unknown => {}
         }
         if !world.is_loading() {
             return false;

@@ -11,6 +11,8 @@
 )]
 
 mod crowd;
+mod disk;
+mod full_disk;
 mod http;
 mod keyring;
 mod ledger;

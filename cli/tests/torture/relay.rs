@@ -1,4 +1,5 @@
-//! The built binary as a process: started, killed without a warning, started again on the same address.
+//! The built binary as a process: started, killed without a warning, started again on the same address,
+//! if need be on a small disk of its own.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
+use crate::disk::Disk;
+
 /// A relay that can lose its process, and what it needs to come back.
 pub(crate) struct Relay {
     folder: TempDir,
@@ -16,6 +19,10 @@ pub(crate) struct Relay {
     child: Option<Child>,
     /// A library to preload, and where the bytes go that it saw synced.
     shim: Option<(PathBuf, PathBuf)>,
+    /// The small disk that its data is on, if it is not the machine's.
+    disk: Option<Disk>,
+    /// Flags of this test.
+    flags: Vec<String>,
 }
 
 impl Relay {
@@ -32,6 +39,8 @@ impl Relay {
             port: free_port(),
             child: None,
             shim: None,
+            disk: None,
+            flags: Vec::new(),
         };
         relay.tool(&["token", "keys", "generate", "-o", path(&relay.keys())]);
         relay
@@ -48,6 +57,23 @@ impl Relay {
     /// The next start uses this directory.
     pub(crate) fn move_data(&mut self, data: PathBuf) {
         self.data = data;
+    }
+
+    /// The next start has its data on a disk of so many bytes.
+    pub(crate) fn move_to_small_disk(&mut self, bytes: u64) {
+        let at = self.root().join("disk");
+        self.disk = Some(Disk::mount(&at, bytes));
+        self.data = at.join("data");
+    }
+
+    /// The small disk.
+    pub(crate) fn disk(&self) -> &Disk {
+        self.disk.as_ref().unwrap()
+    }
+
+    /// The next start has these flags, too.
+    pub(crate) fn set_flags(&mut self, flags: &[&str]) {
+        self.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
     }
 
     /// The next start runs under the shim.
@@ -107,12 +133,17 @@ impl Relay {
             .append(true)
             .open(self.root().join("log"))
             .unwrap();
-        let mut command = Command::new(BINARY);
+        let mut command = match &self.disk {
+            Some(disk) => disk.command(BINARY),
+            None => Command::new(BINARY),
+        };
         command
             .args(["serve", "--dev", "--dev-info", path(&self.info())])
             .args(["--data-dir", path(&self.data), "--keys", path(&self.keys())])
             .args(["--listen", &format!("127.0.0.1:{}", self.port)])
             .args(WITHOUT_BUDGETS)
+            .env("NO_COLOR", "1")
+            .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
@@ -123,6 +154,12 @@ impl Relay {
                 .env("PL_SHADOW", shadow);
         }
         self.child = Some(command.spawn().unwrap());
+    }
+
+    /// Whether the process has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let child = self.child.as_mut();
+        child.is_none_or(|child| child.try_wait().unwrap().is_some())
     }
 
     /// Kills the process where it stands; nothing of it runs any more on return.

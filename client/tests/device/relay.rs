@@ -41,7 +41,6 @@ impl Relay {
     pub(crate) async fn accept(&self) -> Peer {
         let (stream, _) = self.listener.accept().await.unwrap();
         let encoding = self.encoding;
-        #[expect(clippy::result_large_err, reason = "tungstenite's callback")]
         let answer = |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
             assert_eq!(request.uri().path(), "/v1/ws");
             let offer = request.headers()["sec-websocket-protocol"].to_str().unwrap();

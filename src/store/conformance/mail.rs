@@ -10,7 +10,9 @@ use super::{
     mailbox, name, posting,
 };
 use crate::model::{MailboxId, UnixMs};
-use crate::store::{Batch, Committed, Error, Expired, ExpiredEnvelope, Gap, GapReason, Room, SendKey, Usage};
+use crate::store::{
+    Batch, Committed, Error, Expired, ExpiredEnvelope, Gap, GapReason, Room, SendKey, Span, Usage,
+};
 
 pub(crate) async fn committed_mail_survives_a_crash_whole_and_in_order(subject: &mut dyn Subject) {
     let bob = mailbox(subject.store(), "bob").await;
@@ -42,7 +44,18 @@ pub(crate) async fn pages_bring_every_envelope_once_while_others_come_and_go(sub
     };
     let (mut after, mut seen, mut next) = (EnvelopeId::ZERO, Vec::new(), 51);
     loop {
-        let page = store.read(bob, after, EnvelopeId::MAX, room, NOW).await.unwrap();
+        let page = store
+            .read(
+                bob,
+                Span {
+                    after,
+                    up_to: EnvelopeId::MAX,
+                    now: NOW,
+                },
+                room,
+            )
+            .await
+            .unwrap();
         let Some(last) = page.last() else { break };
         after = last.id;
         seen.extend(page.iter().map(|envelope| envelope.id.as_u64()));
@@ -87,7 +100,15 @@ pub(crate) async fn a_read_brings_the_first_envelope_whatever_its_size(subject: 
     store.commit(batch(mail)).await.unwrap();
     let read = |after, up_to, envelopes, bytes| async move {
         let page = store
-            .read(bob, id(after), id(up_to), Room { envelopes, bytes }, NOW)
+            .read(
+                bob,
+                Span {
+                    after: id(after),
+                    up_to: id(up_to),
+                    now: NOW,
+                },
+                Room { envelopes, bytes },
+            )
             .await;
         page.unwrap()
             .iter()
@@ -111,7 +132,15 @@ pub(crate) async fn a_cursor_survives_everything_around_it(subject: &mut dyn Sub
     subject.crash();
     let page = subject
         .store()
-        .read(bob, id(3), EnvelopeId::MAX, EVERYTHING, NOW)
+        .read(
+            bob,
+            Span {
+                after: id(3),
+                up_to: EnvelopeId::MAX,
+                now: NOW,
+            },
+            EVERYTHING,
+        )
         .await
         .unwrap();
     assert_eq!(page.iter().map(|e| e.id.as_u64()).collect::<Vec<_>>(), [4, 5, 6]);
@@ -242,7 +271,15 @@ pub(crate) async fn expired_mail_is_not_read_and_leaves_a_gap(subject: &mut dyn 
     let at = UnixMs(NOW.0 + 1);
     let page = subject
         .store()
-        .read(bob, EnvelopeId::ZERO, EnvelopeId::MAX, EVERYTHING, at)
+        .read(
+            bob,
+            Span {
+                after: EnvelopeId::ZERO,
+                up_to: EnvelopeId::MAX,
+                now: at,
+            },
+            EVERYTHING,
+        )
         .await;
     assert_eq!(page.unwrap().len(), 1);
     // Not removed yet: it still counts.
@@ -364,7 +401,15 @@ pub(crate) async fn a_closed_store_is_not_available(subject: &mut dyn Subject) {
     let bob = device(store, "bob", "1", 1).await.mailbox;
     store.close().await.unwrap();
     let read = store
-        .read(bob, EnvelopeId::ZERO, EnvelopeId::MAX, EVERYTHING, NOW)
+        .read(
+            bob,
+            Span {
+                after: EnvelopeId::ZERO,
+                up_to: EnvelopeId::MAX,
+                now: NOW,
+            },
+            EVERYTHING,
+        )
         .await;
     assert!(matches!(read, Err(Error::Unavailable(_))), "{read:?}");
     let usage = store.usage(bob).await;

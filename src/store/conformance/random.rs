@@ -10,7 +10,7 @@ use super::keys::{item, pool, publish};
 use super::{LATER, NOW, Subject, acks, address, envelope, id, installation, mail_of, name, posting};
 use crate::model::{Envelope, MailboxId, UnixMs};
 use crate::store::model::Model;
-use crate::store::{Batch, Claim, ClaimTarget, Gap, GapReason, Posting, Room, SendKey};
+use crate::store::{Batch, Claim, ClaimTarget, Gap, GapReason, Posting, Room, SendKey, Span};
 
 /// Mailboxes that a sequence can name: more than it usually registers.
 const MAILBOXES: u64 = 6;
@@ -147,7 +147,15 @@ impl Pair {
                 let room = Room { envelopes, bytes };
                 same!(
                     self,
-                    read(MailboxId(mailbox), id(after), id(after + 40), room, now)
+                    read(
+                        MailboxId(mailbox),
+                        Span {
+                            after: id(after),
+                            up_to: id(after + 40),
+                            now
+                        },
+                        room
+                    )
                 );
             }
             Verb::Expire { now } => {

@@ -2,7 +2,7 @@
 //!
 //! Owns that one decision: which errors stop the store for good.
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 use crate::store::Error;
 
@@ -10,6 +10,11 @@ impl From<rusqlite::Error> for Error {
     /// On a connection that writes. Readers turn [`Error::Poisoned`] into [`Error::Unavailable`].
     fn from(error: rusqlite::Error) -> Self {
         let text = error.to_string().into();
+        // The shared memory of the WAL is a file, too, and this error comes before anything counts as
+        // committed.
+        if error.sqlite_extended_error_code() == Some(ffi::SQLITE_IOERR_SHMSIZE) {
+            return Self::Full;
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full,
             // Whether the bytes are on the disk is unknown, and a second fsync would lie about it.
@@ -52,7 +57,6 @@ impl<T, E: Into<Error>> From<E> for Undo<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rusqlite::ffi;
 
     fn of(code: i32) -> Error {
         rusqlite::Error::SqliteFailure(ffi::Error::new(code), None).into()
@@ -63,6 +67,7 @@ mod tests {
         assert!(matches!(of(ffi::SQLITE_IOERR_FSYNC), Error::Poisoned(_)));
         assert!(matches!(of(ffi::SQLITE_IOERR_WRITE), Error::Poisoned(_)));
         assert!(matches!(of(ffi::SQLITE_FULL), Error::Full));
+        assert!(matches!(of(ffi::SQLITE_IOERR_SHMSIZE), Error::Full));
         assert!(matches!(of(ffi::SQLITE_BUSY), Error::Unavailable(_)));
         assert!(matches!(of(ffi::SQLITE_CORRUPT), Error::Corrupt(_)));
     }

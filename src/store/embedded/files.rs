@@ -2,7 +2,7 @@
 //!
 //! Must not know what is in the database.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError, metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use crate::store::embedded::OpenError;
 
 /// The database's name in its directory.
 pub(super) const DATABASE: &str = "chatctl.sqlite";
+const LOG: &str = "chatctl.sqlite-wal";
 const LOCK: &str = "chatctl.lock";
 
 /// A store's directory, held by this process until it is dropped.
@@ -59,11 +60,31 @@ impl Directory {
         drop(self.lock.lock().take());
     }
 
-    /// Bytes that this process may still write here.
-    pub(super) fn free_bytes(&self) -> io::Result<u64> {
+    /// What is free and what is taken.
+    pub(super) fn sizes(&self) -> io::Result<Sizes> {
         let disk = rustix::fs::statvfs(&self.path)?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+        let log = match metadata(self.path.join(LOG)) {
+            Ok(log) => log.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        Ok(Sizes {
+            free: disk.f_bavail.saturating_mul(disk.f_frsize),
+            database: metadata(self.database())?.len(),
+            log,
+        })
     }
+}
+
+/// Bytes of a store's directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// That this process may still write here.
+    pub(super) free: u64,
+    /// Of the database's file.
+    pub(super) database: u64,
+    /// Of the write-ahead log's file.
+    pub(super) log: u64,
 }
 
 /// Opens or makes a file that its owner alone may read; the WAL takes the database's mode over.

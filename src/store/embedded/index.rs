@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use chatctl_protocol::EnvelopeId;
 
 use crate::model::{MailboxId, UnixMs};
-use crate::store::{Deletion, ExpiredEnvelope, Room, Usage};
+use crate::store::{Deletion, ExpiredEnvelope, Room, Span, Usage};
 
 /// What is known of an envelope without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,14 +34,6 @@ struct Mailbox {
 #[derive(Debug, Default)]
 pub(super) struct MailIndex {
     mailboxes: BTreeMap<MailboxId, Mailbox>,
-}
-
-/// Which envelopes a read asks for: `after < id <= up_to`, and not over.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Span {
-    pub(super) after: EnvelopeId,
-    pub(super) up_to: EnvelopeId,
-    pub(super) now: UnixMs,
 }
 
 /// Where a step of expiry found something to do, and where the next one begins.

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chatctl_protocol::{AccountId, DeviceId, PoolName, Suite};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
@@ -25,7 +26,7 @@ struct StoredKeyset {
 
 /// Publishes; a refusal changes nothing.
 pub(super) fn upload(tx: &mut Tx<'_>, upload: &Upload) -> Result<Uploaded, Undo<Uploaded>> {
-    tx.shared.room()?;
+    tx.take_room(size_of(upload))?;
     let conn = tx.conn;
     let Some(owner) = devices::owner(conn, upload.mailbox)? else {
         return Err(Undo::Refused(Uploaded::NoDevice));
@@ -148,6 +149,17 @@ pub(super) fn log(
     Ok(entries)
 }
 
+/// Bytes that an upload brings, about.
+fn size_of(upload: &Upload) -> usize {
+    let bytes = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+    let items = upload.pools.iter().flat_map(|(_, pool)| {
+        let queued = pool.add.iter().chain(pool.replace.iter().flatten());
+        queued.chain(&pool.fallback)
+    });
+    let items = items.map(|item| item.id.len() + item.data.len() + bytes(&item.signature));
+    bytes(&upload.identity) + bytes(&upload.statement) + items.sum::<usize>()
+}
+
 /// Applies an upload to one pool; the ids of the items that were ignored.
 fn change_pool(
     conn: &Connection,
@@ -210,23 +222,19 @@ fn claim_one(
     })
 }
 
-/// The head of the queue, else the fallback; the other way round to spare the queue.
+/// The head of the queue unless it is to be spared, else the fallback.
 fn serve(
     conn: &Connection,
     pool: pools::PoolId,
     claim: &Claim,
     target: &ClaimTarget,
 ) -> Result<Option<Item>, Error> {
-    let mut fallback = None;
-    if target.spare_queue {
-        fallback = pools::fallback(conn, pool)?;
+    if !target.spare_queue
+        && let Some(item) = pools::take(conn, pool, claim.now)?
+    {
+        return Ok(Some(item));
     }
-    if fallback.is_none() {
-        if let Some(item) = pools::take(conn, pool, claim.now)? {
-            return Ok(Some(item));
-        }
-        fallback = pools::fallback(conn, pool)?;
-    }
+    let fallback = pools::fallback(conn, pool)?;
     if fallback.is_some() {
         pools::mark_fallback(conn, pool, true)?;
     }

@@ -36,6 +36,9 @@ struct Head {
     urgent: bool,
 }
 
+/// What an envelope takes besides its payload, about.
+const ROW: usize = 512;
+
 /// Free pages above which the file is cut back a little after expiry.
 const SPARE_PAGES: i64 = 4096;
 
@@ -46,7 +49,9 @@ const DELETE: &str = "DELETE FROM mail WHERE id = ?1 AND mailbox = ?2";
 /// Writes a batch.
 pub(super) fn commit(tx: &mut Tx<'_>, batch: &Batch) -> Result<Committed, Undo<Committed>> {
     if !batch.postings.is_empty() {
-        tx.shared.room()?;
+        let envelopes = batch.postings.iter().flat_map(|posting| &posting.envelopes);
+        let bytes = envelopes.map(|envelope| envelope.payload.len() + ROW);
+        tx.take_room(bytes.sum())?;
     }
     // Asked of the cache once a batch, not once a row.
     let mut is_here = tx.conn.prepare_cached(IS_HERE)?;

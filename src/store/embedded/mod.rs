@@ -21,10 +21,10 @@ use chatctl_protocol::{AccountId, Address, EnvelopeId, PoolName, Suite};
 use crate::model::{DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::{
     Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Gap, KeyLogEntry, KeyStore, Keyset,
-    MailStore, Registered, Registration, Room, SendKey, SendRecord, Start, Upload, Uploaded, Usage,
+    MailStore, Registered, Registration, Room, SendKey, SendRecord, Span, Start, Upload, Uploaded, Usage,
 };
 use files::Directory;
-use index::{MailIndex, Span};
+use index::MailIndex;
 use reader::Readers;
 use records::RecordIndex;
 use shared::Shared;
@@ -39,6 +39,7 @@ mod mail;
 mod pools;
 mod reader;
 mod records;
+mod room;
 mod schema;
 mod shared;
 #[cfg(test)]
@@ -49,7 +50,7 @@ mod writer;
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Bytes that stay free on the disk: below, new mail and new keys are refused with [`Error::Full`],
-    /// while acks, claims and everything else go on.
+    /// while acks, claims and everything else go on. At least 2 MiB, whatever it says.
     pub disk_reserve: u64,
     /// Most idempotency records; beyond, the oldest are forgotten before their window ends. 56 bytes
     /// of memory each, or a little more.
@@ -210,15 +211,8 @@ impl MailStore for Embedded {
         self.writer.run(move |tx| mail::commit(tx, &batch)).await
     }
 
-    async fn read(
-        &self,
-        mailbox: MailboxId,
-        after: EnvelopeId,
-        up_to: EnvelopeId,
-        room: Room,
-        now: UnixMs,
-    ) -> Result<Vec<Arc<Envelope>>, Error> {
-        let mut span = Span { after, up_to, now };
+    async fn read(&self, mailbox: MailboxId, span: Span, room: Room) -> Result<Vec<Arc<Envelope>>, Error> {
+        let mut span = span;
         let mut room = room;
         let mut page = Vec::new();
         loop {

@@ -119,9 +119,11 @@ pub(super) fn writer(path: &Path, synchronous: Synchronous) -> Result<Connection
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    // The first two hold only while the file is empty.
-    conn.pragma_update(None, "page_size", 4096)?;
-    conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    // Both hold only while the file is empty. Later the second would write, which a full disk refuses.
+    if conn.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))? == 0 {
+        conn.pragma_update(None, "page_size", 4096)?;
+        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    }
     let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
         return Err(OpenError::NoWal);

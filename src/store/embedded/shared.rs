@@ -50,6 +50,7 @@ pub(super) enum Change {
 pub(super) struct Group {
     changes: Vec<Change>,
     records: HashMap<u64, u64, NumberHasher>,
+    bytes: u64,
 }
 
 impl Shared {
@@ -90,14 +91,9 @@ impl Shared {
         }
     }
 
-    /// [`Error::Full`] when what is left on the disk is the reserve.
-    pub(super) fn room(&self) -> Result<(), Error> {
-        let free = self.directory.free_bytes();
-        let free = free.map_err(|error| Error::Unavailable(error.to_string().into()))?;
-        if free < self.disk_reserve.load(Ordering::Relaxed) {
-            return Err(Error::Full);
-        }
-        Ok(())
+    /// Bytes that stay free for everything but new mail and new keys.
+    pub(super) fn reserve(&self) -> u64 {
+        self.disk_reserve.load(Ordering::Relaxed)
     }
 
     /// Shows readers what was committed.
@@ -138,6 +134,12 @@ impl Group {
     /// The record that this transaction remembered under a hash.
     pub(super) fn record(&self, hash: u64) -> Option<u64> {
         self.records.get(&hash).copied()
+    }
+
+    /// Counts bytes of mail and keys, and returns how many there are so far.
+    pub(super) fn add_bytes(&mut self, bytes: u64) -> u64 {
+        self.bytes += bytes;
+        self.bytes
     }
 
     /// A place to come back to.

@@ -283,6 +283,26 @@ async fn the_write_ahead_log_starts_over_and_the_file_is_cut_back() {
     );
 }
 
+#[tokio::test]
+async fn the_write_ahead_log_is_cut_early_when_the_disk_is_short() {
+    let disk = OnDisk::new();
+    let store = &disk.store;
+    let bob = mailbox(&**store, "bob").await;
+    let log = || {
+        let path = disk.directory.path().join("chatctl.sqlite-wal");
+        fs::metadata(path).unwrap().len()
+    };
+    let mail = (1..=30).map(|n| envelope(n, bob, vec![0; 60_000]));
+    store.commit(batch(mail)).await.unwrap();
+    assert!(log() > 1024 * 1024);
+    store.set_disk_reserve(u64::MAX);
+    store.commit(acks(bob, [1])).await.unwrap();
+    // The log is cut after the answer, and before the next piece of work begins.
+    store.commit(acks(bob, [1])).await.unwrap();
+    assert_eq!(log(), 0);
+    assert_eq!(ids_of(&**store, bob).await, (2..=30).collect::<Vec<_>>());
+}
+
 /// Where the stores of released versions stand.
 fn fixture(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::store::Error;
 use crate::store::embedded::fault::Undo;
+use crate::store::embedded::room::Room;
 use crate::store::embedded::shared::{Change, Group, Shared};
 
 /// What a piece of work works with.
@@ -123,6 +124,7 @@ impl Writer {
                     conn,
                     shared,
                     wal_pages,
+                    is_stuck: false,
                 }
                 .run(jobs);
             })?;
@@ -182,6 +184,8 @@ struct Desk {
     conn: Connection,
     shared: Arc<Shared>,
     wal_pages: Arc<AtomicUsize>,
+    /// The last checkpoint failed, and the log says so.
+    is_stuck: bool,
 }
 
 impl Desk {
@@ -272,25 +276,45 @@ impl Desk {
         Ok(())
     }
 
-    /// Copies the WAL into the database when it is long. After the answers, so that nobody waits.
-    fn checkpoint(&self) {
-        let pages = self.wal_pages.load(Ordering::Relaxed);
-        if pages < CHECKPOINT_PAGES || self.shared.healthy().is_err() {
+    /// Copies the WAL into the database when it is long or the disk is short. After the answers, so that
+    /// nobody waits.
+    fn checkpoint(&mut self) {
+        if self.shared.healthy().is_err() {
             return;
         }
-        let mode = if pages < RESTART_PAGES {
-            "PASSIVE"
-        } else {
-            "RESTART"
-        };
-        match self.wal_checkpoint(mode) {
-            Ok(()) => {}
+        let result = self.checkpoint_mode().and_then(|mode| match mode {
+            Some(mode) => self.wal_checkpoint(mode).map(|()| true),
+            None => Ok(false),
+        });
+        match result {
+            Ok(true) => self.is_stuck = false,
+            Ok(false) => {}
             Err(error @ Error::Poisoned(_)) => self.stop(&error),
             // The WAL keeps everything, and the next commits try again.
             Err(error @ (Error::Full | Error::Unavailable(_) | Error::Corrupt(_))) => {
-                tracing::warn!(%error, "the write-ahead log could not be copied into the database");
+                if !std::mem::replace(&mut self.is_stuck, true) {
+                    tracing::warn!(%error, "the write-ahead log cannot be copied into the database");
+                }
             }
         }
+    }
+
+    /// What is due, if anything.
+    fn checkpoint_mode(&self) -> Result<Option<&'static str>, Error> {
+        let pages = self.wal_pages.load(Ordering::Relaxed);
+        let room = Room::look(&self.conn, &self.shared.directory)?;
+        let is_tight = room.is_tight(self.shared.reserve());
+        if !is_tight && pages < CHECKPOINT_PAGES {
+            return Ok(None);
+        }
+        if !room.can_copy() {
+            return Err(Error::Full);
+        }
+        Ok(Some(match pages {
+            _ if is_tight => "TRUNCATE",
+            0..RESTART_PAGES => "PASSIVE",
+            RESTART_PAGES.. => "RESTART",
+        }))
     }
 
     fn wal_checkpoint(&self, mode: &str) -> Result<(), Error> {

@@ -63,7 +63,7 @@ impl Pool {
     }
 
     fn take(&mut self, spare_queue: bool, now: UnixMs) -> Option<Item> {
-        if !(spare_queue && self.fallback.is_some()) {
+        if !spare_queue {
             while let Some(item) = self.queue.pop_front() {
                 if !self.was_handed_out(&item, now) {
                     self.tombstones.insert(digest::tombstone(&item), now);

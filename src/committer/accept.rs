@@ -1,0 +1,255 @@
+//! Coming in: is it a retry, is there room, may its recipients have it; then ids, tail and ledger at once.
+//!
+//! Must not commit anything but the id ceiling; what is accepted waits in the books for its batch.
+
+use std::sync::Arc;
+
+use chatctl_protocol::{Code, Limits};
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use crate::committer::ledger::Ledger;
+use crate::committer::{Books, Committer, EnvelopeIds, Mail, Outcome, Part, Pending, Rings, Ticket, code_of};
+use crate::model::{Envelope, MailboxId, UnixMs};
+use crate::store::{self, Batch, SendKey, SendRecord};
+
+impl Committer {
+    /// Puts a send on the tail and promises its outcome to the ticket. Waits while too much is
+    /// uncommitted. Returns what to ring for: nothing when the send was refused or is a retry.
+    ///
+    /// Cancel safe: a send that was given up is either not accepted at all or accepted whole.
+    pub async fn accept(&self, mail: Mail, ticket: Ticket) -> Rings {
+        match self.admit(mail, ticket).await {
+            Ok(rings) => rings,
+            Err((ticket, code)) => {
+                ticket.settle(Outcome::Refused(code));
+                SmallVec::new()
+            }
+        }
+    }
+
+    /// Answers a send that was accepted before, whatever has changed since. Gives the ticket back when
+    /// it was not.
+    pub async fn recall(&self, key: &SendKey, digest: [u8; 8], ticket: Ticket) -> Option<Ticket> {
+        match self.answer_retry(key, digest, ticket).await {
+            Ok(ticket) => ticket,
+            Err((ticket, _)) => Some(ticket),
+        }
+    }
+
+    async fn admit(&self, mail: Mail, ticket: Ticket) -> Result<Rings, (Ticket, Code)> {
+        let Some(ticket) = self.answer_retry(&mail.key, mail.digest, ticket).await? else {
+            return Ok(Rings::new());
+        };
+        for part in &mail.parts {
+            if let Err(error) = self.load(part.mailbox).await {
+                return Err((ticket, code_of(&error)));
+            }
+        }
+        let charge = mail
+            .parts
+            .iter()
+            .map(|part| part.payload.len() + PART_COST)
+            .sum::<usize>();
+        let charge = u32::try_from(charge.min(self.pace.tail_bytes / 2)).unwrap_or(u32::MAX);
+        let Ok(room) = self.room.acquire_many(charge).await else {
+            return Err((ticket, Code::Unavailable));
+        };
+        let parts = mail.parts.len();
+        loop {
+            let now = self.clock.now();
+            {
+                let mut books = self.books.lock();
+                if let Some(code) = books.refuses() {
+                    return Err((ticket, code));
+                }
+                if books.minter.can_mint(now, parts) {
+                    let entry = Entry {
+                        now,
+                        charge,
+                        limits: &self.pace.limits,
+                    };
+                    let Some(rings) = books.enter(mail, ticket, &entry)? else {
+                        self.metrics.sends_duplicate.inc();
+                        return Ok(Rings::new());
+                    };
+                    // From here on the charge is the pending send's, and goes when that is settled.
+                    room.forget();
+                    if books.pending_since.is_none() {
+                        books.pending_since = Some(Instant::now());
+                        self.work.notify_one();
+                    }
+                    self.metrics.envelopes_accepted.inc_by(parts as u64);
+                    return Ok(rings);
+                }
+            }
+            if let Err(error) = self.raise_ceiling(now).await {
+                return Err((ticket, code_of(&error)));
+            }
+        }
+    }
+
+    /// Answers a retry. Gives the ticket back when the send is a new one.
+    async fn answer_retry(
+        &self,
+        key: &SendKey,
+        digest: [u8; 8],
+        ticket: Ticket,
+    ) -> Result<Option<Ticket>, (Ticket, Code)> {
+        {
+            let mut books = self.books.lock();
+            if books.recents.knows(key) {
+                books.recents.retry(key, digest, ticket);
+                self.metrics.sends_duplicate.inc();
+                return Ok(None);
+            }
+            if let Some(code) = books.refuses() {
+                return Err((ticket, code));
+            }
+        }
+        match self.store.sent(key).await {
+            Ok(None) => Ok(Some(ticket)),
+            Ok(Some(record)) if record.digest == digest => {
+                self.metrics.sends_duplicate.inc();
+                let ids = record.envelope_ids.into_iter().collect();
+                ticket.settle(Outcome::Safe { ids, duplicate: true });
+                Ok(None)
+            }
+            Ok(Some(_)) => Err((ticket, Code::Conflict)),
+            Err(error) => Err((ticket, code_of(&error))),
+        }
+    }
+
+    /// Makes sure that the mailbox's ledger is loaded.
+    async fn load(&self, mailbox: MailboxId) -> Result<(), store::Error> {
+        if self
+            .books
+            .lock()
+            .tail
+            .known(mailbox)
+            .is_some_and(|slots| slots.ledger.is_some())
+        {
+            return Ok(());
+        }
+        let usage = self.store.usage(mailbox).await?;
+        self.books
+            .lock()
+            .tail
+            .slots(mailbox)
+            .ledger
+            .get_or_insert_with(|| Ledger::from(usage));
+        Ok(())
+    }
+
+    /// Makes a higher ceiling durable, so that ids can be minted.
+    pub(super) async fn raise_ceiling(&self, now: UnixMs) -> Result<(), store::Error> {
+        let Some(ceiling) = self.books.lock().minter.wanted_ceiling(now) else {
+            return Ok(());
+        };
+        self.store
+            .commit(Batch {
+                id_ceiling: Some(ceiling),
+                ..Batch::default()
+            })
+            .await?;
+        self.books.lock().minter.raise(ceiling);
+        Ok(())
+    }
+}
+
+/// When, at what charge and under which bounds a send comes in.
+struct Entry<'a> {
+    now: UnixMs,
+    charge: u32,
+    limits: &'a Limits,
+}
+
+impl Books {
+    /// Why nothing can be accepted now, if so.
+    fn refuses(&self) -> Option<Code> {
+        if self.stopped {
+            return Some(Code::Unavailable);
+        }
+        self.full_until
+            .is_some_and(|until| Instant::now() < until)
+            .then_some(Code::StorageFull)
+    }
+
+    /// Mints, counts and pushes: all of it or nothing. `None` when the send is a retry, which hears of
+    /// its outcome with the first try.
+    fn enter(
+        &mut self,
+        mail: Mail,
+        ticket: Ticket,
+        entry: &Entry<'_>,
+    ) -> Result<Option<Rings>, (Ticket, Code)> {
+        if self.recents.knows(&mail.key) {
+            self.recents.retry(&mail.key, mail.digest, ticket);
+            return Ok(None);
+        }
+        if !mail.ephemeral && !self.has_room(&mail, entry.limits) {
+            return Err((ticket, Code::MailboxFull));
+        }
+        let mint = |part| self.envelope(&mail, part, entry.now);
+        let envelopes: SmallVec<[Arc<Envelope>; 1]> = mail.parts.iter().filter_map(mint).collect();
+        for (envelope, part) in envelopes.iter().zip(&mail.parts) {
+            // Ephemeral mail for a device that is away goes nowhere.
+            if !mail.ephemeral || part.is_here {
+                self.tail.push(Arc::clone(envelope));
+            }
+            if !mail.ephemeral
+                && let Some(ledger) = &mut self.tail.slots(envelope.mailbox).ledger
+            {
+                ledger.add(envelope.sender, envelope.payload.len() as u64);
+            }
+        }
+        let ids: EnvelopeIds = envelopes.iter().map(|envelope| envelope.id).collect();
+        let record = SendRecord {
+            key: mail.key.clone(),
+            digest: mail.digest,
+            envelope_ids: ids.to_vec(),
+            accepted_at: entry.now,
+        };
+        let rings = envelopes
+            .iter()
+            .map(|envelope| (envelope.mailbox, envelope.id))
+            .collect();
+        self.recents.begin(mail.key, mail.digest, ids, ticket);
+        self.pending.push_back(Pending {
+            record,
+            envelopes,
+            charge: entry.charge,
+        });
+        Ok(Some(rings))
+    }
+
+    fn has_room(&self, mail: &Mail, limits: &Limits) -> bool {
+        mail.parts.iter().all(|part| {
+            let ledger = self
+                .tail
+                .known(part.mailbox)
+                .and_then(|slots| slots.ledger.as_ref());
+            ledger.is_some_and(|ledger| ledger.has_room(mail.key.sender, part.payload.len() as u64, limits))
+        })
+    }
+
+    fn envelope(&mut self, mail: &Mail, part: &Part, now: UnixMs) -> Option<Arc<Envelope>> {
+        Some(Arc::new(Envelope {
+            id: self.minter.mint(now)?,
+            mailbox: part.mailbox,
+            sender: mail.key.sender,
+            from: Arc::clone(&mail.from),
+            client_msg_id: mail.key.client_msg_id,
+            kind: part.kind,
+            sent_at: mail.sent_at,
+            accepted_at: now,
+            expires_at: mail.expires_at,
+            urgent: mail.urgent,
+            ephemeral: mail.ephemeral,
+            payload: part.payload.clone(),
+        }))
+    }
+}
+
+/// Bookkeeping per part of a send, charged with its payload.
+const PART_COST: usize = 256;
