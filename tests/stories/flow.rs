@@ -83,7 +83,7 @@ async fn no_more_bytes_are_out_than_the_window_has_room_for() {
 
 #[tokio::test]
 async fn a_big_backlog_drains_completely_in_bounded_memory() {
-    let count: u64 = std::env::var("CHATCTL_STORY_BACKLOG").map_or(20_000, |count| count.parse().unwrap());
+    let count: u64 = std::env::var("CHATCTL_STORY_BACKLOG").map_or(100_000, |count| count.parse().unwrap());
     let relay = TestRelay::start_with(|config| {
         config.limits.mailbox_envelopes = 1_000_000;
         config.limits.mailbox_bytes = 1 << 30;
