@@ -45,12 +45,21 @@ impl Committer {
                     () = self.work.notified() => {}
                     () = stop.cancelled() => {}
                 },
-                Some(_) => self.commit_once().await?,
+                Some(_) => {
+                    let is_written = self.commit_once().await?;
+                    if !is_written && stop.is_cancelled() {
+                        // Acks that find no room on the way out: their mail comes again, and that is all.
+                        let mut books = self.books.lock();
+                        books.deletions.clear();
+                        books.deletions_since = None;
+                    }
+                }
             }
         }
     }
 
-    async fn commit_once(&self) -> Result<(), store::Error> {
+    /// Returns whether the acks of the batch were written.
+    async fn commit_once(&self) -> Result<bool, store::Error> {
         let Load {
             batch,
             pending,
@@ -62,7 +71,7 @@ impl Committer {
         let stored: usize = batch.postings.iter().map(|posting| posting.envelopes.len()).sum();
         if batch.postings.is_empty() && deletions.is_empty() && ceiling.is_none() {
             self.settle(&pending, &origins, up_to, &Ok(Committed::default()));
-            return Ok(());
+            return Ok(true);
         }
         let result = self.write(batch).await;
         let deleted = match &result {
@@ -99,7 +108,7 @@ impl Committer {
         }
         match result {
             Err(error @ (store::Error::Poisoned(_) | store::Error::Corrupt(_))) => Err(self.stop(error)),
-            Ok(_) | Err(store::Error::Full | store::Error::Unavailable(_)) => Ok(()),
+            Ok(_) | Err(store::Error::Full | store::Error::Unavailable(_)) => Ok(deleted),
         }
     }
 

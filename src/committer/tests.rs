@@ -352,6 +352,24 @@ async fn a_stop_commits_everything_that_was_accepted() {
     assert_eq!(done.iter().filter(|(_, outcome)| safe(outcome)).count(), 100);
 }
 
+#[tokio::test]
+async fn a_stop_on_a_full_disk_ends_and_what_was_acked_comes_again() {
+    let desk = Desk::new().await;
+    let (alice, bob) = (desk.device("alice").await, desk.device("bob").await);
+    desk.send(alice, bob, 1).await;
+    let mut inbox = desk.open(bob);
+    let page = inbox.next().await.unwrap();
+    desk.store.fail_commits(Error::Full);
+    inbox.ack(&ids(&page)).await;
+    let receipts = Receipts::new(Arc::default());
+    desk.put(&receipts, mail(alice, bob, 2)).await;
+    desk.stop.cancel();
+    desk.running.await.unwrap().unwrap();
+    assert_eq!(receipts.next().await, Outcome::Refused(Code::StorageFull));
+    let desk = Desk::over(desk.store.reopen(), Limits::default(), T0).await;
+    assert_eq!(names(&desk.open(bob).next().await.unwrap()), ["1"]);
+}
+
 /// One step of a random run.
 #[derive(Debug, Clone)]
 enum Step {

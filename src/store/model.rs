@@ -34,6 +34,8 @@ pub struct Model {
 enum Trouble {
     /// It changes nothing, and says so.
     Fails(Error),
+    /// It changes nothing, nor does any that follows.
+    KeepsFailing(Error),
     /// It is written, and the answer is lost.
     AnswerLost,
 }
@@ -106,6 +108,11 @@ impl Model {
     /// Makes the next commit of mail change nothing and answer `error`. [`Error::Poisoned`] stays.
     pub fn fail_next_commit(&self, error: Error) {
         *self.trouble.lock() = Some(Trouble::Fails(error));
+    }
+
+    /// Makes every commit of mail from now on change nothing and answer `error`.
+    pub fn fail_commits(&self, error: Error) {
+        *self.trouble.lock() = Some(Trouble::KeepsFailing(error));
     }
 
     /// Makes the next commit of mail succeed and answer [`Error::Unavailable`].
@@ -269,6 +276,10 @@ impl MailStore for Model {
             Some(Trouble::AnswerLost) => {
                 self.with(|state| state.commit(batch))?;
                 Err(Error::Unavailable("the answer was lost".into()))
+            }
+            Some(Trouble::KeepsFailing(error)) => {
+                self.fail_commits(error.clone());
+                Err(error)
             }
             Some(Trouble::Fails(error)) => {
                 if matches!(error, Error::Poisoned(_)) {
