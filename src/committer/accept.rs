@@ -75,8 +75,8 @@ impl Committer {
                     };
                     // From here on the charge is the pending send's, and goes when that is settled.
                     room.forget();
-                    if books.pending_since.is_none() {
-                        books.pending_since = Some(Instant::now());
+                    // Behind others it is their alarm that the committer waits for.
+                    if books.pending.len() == 1 {
                         self.work.notify_one();
                     }
                     self.metrics.envelopes_accepted.inc_by(parts as u64);
@@ -216,6 +216,7 @@ impl Books {
             .collect();
         self.recents.begin(mail.key, mail.digest, ids, ticket);
         self.pending.push_back(Pending {
+            since: Instant::now(),
             record,
             envelopes,
             charge: entry.charge,

@@ -12,6 +12,7 @@ use tracing::{error, warn};
 
 use crate::committer::{Books, Committer, Pending, code_of};
 use crate::metrics::Count as _;
+use crate::model::UnixMs;
 use crate::store::{self, Batch, Committed, Posting};
 
 /// One batch and what hangs on it.
@@ -46,7 +47,12 @@ impl Committer {
                     () = stop.cancelled() => {}
                 },
                 Some(_) => {
-                    let is_written = self.commit_once().await?;
+                    let now = Instant::now();
+                    let until = match stop.is_cancelled() {
+                        true => now,
+                        false => now.checked_sub(self.pace.interval).unwrap_or(now),
+                    };
+                    let is_written = self.commit_once(until).await?;
                     if !is_written && stop.is_cancelled() {
                         // Acks that find no room on the way out: their mail comes again, and that is all.
                         let mut books = self.books.lock();
@@ -58,14 +64,14 @@ impl Committer {
         }
     }
 
-    /// Returns whether the acks of the batch were written.
-    async fn commit_once(&self) -> Result<bool, store::Error> {
+    /// Commits the sends that came up to `until`. Returns whether the acks of the batch were written.
+    async fn commit_once(&self, until: Instant) -> Result<bool, store::Error> {
         let Load {
             batch,
             pending,
             origins,
             up_to,
-        } = self.books.lock().load(self.clock.now());
+        } = self.books.lock().load(self.clock.now(), until);
         let deletions = batch.deletions.clone();
         let ceiling = batch.id_ceiling;
         let stored: usize = batch.postings.iter().map(|posting| posting.envelopes.len()).sum();
@@ -228,13 +234,20 @@ impl Committer {
 impl Books {
     /// When the next commit is due; `None` while there is nothing to commit.
     fn due(&self, interval: Duration) -> Option<Instant> {
-        let sends = self.pending_since.map(|since| since + interval);
+        // Every send waits its interval, so that every recipient has the same time to ack; and commits
+        // keep half of it between them, so that senders who come one by one still share them.
+        let spaced = self.committed_at + interval / 2;
+        let sends = self
+            .pending
+            .front()
+            .map(|send| (send.since + interval).max(spaced));
         let acks = self.deletions_since.map(|since| since + ACK_DELAY);
         sends.into_iter().chain(acks).min()
     }
 
-    /// Takes the oldest sends and all acks. Envelopes that were acked meanwhile are left out.
-    fn load(&mut self, now: crate::model::UnixMs) -> Load {
+    /// Takes the sends that came up to `until`, oldest first, and all acks. Envelopes that were acked
+    /// meanwhile are left out.
+    fn load(&mut self, now: UnixMs, until: Instant) -> Load {
         let mut load = Load {
             batch: Batch {
                 id_ceiling: self.minter.wanted_ceiling(now),
@@ -246,7 +259,7 @@ impl Books {
         };
         let mut bytes = 0;
         while load.pending.len() < MAX_SENDS && bytes < MAX_BYTES {
-            let Some(send) = self.pending.pop_front() else {
+            let Some(send) = self.pending.pop_front_if(|send| send.since <= until) else {
                 break;
             };
             let envelopes: Vec<_> = send
@@ -272,7 +285,7 @@ impl Books {
             load.pending.push(send);
         }
         self.committing = load.up_to;
-        self.pending_since = (!self.pending.is_empty()).then(Instant::now);
+        self.committed_at = Instant::now();
         load.batch.deletions = std::mem::take(&mut self.deletions);
         self.deletions_since = None;
         load

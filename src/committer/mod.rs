@@ -45,7 +45,7 @@ pub use crate::committer::receipts::{EnvelopeIds, Outcome, Receipts, Ticket};
 /// How the committer paces and bounds itself.
 #[derive(Debug, Clone)]
 pub struct Pace {
-    /// Shortest time from a batch's first send to its commit.
+    /// Shortest time from a send to its commit, the same for every one.
     pub interval: Duration,
     /// Bytes of the tail; half of them may be uncommitted.
     pub tail_bytes: usize,
@@ -110,7 +110,8 @@ struct Books {
     minter: Minter,
     recents: Recents,
     pending: VecDeque<Pending>,
-    pending_since: Option<Instant>,
+    /// When the last batch was taken.
+    committed_at: Instant,
     deletions: Vec<Deletion>,
     deletions_since: Option<Instant>,
     /// Everything up to here is on its way to the disk, or there.
@@ -124,6 +125,7 @@ struct Books {
 /// A send that waits for its commit.
 #[derive(Debug)]
 struct Pending {
+    since: Instant,
     record: SendRecord,
     envelopes: SmallVec<[Arc<Envelope>; 1]>,
     charge: u32,
@@ -147,7 +149,7 @@ impl Committer {
             minter: Minter::new(floor, 0),
             recents: Recents::default(),
             pending: VecDeque::new(),
-            pending_since: None,
+            committed_at: Instant::now(),
             deletions: Vec::new(),
             deletions_since: None,
             committing: floor,

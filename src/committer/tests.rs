@@ -370,6 +370,22 @@ async fn a_stop_on_a_full_disk_ends_and_what_was_acked_comes_again() {
     assert_eq!(names(&desk.open(bob).next().await.unwrap()), ["1"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn every_send_waits_the_same_time_for_its_commit() {
+    let desk = Desk::new().await;
+    let (alice, bob) = (desk.device("alice").await, desk.device("bob").await);
+    let (first, second) = (Receipts::new(Arc::default()), Receipts::new(Arc::default()));
+    let begin = tokio::time::Instant::now();
+    desk.put(&first, mail(alice, bob, 1)).await;
+    tokio::time::advance(Duration::from_millis(3)).await;
+    desk.put(&second, mail(alice, bob, 2)).await;
+    assert!(safe(&first.next().await));
+    assert_eq!(begin.elapsed(), Duration::from_millis(5));
+    assert_eq!(desk.metrics.envelopes_stored.get(), 1);
+    assert!(safe(&second.next().await));
+    assert_eq!(begin.elapsed(), Duration::from_millis(8));
+}
+
 /// One step of a random run.
 #[derive(Debug, Clone)]
 enum Step {
