@@ -297,9 +297,10 @@ async fn the_write_ahead_log_is_cut_early_when_the_disk_is_short() {
     assert!(log() > 1024 * 1024);
     store.set_disk_reserve(u64::MAX);
     store.commit(acks(bob, [1])).await.unwrap();
-    // The log is cut after the answer, and before the next piece of work begins.
+    // The log is cut after an answer, and before the next piece of work begins: after this ack, or after
+    // the mail already, when the writer came to look only now. Then the ack's few pages are in it.
     store.commit(acks(bob, [1])).await.unwrap();
-    assert_eq!(log(), 0);
+    assert!(log() < 64 * 1024, "{}", log());
     assert_eq!(ids_of(&**store, bob).await, (2..=30).collect::<Vec<_>>());
 }
 
