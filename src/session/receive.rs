@@ -5,6 +5,7 @@ use chatctl_protocol::v1::frame::Body;
 use chatctl_protocol::{CloseCode, Code};
 use tokio::time::Instant;
 
+use crate::auth::TokenError;
 use crate::session::due::token_times;
 use crate::session::{Leave, MAX_FLOODS, Session, frames};
 use crate::switchboard::Refusal;
@@ -81,13 +82,17 @@ impl Session {
 
     fn refresh(&mut self, token: &str, out: &mut Vec<Body>) -> Result<(), Leave> {
         let now = self.around.clock.now();
-        let refused = Leave::new(CloseCode::Reauthenticate, "the new token is not good");
-        let identity = self.around.verifier.verify(token, now).map_err(|_| refused)?;
-        if identity.address != self.identity.address || !identity.scopes.chat {
-            return Err(Leave::new(
-                CloseCode::Reauthenticate,
-                "the new token is another device's",
-            ));
+        let others = Leave::new(CloseCode::Reauthenticate, "the new token is another device's");
+        let refused = |error| match matches!(error, TokenError::OtherDevice) {
+            true => others,
+            false => Leave::new(CloseCode::Reauthenticate, "the new token is not good"),
+        };
+        let verifier = &self.around.verifier;
+        let identity = verifier
+            .verify_for(&self.identity.address, token, now)
+            .map_err(refused)?;
+        if !identity.scopes.chat {
+            return Err(others);
         }
         let (end, warning) = token_times(&identity, now);
         self.due.token_end = end;
