@@ -18,9 +18,9 @@ pub struct Config {
     )]
     pub listen: SocketAddr,
 
-    /// Directory of the embedded store (created if missing)
-    #[arg(long, env = "CHATCTL_DATA_DIR", value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    /// Where state lives.
+    #[command(flatten)]
+    pub store: StoreConfig,
 
     /// Keyset file with the token keys (mode 0600)
     #[arg(long, env = "CHATCTL_KEYS", value_name = "FILE")]
@@ -50,19 +50,6 @@ pub struct Config {
     /// Memory for envelopes accepted lately
     #[arg(long, env = "CHATCTL_TAIL_BYTES", value_name = "BYTES", default_value_t = 64 * 1024 * 1024)]
     pub tail_bytes: usize,
-
-    /// Free disk space below which sends are refused, so that acks and claims still have room (at least 2 MiB)
-    #[arg(long, env = "CHATCTL_DISK_RESERVE", value_name = "BYTES", default_value_t = 64 * 1024 * 1024)]
-    pub disk_reserve: u64,
-
-    /// Idempotency records kept in memory; the oldest leave early when there are more
-    #[arg(
-        long,
-        env = "CHATCTL_IDEMPOTENCY_RECORDS",
-        value_name = "COUNT",
-        default_value_t = 4_000_000
-    )]
-    pub idempotency_records: usize,
 
     /// Most WebSocket sessions at once; more are answered 503
     #[arg(
@@ -136,6 +123,51 @@ pub struct Config {
     /// Bounds that clients see in HelloOk and at /v1/limits, as JSON
     #[arg(long, env = "CHATCTL_LIMITS", value_name = "JSON", default_value = "{}", value_parser = limits)]
     pub limits: Limits,
+}
+
+/// Where state lives and how it is reached, for every command that uses the store.
+#[derive(Debug, Clone, clap::Args)]
+pub struct StoreConfig {
+    /// Directory of the embedded store (created if missing)
+    #[arg(long, env = "CHATCTL_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Where state lives instead: mongodb://HOST[,HOST]/DATABASE, without a password (see --store-uri-file)
+    #[arg(long, env = "CHATCTL_STORE", value_name = "URI", conflicts_with = "data_dir")]
+    pub store: Option<String>,
+
+    /// File with the store's URI, password and all (mode 0600, or the systemd credential `store-uri`)
+    #[arg(long, env = "CHATCTL_STORE_URI_FILE", value_name = "FILE", conflicts_with_all = ["data_dir", "store"])]
+    pub store_uri_file: Option<PathBuf>,
+
+    /// Longest time for one request to the database, all its round trips and tries included (1s to 60s)
+    #[arg(long, env = "CHATCTL_STORE_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = store_timeout)]
+    pub store_timeout: Duration,
+
+    /// Most connections to each member of the database
+    #[arg(long, env = "CHATCTL_STORE_POOL", value_name = "COUNT", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub store_pool: u32,
+
+    /// Free disk space below which sends are refused, so that acks and claims still have room (at least 2 MiB)
+    #[arg(long, env = "CHATCTL_DISK_RESERVE", value_name = "BYTES", default_value_t = 64 * 1024 * 1024)]
+    pub disk_reserve: u64,
+
+    /// Idempotency records kept in memory; the oldest leave early when there are more
+    #[arg(
+        long,
+        env = "CHATCTL_IDEMPOTENCY_RECORDS",
+        value_name = "COUNT",
+        default_value_t = 4_000_000
+    )]
+    pub idempotency_records: usize,
+}
+
+fn store_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&timeout) {
+        return Err("must be between 1s and 60s".to_owned());
+    }
+    Ok(timeout)
 }
 
 fn commit_interval(text: &str) -> Result<Duration, String> {

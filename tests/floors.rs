@@ -38,7 +38,8 @@ const SIDEWAYS: [(&str, &str, &str); 2] = [
 ];
 
 /// Libraries with a home: the crate, and the only places under `src/` that may name it.
-const HOMES: [(&str, &[&str]); 6] = [
+const HOMES: [(&str, &[&str]); 7] = [
+    ("mongodb", &["store/mongodb"]),
     ("axum", &["http", "server"]),
     ("hyper", &["http", "server"]),
     ("hyper_util", &["http", "server"]),

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId, EnvelopeId};
 
@@ -18,11 +19,12 @@ pub(crate) mod mail;
 mod random;
 
 /// A store that can crash and come back with what was committed.
+#[async_trait(?Send)]
 pub(crate) trait Subject {
     /// The store that runs now.
     fn store(&self) -> &dyn Store;
     /// Ends it without closing it, and opens another one over what it left.
-    fn crash(&mut self);
+    async fn crash(&mut self);
 }
 
 /// Makes a test of every fact for one implementation.
@@ -86,16 +88,18 @@ macro_rules! facts {
 pub(crate) mod in_memory {
     use super::{Store, Subject};
     use crate::store::model::Model;
+    use async_trait::async_trait;
     use std::sync::Arc;
 
     pub(super) struct InMemory(pub(super) Arc<Model>);
 
+    #[async_trait(?Send)]
     impl Subject for InMemory {
         fn store(&self) -> &dyn Store {
             &*self.0
         }
 
-        fn crash(&mut self) {
+        async fn crash(&mut self) {
             self.0 = self.0.reopen();
         }
     }
@@ -106,6 +110,7 @@ pub(crate) mod in_memory {
 pub(crate) mod embedded {
     use super::{Store, Subject};
     use crate::store::embedded::{Embedded, Options};
+    use async_trait::async_trait;
     use std::sync::Arc;
     use tempfile::TempDir;
 
@@ -132,12 +137,13 @@ pub(crate) mod embedded {
         }
     }
 
+    #[async_trait(?Send)]
     impl Subject for OnDisk {
         fn store(&self) -> &dyn Store {
             &*self.store
         }
 
-        fn crash(&mut self) {
+        async fn crash(&mut self) {
             let copy = tempfile::tempdir().unwrap();
             for name in ["chatctl.sqlite", "chatctl.sqlite-wal"] {
                 std::fs::copy(self.directory.path().join(name), copy.path().join(name)).unwrap();
@@ -147,6 +153,46 @@ pub(crate) mod embedded {
     }
 
     facts!(embedded, crate::store::conformance::embedded::OnDisk::new());
+}
+
+pub(crate) mod mongodb {
+    use super::{Store, Subject};
+    use crate::store::mongodb::{MongoDb, Options, Uri};
+    use async_trait::async_trait;
+    use std::sync::Arc;
+
+    /// A database of its own on the server that `scripts/test` starts. A crash leaves the client as it is and
+    /// connects anew.
+    pub(crate) struct OnServer {
+        pub(crate) store: Arc<MongoDb>,
+        pub(crate) uri: Uri,
+    }
+
+    impl OnServer {
+        pub(crate) async fn new() -> Self {
+            let server = std::env::var("CHATCTL_TEST_MONGODB")
+                .expect("CHATCTL_TEST_MONGODB is not set: `scripts/test` starts a mongod and sets it");
+            let name = format!("facts_{:016x}", rand::random::<u64>());
+            let uri = Uri::parse(&server).unwrap().with_database(&name);
+            Self {
+                store: MongoDb::open_fresh(&uri, &Options::default()).await.unwrap(),
+                uri,
+            }
+        }
+    }
+
+    #[async_trait(?Send)]
+    impl Subject for OnServer {
+        fn store(&self) -> &dyn Store {
+            &*self.store
+        }
+
+        async fn crash(&mut self) {
+            self.store = MongoDb::open(&self.uri, &Options::default()).await.unwrap();
+        }
+    }
+
+    facts!(mongodb, crate::store::conformance::mongodb::OnServer::new().await);
 }
 
 pub(crate) const NOW: UnixMs = UnixMs(1_800_000_000_000);

@@ -109,6 +109,32 @@ pub enum GapReason {
     Restore,
 }
 
+impl GapReason {
+    /// Its number, as stores write it down.
+    #[must_use]
+    pub const fn code(self) -> i64 {
+        match self {
+            Self::Ttl => 1,
+            Self::Quota => 2,
+            Self::Restore => 3,
+        }
+    }
+
+    /// The reason of a number.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] when there is none.
+    pub fn of_code(code: i64) -> Result<Self, Error> {
+        match code {
+            1 => Ok(Self::Ttl),
+            2 => Ok(Self::Quota),
+            3 => Ok(Self::Restore),
+            other => Err(Error::Corrupt(format!("gap reason {other}").into())),
+        }
+    }
+}
+
 /// Loss that the recipient has not been told of yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {

@@ -1,6 +1,7 @@
 //! Where state lives: the verbs, and the promises that every implementation keeps.
 //!
-//! `embedded` stands behind these traits, and `model`, a small one in memory against which it is checked.
+//! `embedded` and `mongodb` stand behind these traits, and `model`, a small one in memory against which they
+//! are checked.
 //! `conformance` has a function per promise.
 //!
 //! Must not know sockets, sessions, tokens or limits: what is refused by policy is refused above.
@@ -21,9 +22,11 @@ pub mod conformance;
 mod devices;
 pub mod digest;
 pub mod embedded;
+mod head;
 mod keys;
 mod mail;
 pub mod model;
+pub mod mongodb;
 
 pub use crate::store::devices::{DeviceStore, Registered, Registration};
 pub use crate::store::keys::{
@@ -49,6 +52,18 @@ pub enum Error {
     /// What is stored cannot be read as what it should be.
     #[error("the store holds something unreadable: {0}")]
     Corrupt(Arc<str>),
+}
+
+impl From<prost::DecodeError> for Error {
+    fn from(error: prost::DecodeError) -> Self {
+        Self::Corrupt(error.to_string().into())
+    }
+}
+
+impl From<chatctl_protocol::NameError> for Error {
+    fn from(error: chatctl_protocol::NameError) -> Self {
+        Self::Corrupt(error.to_string().into())
+    }
 }
 
 /// The store, as the daemon holds it.

@@ -93,11 +93,11 @@ impl TestRelay {
         write_private(&keyset, &TestKeys::new().file().to_string()).unwrap();
         let mut config = Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            data_dir: Some(folder.path().join("data")),
             keys: Some(keyset),
             drain_window: Duration::ZERO,
             ..Config::default()
         };
+        config.store.data_dir = Some(folder.path().join("data"));
         change(&mut config);
         Self::run(House {
             _folder: folder,
@@ -109,7 +109,7 @@ impl TestRelay {
 
     async fn run(house: House) -> Self {
         crate::logs::listen();
-        let directory = house.config.data_dir.clone().unwrap();
+        let directory = house.config.store.data_dir.clone().unwrap();
         let options = embedded::Options {
             disk_reserve: 0,
             idempotency_records: 100_000,

@@ -94,12 +94,12 @@ impl Dev {
         for name in ["alice", "bob"] {
             accounts.push(DemoAccount::new(name, config, &signer, now)?);
         }
-        let store = match &config.data_dir {
+        let store = match &config.store.data_dir {
             Some(_) => None,
             None => Some(temporary_store()?),
         };
         if let Some(store) = &store {
-            config.data_dir = Some(store.path().to_owned());
+            config.store.data_dir = Some(store.path().to_owned());
         }
         Ok(Self { accounts, store })
     }
@@ -320,14 +320,14 @@ mod tests {
     fn the_temporary_store_goes_with_the_demo_and_a_given_one_stays() {
         let mut temporary = config("127.0.0.1:0");
         let dev = prepare(&mut temporary).1.unwrap();
-        let folder = temporary.data_dir.unwrap();
+        let folder = temporary.store.data_dir.unwrap();
         assert!(folder.is_dir());
         drop(dev);
         assert!(!folder.exists());
 
         let kept = tempfile::tempdir().unwrap();
         let mut given = config("127.0.0.1:0");
-        given.data_dir = Some(kept.path().to_owned());
+        given.store.data_dir = Some(kept.path().to_owned());
         drop(prepare(&mut given).1.unwrap());
         assert!(kept.path().is_dir());
     }

@@ -93,7 +93,7 @@ impl Serve {
             true => Some(Dev::prepare(&mut config, &keyset, now)?),
             false => None,
         };
-        if config.data_dir.is_none() {
+        if config.store.data_dir.is_none() {
             return Err(Failure::new(
                 Exit::Config,
                 "the relay needs a place for its store: --data-dir DIR",
@@ -189,10 +189,10 @@ fn finished(ended: Result<(), server::Error>) -> Result<Exit, Failure> {
 
 fn open_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
     let options = embedded::Options {
-        disk_reserve: config.disk_reserve,
-        idempotency_records: config.idempotency_records,
+        disk_reserve: config.store.disk_reserve,
+        idempotency_records: config.store.idempotency_records,
     };
-    let directory = config.data_dir.clone().unwrap_or_default();
+    let directory = config.store.data_dir.clone().unwrap_or_default();
     match Embedded::open(&directory, &options) {
         Ok(store) => Ok(store),
         Err(error) => {
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(missing.exit, Exit::NoInput);
         let demo = launch(&["--dev", "--listen", "127.0.0.1:0"]).unwrap();
         assert!(demo.dev.is_some());
-        assert!(demo.config.data_dir.unwrap().is_dir());
+        assert!(demo.config.store.data_dir.unwrap().is_dir());
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(crate) async fn a_registration_again_changes_nothing(subject: &mut dyn Subje
         registered_at: NOW,
     };
     assert_eq!(first, expected);
-    subject.crash();
+    subject.crash().await;
     let later = Registration {
         now: UnixMs(NOW.0 + 9),
         ..installation(7)
@@ -56,7 +56,7 @@ pub(crate) async fn changed_attributes_raise_the_version(subject: &mut dyn Subje
             .await
             .unwrap();
         assert_eq!(updated, Registered::Updated(device.clone()));
-        subject.crash();
+        subject.crash().await;
     }
     let list = DeviceList {
         version: 2,
@@ -127,7 +127,7 @@ pub(crate) async fn another_installation_gets_a_mailbox_that_nothing_old_reaches
     assert!(device.mailbox > old);
     assert_gone(subject.store(), old, &key).await;
     assert_eq!(mail_of(subject.store(), device.mailbox).await, []);
-    subject.crash();
+    subject.crash().await;
     assert_gone(subject.store(), old, &key).await;
     let list = DeviceList {
         version: 2,
@@ -141,7 +141,7 @@ pub(crate) async fn a_removed_device_leaves_nothing_but_the_version(subject: &mu
     let key = furnish(subject.store(), old).await;
     let removed = subject.store().remove_device(&address("bob", "1"), NOW).await;
     assert_eq!(removed.unwrap(), Some(old));
-    subject.crash();
+    subject.crash().await;
     assert_gone(subject.store(), old, &key).await;
     let list = DeviceList {
         version: 2,
@@ -169,7 +169,7 @@ pub(crate) async fn a_mailbox_number_is_never_used_again(subject: &mut dyn Subje
                 .await
                 .unwrap();
         }
-        subject.crash();
+        subject.crash().await;
     }
 }
 

@@ -115,7 +115,7 @@ pub(crate) async fn items_leave_in_upload_order_over_crashes(subject: &mut dyn S
     let mut taken = Vec::new();
     while let Some(name) = take(subject.store(), bob).await {
         taken.push(name);
-        subject.crash();
+        subject.crash().await;
     }
     assert_eq!(taken, ["z", "s1", "m", "a", "s0"]);
 }
@@ -219,7 +219,7 @@ pub(crate) async fn an_upload_again_changes_nothing(subject: &mut dyn Subject) {
     let bob = mailbox(subject.store(), "bob").await;
     let mut upload = publish(bob, &["a", "b"]);
     subject.store().upload(upload.clone()).await.unwrap();
-    subject.crash();
+    subject.crash().await;
     let again = subject.store().upload(upload.clone()).await.unwrap();
     assert_eq!(again, done(vec![count("ec", 2, false, false)], &[]));
     assert_eq!(take(subject.store(), bob).await.as_deref(), Some("a"));
@@ -283,7 +283,7 @@ pub(crate) async fn a_handed_out_item_is_ignored_for_ninety_days(subject: &mut d
     let bob = mailbox(subject.store(), "bob").await;
     subject.store().upload(publish(bob, &["a"])).await.unwrap();
     assert_eq!(take(subject.store(), bob).await.as_deref(), Some("a"));
-    subject.crash();
+    subject.crash().await;
     // Under another id as well: it is the key that must not come twice.
     let mut late = publish(bob, &["b"]);
     late.pools[0].1.add[0].data = item("a").data;
@@ -322,7 +322,7 @@ pub(crate) async fn a_dropped_queue_keeps_its_fallback(subject: &mut dyn Subject
     let (ec, other) = (pool("ec"), pool("other"));
     assert!(drop_queue(&ec).await.unwrap());
     assert!(!drop_queue(&other).await.unwrap());
-    subject.crash();
+    subject.crash().await;
     assert_eq!(counts(subject.store(), bob).await, [count("ec", 0, true, false)]);
     // They were not handed out, so they may come again.
     let again = subject.store().upload(publish(bob, &["a"])).await.unwrap();
@@ -352,7 +352,7 @@ pub(crate) async fn a_changed_identity_is_logged_and_the_log_outlives_the_device
         .remove_device(&address("bob", "phone"), NOW)
         .await
         .unwrap();
-    subject.crash();
+    subject.crash().await;
     let tablet = device(subject.store(), "bob", "tablet", 1).await;
     let olm = Upload {
         suite: Suite::Olm,

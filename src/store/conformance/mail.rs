@@ -27,7 +27,7 @@ pub(crate) async fn committed_mail_survives_a_crash_whole_and_in_order(subject: 
     subject.store().commit(batch([sent[0].clone()])).await.unwrap();
     let sent: Vec<_> = sent.into_iter().map(Arc::new).collect();
     assert_eq!(mail_of(subject.store(), bob).await, sent);
-    subject.crash();
+    subject.crash().await;
     assert_eq!(mail_of(subject.store(), bob).await, sent);
 }
 
@@ -129,7 +129,7 @@ pub(crate) async fn a_cursor_survives_everything_around_it(subject: &mut dyn Sub
     let mail = (1..=6).map(|n| envelope(n, bob, "x"));
     subject.store().commit(batch(mail)).await.unwrap();
     subject.store().commit(acks(bob, [1, 3])).await.unwrap();
-    subject.crash();
+    subject.crash().await;
     let page = subject
         .store()
         .read(
@@ -160,7 +160,7 @@ pub(crate) async fn a_deletion_takes_only_what_it_names(subject: &mut dyn Subjec
         subject.store().commit(acks(bob, [1, 2, 77])).await.unwrap();
         assert_eq!(ids_of(subject.store(), bob).await, [3]);
         assert_eq!(ids_of(subject.store(), carol).await, [2]);
-        subject.crash();
+        subject.crash().await;
     }
 }
 
@@ -173,7 +173,7 @@ pub(crate) async fn a_posting_committed_again_changes_nothing(subject: &mut dyn 
     subject.store().commit(acks(bob, [1])).await.unwrap();
     // Not even when it was acked since, nor after a crash.
     subject.store().commit(again.clone()).await.unwrap();
-    subject.crash();
+    subject.crash().await;
     assert_eq!(subject.store().commit(again).await.unwrap(), Committed::default());
     assert_eq!(ids_of(subject.store(), bob).await, [0; 0]);
 }
@@ -200,7 +200,7 @@ pub(crate) async fn a_different_send_under_an_old_name_takes_its_record_over(sub
         };
         subject.store().commit(batch).await.unwrap();
     }
-    subject.crash();
+    subject.crash().await;
     assert_eq!(ids_of(subject.store(), bob).await, [1, 2]);
     assert_eq!(
         subject.store().sent(&new.record.key).await.unwrap(),
@@ -232,7 +232,7 @@ pub(crate) async fn mail_stored_and_deleted_in_one_batch_is_gone(subject: &mut d
     };
     subject.store().commit(both).await.unwrap();
     assert_eq!(ids_of(subject.store(), bob).await, [2]);
-    subject.crash();
+    subject.crash().await;
     assert_eq!(ids_of(subject.store(), bob).await, [2]);
 }
 
@@ -251,7 +251,7 @@ pub(crate) async fn usage_is_the_sum_of_a_full_read(subject: &mut dyn Subject) {
         senders: vec![(MailboxId(900), 2, 10), (MailboxId(901), 2, 6)],
     };
     assert_eq!(subject.store().usage(bob).await.unwrap(), usage);
-    subject.crash();
+    subject.crash().await;
     assert_eq!(subject.store().usage(bob).await.unwrap(), usage);
     assert_eq!(
         subject.store().usage(MailboxId(77)).await.unwrap(),
@@ -292,7 +292,7 @@ pub(crate) async fn expired_mail_is_not_read_and_leaves_a_gap(subject: &mut dyn 
         bytes: 1,
     }];
     assert_eq!(expired, Expired { removed, done: true });
-    subject.crash();
+    subject.crash().await;
     assert_eq!(ids_of(subject.store(), bob).await, [2]);
     let gap = Gap {
         reason: GapReason::Ttl,
@@ -360,7 +360,7 @@ pub(crate) async fn records_survive_a_crash_until_their_window_ends(subject: &mu
         ..Batch::default()
     };
     subject.store().commit(batch).await.unwrap();
-    subject.crash();
+    subject.crash().await;
     assert_eq!(subject.store().sent(&key).await.unwrap(), Some(many.record));
     let other = SendKey {
         sender: MailboxId(901),
@@ -372,7 +372,7 @@ pub(crate) async fn records_survive_a_crash_until_their_window_ends(subject: &mu
     assert!(subject.store().sent(&key).await.unwrap().is_some());
     subject.store().expire(NOW, LATER, 10).await.unwrap();
     assert_eq!(subject.store().sent(&key).await.unwrap(), None);
-    subject.crash();
+    subject.crash().await;
     assert_eq!(subject.store().sent(&key).await.unwrap(), None);
     assert_eq!(ids_of(subject.store(), bob).await, [1, 5, 900]);
 }
@@ -386,13 +386,13 @@ pub(crate) async fn ids_begin_above_everything_used(subject: &mut dyn Subject) {
         ..batch([envelope(number, bob, "x")])
     };
     subject.store().commit(with_ceiling(100, 7)).await.unwrap();
-    subject.crash();
+    subject.crash().await;
     let start = subject.store().start().await.unwrap();
     assert_eq!((start.id_floor, start.epoch), (id(100), first.epoch));
     // A lower ceiling does not lower it, and what is stored counts as well.
     subject.store().commit(with_ceiling(50, 120)).await.unwrap();
     subject.store().commit(acks(bob, [120])).await.unwrap();
-    subject.crash();
+    subject.crash().await;
     assert_eq!(subject.store().start().await.unwrap().id_floor, id(120));
 }
 

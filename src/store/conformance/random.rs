@@ -186,8 +186,8 @@ impl Pair {
                 same!(self, drop_queue(MailboxId(mailbox), &Suite::Signal, &pool("ec")));
             }
             Verb::Crash => {
-                self.model.crash();
-                self.disk.crash();
+                self.model.crash().await;
+                self.disk.crash().await;
                 let (model, disk) = (self.model.store().start().await, self.disk.store().start().await);
                 assert_eq!(model.unwrap().id_floor, disk.unwrap().id_floor);
             }

@@ -27,18 +27,6 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
-impl From<prost::DecodeError> for Error {
-    fn from(error: prost::DecodeError) -> Self {
-        Self::Corrupt(error.to_string().into())
-    }
-}
-
-impl From<chatctl_protocol::NameError> for Error {
-    fn from(error: chatctl_protocol::NameError) -> Self {
-        Self::Corrupt(error.to_string().into())
-    }
-}
-
 /// Why a piece of work leaves nothing behind.
 #[derive(Debug)]
 pub(super) enum Undo<T> {

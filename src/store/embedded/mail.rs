@@ -5,8 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId, EnvelopeId};
-use prost::Message as _;
+use chatctl_protocol::EnvelopeId;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
 
 use crate::model::{Envelope, MailboxId, UnixMs};
@@ -15,26 +14,8 @@ use crate::store::embedded::index::{Entry, MailIndex};
 use crate::store::embedded::records;
 use crate::store::embedded::shared::Change;
 use crate::store::embedded::writer::Tx;
+use crate::store::head::{self, Stored};
 use crate::store::{Batch, Committed, Deletion, Error, Expired, ExpiredEnvelope, Gap, GapReason, Posting};
-
-/// What a row keeps of an envelope besides its columns. Fields are added, never changed.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Head {
-    #[prost(string, tag = "1")]
-    account: String,
-    #[prost(string, tag = "2")]
-    device_id: String,
-    #[prost(bytes = "bytes", tag = "3")]
-    client_msg_id: Bytes,
-    #[prost(uint32, tag = "4")]
-    kind: u32,
-    #[prost(sint64, tag = "5")]
-    sent_at: i64,
-    #[prost(uint64, tag = "6")]
-    accepted_at: u64,
-    #[prost(bool, tag = "7")]
-    urgent: bool,
-}
 
 /// What an envelope takes besides its payload, about.
 const ROW: usize = 512;
@@ -154,7 +135,7 @@ pub(super) fn gaps(conn: &Connection, mailbox: MailboxId) -> Result<Vec<Gap>, Er
     let mut gaps = Vec::new();
     while let Some(row) = rows.next()? {
         gaps.push(Gap {
-            reason: reason(row.get(0)?)?,
+            reason: GapReason::of_code(row.get(0)?)?,
             dropped: row.get::<_, i64>(1)?.cast_unsigned(),
         });
     }
@@ -166,7 +147,7 @@ pub(super) fn gaps_told(tx: &mut Tx<'_>, mailbox: MailboxId, told: &[Gap]) -> Re
     for gap in told {
         let place = (
             mailbox.0.cast_signed(),
-            code(gap.reason),
+            gap.reason.code(),
             i64::try_from(gap.dropped).unwrap_or(i64::MAX),
         );
         tx.conn
@@ -228,22 +209,13 @@ fn is_everybody_here(select: &mut CachedStatement<'_>, posting: &Posting) -> Res
 }
 
 fn put(tx: &mut Tx<'_>, insert: &mut CachedStatement<'_>, envelope: &Envelope) -> Result<(), Error> {
-    let head = Head {
-        account: envelope.from.account.as_str().to_owned(),
-        device_id: envelope.from.device_id.as_str().to_owned(),
-        client_msg_id: Bytes::copy_from_slice(envelope.client_msg_id.as_bytes()),
-        kind: envelope.kind,
-        sent_at: envelope.sent_at,
-        accepted_at: envelope.accepted_at.0,
-        urgent: envelope.urgent,
-    };
     // An id that is there was put by an earlier try, whose record had to make room.
     let added = insert.execute((
         envelope.id.as_u64().cast_signed(),
         envelope.mailbox.0.cast_signed(),
         envelope.sender.0.cast_signed(),
         envelope.expires_at.0.cast_signed(),
-        head.encode_to_vec(),
+        head::encode(envelope),
         &*envelope.payload,
     ))?;
     if added > 0 {
@@ -278,7 +250,7 @@ fn widen(conn: &Connection, mailbox: MailboxId, gap: Gap) -> Result<(), Error> {
     )?
     .execute((
         mailbox.0.cast_signed(),
-        code(gap.reason),
+        gap.reason.code(),
         gap.dropped.cast_signed(),
     ))?;
     Ok(())
@@ -296,42 +268,15 @@ fn cut_back(conn: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
-const fn code(reason: GapReason) -> i64 {
-    match reason {
-        GapReason::Ttl => 1,
-        GapReason::Quota => 2,
-        GapReason::Restore => 3,
-    }
-}
-
-fn reason(code: i64) -> Result<GapReason, Error> {
-    match code {
-        1 => Ok(GapReason::Ttl),
-        2 => Ok(GapReason::Quota),
-        3 => Ok(GapReason::Restore),
-        other => Err(Error::Corrupt(format!("gap reason {other}").into())),
-    }
-}
-
 fn decode(row: &Row<'_>) -> Result<Arc<Envelope>, Error> {
     let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
     let blob = |column| Ok::<_, Error>(row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from)?);
-    let head = Head::decode(blob(4)?)?;
-    Ok(Arc::new(Envelope {
+    let stored = Stored {
         id: EnvelopeId::from_u64(number(0)?),
         mailbox: MailboxId(number(1)?),
         sender: MailboxId(number(2)?),
-        from: Arc::new(Address {
-            account: AccountId::parse(&head.account)?,
-            device_id: DeviceId::parse(&head.device_id)?,
-        }),
-        client_msg_id: ClientMsgId::parse(&head.client_msg_id)?,
-        kind: head.kind,
-        sent_at: head.sent_at,
-        accepted_at: UnixMs(head.accepted_at),
         expires_at: UnixMs(number(3)?),
-        urgent: head.urgent,
-        ephemeral: false,
         payload: Bytes::copy_from_slice(blob(5)?),
-    }))
+    };
+    head::decode(blob(4)?, stored)
 }

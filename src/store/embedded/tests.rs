@@ -165,7 +165,7 @@ async fn an_io_error_stops_the_store_for_good() {
     let devices = store.devices(&address("bob", "1").account).await;
     assert!(matches!(devices, Err(Error::Poisoned(_))), "{devices:?}");
     drop(store);
-    crate::store::conformance::Subject::crash(&mut disk);
+    crate::store::conformance::Subject::crash(&mut disk).await;
     assert_eq!(ids_of(&*disk.store, bob).await, [1]);
 }
 
@@ -214,7 +214,7 @@ async fn a_device_removed_in_the_group_of_its_mail_leaves_none() {
     assert_eq!(ids_of(&*store, bob).await, [0; 0]);
     assert_eq!(store.sent(&key).await.unwrap(), None);
     drop(store);
-    crate::store::conformance::Subject::crash(&mut disk);
+    crate::store::conformance::Subject::crash(&mut disk).await;
     assert_eq!(disk.store.usage(bob).await.unwrap().envelopes, 0);
     assert_eq!(disk.store.sent(&key).await.unwrap(), None);
 }

@@ -1,0 +1,100 @@
+//! What the database should look like: collections, validators, indexes, and the number of this layout.
+//!
+//! Owns the list of all collections; each collection is described beside the code that writes it. Must not
+//! change anything but through [`lay_out`].
+
+use std::time::Duration;
+
+use mongodb::IndexModel;
+use mongodb::bson::{Document, doc};
+use mongodb::options::IndexOptions;
+
+use crate::store::mongodb::connection::Connection;
+use crate::store::mongodb::{devices, error, keys, mail, meta, nodes, records};
+
+/// The layout that this version writes.
+pub(super) const VERSION: u32 = 1;
+
+/// A collection as it should be.
+#[derive(Debug)]
+pub(super) struct Collection {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// Its documents, as a JSON schema in MongoDB's dialect.
+    pub(super) schema: fn() -> Document,
+    /// Its indexes besides the one of `_id`.
+    pub(super) indexes: &'static [Index],
+}
+
+/// An index as it should be.
+#[derive(Debug)]
+pub(super) struct Index {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// Fields and their direction.
+    pub(super) keys: &'static [(&'static str, i32)],
+    /// Whether no two documents may have the same.
+    pub(super) unique: bool,
+    /// How long after the time in its field a document is deleted by the server.
+    pub(super) expire_after: Option<Duration>,
+}
+
+impl Index {
+    /// As the driver wants it.
+    pub(super) fn model(&self) -> IndexModel {
+        let keys: Document = self
+            .keys
+            .iter()
+            .map(|(field, direction)| ((*field).to_owned(), (*direction).into()))
+            .collect();
+        let options = IndexOptions::builder()
+            .name(self.name.to_owned())
+            .unique(self.unique.then_some(true))
+            .expire_after(self.expire_after)
+            .build();
+        IndexModel::builder().keys(keys).options(options).build()
+    }
+}
+
+/// Every collection, in the order in which they are made.
+pub(super) fn collections() -> impl Iterator<Item = &'static Collection> {
+    [
+        meta::COLLECTIONS,
+        nodes::COLLECTIONS,
+        mail::COLLECTIONS,
+        records::COLLECTIONS,
+        devices::COLLECTIONS,
+        keys::COLLECTIONS,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Makes what is missing.
+///
+/// # Errors
+///
+/// The driver's.
+pub(super) async fn lay_out(db: &Connection) -> mongodb::error::Result<()> {
+    for collection in collections() {
+        let validator = doc! { "$jsonSchema": (collection.schema)() };
+        let created = db
+            .database
+            .create_collection(collection.name)
+            .validator(validator)
+            .await;
+        match created {
+            Err(error) if !error::is_existing(&error) => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        if !collection.indexes.is_empty() {
+            let models = collection.indexes.iter().map(Index::model);
+            db.collection(collection.name).create_indexes(models).await?;
+        }
+    }
+    meta::record_layout(db).await
+}
+
+/// How long after its time the server itself deletes what a relay should have deleted: late enough that a
+/// relay that was down for a while still does it, and tells the recipients.
+pub(super) const BACK_STOP: Duration = Duration::from_secs(8 * 24 * 3600);

@@ -1,0 +1,204 @@
+//! The store of a serious deployment: MongoDB, a replica set of one member or more.
+//!
+//! Owns the client and its collections, and keeps the promises of the traits. Must not know sessions,
+//! limits or the wall clock; nothing that a restart needs is kept on the node.
+//!
+//! # Why
+//!
+//! A batch of mail is one transaction: its inserts and deletes travel as one entry of the oplog and wait
+//! for the majority once, and it is there whole or not at all. So is a claim, with its tombstone.
+//! Every write waits for a majority of journals; every read is of what a majority has, and no older
+//! than what this process has written or seen (a causal session), so that a member that still takes
+//! itself for the primary makes a read fail rather than answer with an old mailbox.
+//!
+//! Every verb ends within [`Options::timeout`], with [`Error::Unavailable`] if it must: the outcome is
+//! then unknown, and the same call made again is the same call.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chatctl_protocol::{AccountId, Address, PoolName, Suite};
+
+use crate::model::{DeviceList, Envelope, MailboxId, UnixMs};
+use crate::store::{
+    Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Gap, KeyLogEntry, KeyStore, Keyset,
+    MailStore, Registered, Registration, Room, SendKey, SendRecord, Span, Start, Upload, Uploaded, Usage,
+};
+
+pub use crate::store::mongodb::connect::{OpenError, Options, Uri};
+
+use connection::Connection;
+use lookups::Lookups;
+
+mod connect;
+mod connection;
+mod devices;
+mod documents;
+mod error;
+mod keys;
+mod layout;
+mod lookups;
+mod mail;
+mod meta;
+mod nodes;
+mod records;
+mod transaction;
+
+/// The store in a database of its own. Dropping it loses nothing.
+#[derive(Debug)]
+pub struct MongoDb {
+    db: Connection,
+    lookups: Lookups,
+}
+
+impl MongoDb {
+    /// Opens the store in a database that was set up for this version.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub async fn open(uri: &Uri, options: &Options) -> Result<Arc<Self>, OpenError> {
+        let db = connect::reach(uri, options).await?;
+        connect::check_layout(&db).await?;
+        Ok(Arc::new(Self {
+            db,
+            lookups: Lookups::default(),
+        }))
+    }
+
+    /// Opens the store, and sets the database up before if that was never done: for demos and tests.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub async fn open_fresh(uri: &Uri, options: &Options) -> Result<Arc<Self>, OpenError> {
+        let db = connect::reach(uri, options).await?;
+        layout::lay_out(&db)
+            .await
+            .map_err(|error| connect::refusal(&db.hosts, &error))?;
+        connect::check_layout(&db).await?;
+        Ok(Arc::new(Self {
+            db,
+            lookups: Lookups::default(),
+        }))
+    }
+
+    /// Drops the whole database, for tests.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`].
+    #[doc(hidden)]
+    pub async fn drop_database(&self) -> Result<(), Error> {
+        self.db
+            .database
+            .drop()
+            .await
+            .map_err(|error| error::meaning(&error))
+    }
+}
+
+#[async_trait]
+impl MailStore for MongoDb {
+    async fn start(&self) -> Result<Start, Error> {
+        let newest = records::newest(&self.db).await?;
+        self.db
+            .within(async {
+                let ceiling = nodes::ceiling(&self.db)
+                    .await
+                    .map_err(|error| error::meaning(&error))?;
+                let epoch = meta::number(&self.db, "epoch")
+                    .await
+                    .map_err(|error| error::meaning(&error))?;
+                Ok(Start {
+                    id_floor: ceiling.max(newest),
+                    epoch: epoch.unwrap_or_default().cast_unsigned(),
+                })
+            })
+            .await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Committed, Error> {
+        mail::commit(&self.db, &batch).await
+    }
+
+    async fn read(&self, mailbox: MailboxId, span: Span, room: Room) -> Result<Vec<Arc<Envelope>>, Error> {
+        mail::read(&self.db, mailbox, span, room).await
+    }
+
+    async fn usage(&self, mailbox: MailboxId) -> Result<Usage, Error> {
+        mail::usage(&self.db, mailbox).await
+    }
+
+    async fn sent(&self, key: &SendKey) -> Result<Option<SendRecord>, Error> {
+        self.lookups.find(&self.db, key).await
+    }
+
+    async fn expire(&self, now: UnixMs, records_before: UnixMs, budget: usize) -> Result<Expired, Error> {
+        mail::expire(&self.db, now, records_before, budget).await
+    }
+
+    async fn gaps(&self, mailbox: MailboxId) -> Result<Vec<Gap>, Error> {
+        mail::gaps(&self.db, mailbox).await
+    }
+
+    async fn gaps_told(&self, mailbox: MailboxId, told: &[Gap]) -> Result<(), Error> {
+        mail::gaps_told(&self.db, mailbox, told).await
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        self.db.close().await;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl DeviceStore for MongoDb {
+    async fn register(&self, _address: &Address, _registration: Registration) -> Result<Registered, Error> {
+        Err(not_yet())
+    }
+
+    async fn remove_device(&self, _address: &Address, _now: UnixMs) -> Result<Option<MailboxId>, Error> {
+        Err(not_yet())
+    }
+
+    async fn devices(&self, _account: &AccountId) -> Result<DeviceList, Error> {
+        Err(not_yet())
+    }
+}
+
+#[async_trait]
+impl KeyStore for MongoDb {
+    async fn upload(&self, _upload: Upload) -> Result<Uploaded, Error> {
+        Err(not_yet())
+    }
+
+    async fn keyset(&self, _mailbox: MailboxId, _suite: &Suite) -> Result<Option<Keyset>, Error> {
+        Err(not_yet())
+    }
+
+    async fn suites(&self, _mailbox: MailboxId) -> Result<Vec<Suite>, Error> {
+        Err(not_yet())
+    }
+
+    async fn drop_queue(&self, _mailbox: MailboxId, _suite: &Suite, _pool: &PoolName) -> Result<bool, Error> {
+        Err(not_yet())
+    }
+
+    async fn claim(&self, _claim: Claim) -> Result<Vec<Claimed>, Error> {
+        Err(not_yet())
+    }
+
+    async fn key_log(
+        &self,
+        _account: &AccountId,
+        _after: u64,
+        _limit: usize,
+    ) -> Result<Vec<KeyLogEntry>, Error> {
+        Err(not_yet())
+    }
+}
+
+fn not_yet() -> Error {
+    Error::Unavailable("not written yet".into())
+}
