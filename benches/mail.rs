@@ -1,5 +1,5 @@
 //! What a message costs inside the relay, from the sender's session to the recipient's ack: without
-//! sockets and frames, over the store in memory and over the embedded one.
+//! sockets and frames, over the store in memory and over each durable one.
 //!
 //! `live` has every recipient here: most envelopes are acked before their commit, and how many is
 //! printed. `away` has none of them here until everything is safe: each envelope is stored, read back
@@ -7,7 +7,8 @@
 
 #![expect(clippy::expect_used, reason = "a measurement; what is wrong should stop it")]
 
-use std::path::Path;
+mod place;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,17 +21,17 @@ use chatctl_relay::hub::Hub;
 use chatctl_relay::mailbox::Window;
 use chatctl_relay::metrics::Metrics;
 use chatctl_relay::model::{Clock, MailboxId};
-use chatctl_relay::store::embedded::{Embedded, Options};
 use chatctl_relay::store::model::Model;
 use chatctl_relay::store::{Registered, Registration, Store};
 use chatctl_relay::switchboard::{DeviceMessage, Parts, Send, Sender, Switchboard};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future::join_all;
 use smallvec::smallvec;
-use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+use place::{Place, address};
 
 /// Enough that the shortest time between two commits is not what is measured.
 const PAIRS: u64 = 128;
@@ -176,13 +177,6 @@ async fn pair(switchboard: &Switchboard, number: u64) -> Pair {
     }
 }
 
-fn address(account: &str) -> Address {
-    Address {
-        account: AccountId::parse(account).expect("a name"),
-        device_id: DeviceId::parse("1").expect("a name"),
-    }
-}
-
 async fn register(switchboard: &Switchboard, address: &Address) -> MailboxId {
     let registration = Registration {
         registration_id: 1,
@@ -214,16 +208,6 @@ fn message(to: &AccountId) -> Send {
     }
 }
 
-/// A store, and the folder that holds it, if one does.
-fn store(name: &str) -> (Arc<dyn Store>, Option<TempDir>) {
-    if name == "model" {
-        return (Model::new(), None);
-    }
-    let folder = TempDir::new_in(Path::new(env!("CARGO_TARGET_TMPDIR"))).expect("a directory");
-    let store = Embedded::open(folder.path(), &Options::default()).expect("a store");
-    (store, Some(folder))
-}
-
 fn runtime() -> Runtime {
     Builder::new_current_thread()
         .enable_all()
@@ -236,10 +220,14 @@ fn mail(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("mail");
     group.sample_size(20).measurement_time(Duration::from_secs(4));
     group.throughput(Throughput::Elements(PAIRS));
-    for name in ["model", "embedded"] {
+    for name in ["model"].into_iter().chain(place::names()) {
         for is_live in [true, false] {
             let runtime = runtime();
-            let (store, _folder) = store(name);
+            let place = (name != "model").then(|| runtime.block_on(Place::open(name)));
+            let store = place.as_ref().map_or_else(
+                || Model::new() as Arc<dyn Store>,
+                |place| Arc::clone(&place.store),
+            );
             let desk = runtime.block_on(Desk::over(store));
             let who = if is_live { "live" } else { "away" };
             group.bench_function(format!("{name}/{who}/{PAIRS} messages"), |bencher| {
@@ -258,6 +246,9 @@ fn mail(criterion: &mut Criterion) {
             let (elided, accepted) = (metrics.envelopes_elided.get(), metrics.envelopes_accepted.get());
             let commits = metrics.commits.get();
             eprintln!("{name}/{who}: {elided} of {accepted} envelopes elided, {commits} commits");
+            if let Some(place) = place {
+                runtime.block_on(place.clear());
+            }
         }
     }
     group.finish();

@@ -1,25 +1,26 @@
-//! What the embedded store carries: commits of mail at several batch sizes, and claims under contention.
+//! What the durable stores carry: commits of mail at several batch sizes, draining, and claims under contention.
 
 #![expect(clippy::expect_used, reason = "a measurement; what is wrong should stop it")]
 
+mod place;
+
 use std::hint::black_box;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId, EnvelopeId, PoolName, Suite};
+use chatctl_protocol::{Address, ClientMsgId, EnvelopeId, PoolName, Suite};
 use chatctl_relay::model::{Envelope, MailboxId, UnixMs};
-use chatctl_relay::store::embedded::{Embedded, Options};
 use chatctl_relay::store::{
-    Batch, Claim, ClaimTarget, DeviceStore as _, Item, KeyStore as _, MailStore as _, PoolUpload, Posting,
-    Registered, Registration, SendKey, SendRecord, Upload,
+    Batch, Claim, ClaimTarget, Deletion, Item, PoolUpload, Posting, Registered, Registration, Room, SendKey,
+    SendRecord, Span, Store, Upload,
 };
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
-use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+use place::{Place, address};
 
 const NOW: UnixMs = UnixMs(1_800_000_000_000);
 const MAILBOXES: usize = 10_000;
@@ -27,35 +28,31 @@ const PAYLOAD: &[u8] = &[0x5a; 300];
 /// Claims that wait at the same time.
 const IN_FLIGHT: usize = 32;
 
-fn address(number: usize) -> Address {
-    Address {
-        account: AccountId::parse(&format!("account-{number}")).expect("a name"),
-        device_id: DeviceId::parse("1").expect("a name"),
-    }
-}
-
-/// A store on the disk that the build is on, and its mailboxes.
-async fn store(mailboxes: usize) -> (Arc<Embedded>, Vec<MailboxId>, TempDir) {
-    let directory = TempDir::new_in(Path::new(env!("CARGO_TARGET_TMPDIR"))).expect("a directory");
-    let store = Embedded::open(directory.path(), &Options::default()).expect("a store");
-    let registered = join_all((0..mailboxes).map(async |number| {
-        let registration = Registration {
-            registration_id: 1,
-            attributes: None,
-            max_devices: 1,
-            now: NOW,
-        };
-        store.register(&address(number), registration).await
-    }));
-    let mailboxes = registered
-        .await
-        .into_iter()
-        .filter_map(|registered| match registered {
-            Ok(Registered::Created(device)) => Some(device.mailbox),
-            Ok(Registered::Updated(_) | Registered::Replaced { .. } | Registered::TooMany) | Err(_) => None,
+/// A store and its mailboxes.
+async fn furnished(name: &str, mailboxes: usize) -> (Place, Vec<MailboxId>) {
+    let place = Place::open(name).await;
+    let store = &place.store;
+    let registered = futures_util::stream::iter(0..mailboxes)
+        .map(async |number| {
+            let registration = Registration {
+                registration_id: 1,
+                attributes: None,
+                max_devices: 1,
+                now: NOW,
+            };
+            store
+                .register(&address(&format!("account-{number}")), registration)
+                .await
         })
-        .collect();
-    (store, mailboxes, directory)
+        .buffer_unordered(IN_FLIGHT);
+    let mailboxes = registered
+        .map(|registered| match registered {
+            Ok(Registered::Created(device)) => device.mailbox,
+            other => unreachable!("{other:?}"),
+        })
+        .collect()
+        .await;
+    (place, mailboxes)
 }
 
 fn posting(number: u64, mailbox: MailboxId, from: &Arc<Address>) -> Posting {
@@ -91,36 +88,121 @@ fn posting(number: u64, mailbox: MailboxId, from: &Arc<Address>) -> Posting {
     }
 }
 
+/// Batches of postings whose ids go on from those before.
+struct Load {
+    mailboxes: Vec<MailboxId>,
+    from: Arc<Address>,
+    next: u64,
+}
+
+impl Load {
+    fn new(mailboxes: Vec<MailboxId>) -> Self {
+        let from = Arc::new(address("account-1"));
+        Self {
+            mailboxes,
+            from,
+            next: 0,
+        }
+    }
+
+    fn batch(&mut self, size: u64) -> Batch {
+        let postings = (0..size).map(|_| {
+            self.next += 1;
+            // Far apart, as the recipients of a busy relay are.
+            let mailbox = self.mailboxes[(self.next * 7919) as usize % self.mailboxes.len()];
+            posting(self.next, mailbox, &self.from)
+        });
+        Batch {
+            postings: postings.collect(),
+            ..Batch::default()
+        }
+    }
+}
+
 fn commits(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let mut group = criterion.benchmark_group("commit");
     group.sample_size(20).measurement_time(Duration::from_secs(3));
-    for size in [1, 16, 256, 2048] {
-        let (store, mailboxes, _directory) = runtime.block_on(store(MAILBOXES));
-        let from = Arc::new(address(1));
-        let mut next = 0u64;
-        group.throughput(Throughput::Elements(size));
-        group.bench_function(size.to_string(), |bencher| {
-            bencher.to_async(&runtime).iter_batched(
-                || {
-                    let mut postings = Vec::new();
-                    for _ in 0..size {
-                        next += 1;
-                        // Far apart, as the recipients of a busy relay are.
-                        let mailbox = mailboxes[(next * 7919) as usize % mailboxes.len()];
-                        postings.push(posting(next, mailbox, &from));
-                    }
-                    Batch {
-                        postings,
-                        ..Batch::default()
-                    }
-                },
-                |batch| async {
-                    black_box(store.commit(batch).await).expect("a commit");
-                },
-                BatchSize::PerIteration,
-            );
+    for name in place::names() {
+        let (place, mailboxes) = runtime.block_on(furnished(name, MAILBOXES));
+        let mut load = Load::new(mailboxes);
+        for size in [1, 16, 256, 2048] {
+            group.throughput(Throughput::Elements(size));
+            group.bench_function(format!("{name}/{size}"), |bencher| {
+                bencher.to_async(&runtime).iter_batched(
+                    || load.batch(size),
+                    |batch| async {
+                        black_box(place.store.commit(batch).await).expect("a commit");
+                    },
+                    BatchSize::PerIteration,
+                );
+            });
+        }
+        runtime.block_on(place.clear());
+    }
+    group.finish();
+}
+
+/// Reads what waits in every mailbox by pages, and deletes it with the commits of other mailboxes.
+async fn drain(store: &dyn Store, mailboxes: &[MailboxId]) -> usize {
+    let mut drained = 0;
+    for some in mailboxes.chunks(IN_FLIGHT) {
+        let pages = join_all(some.iter().map(|mailbox| {
+            let span = Span {
+                after: EnvelopeId::ZERO,
+                up_to: EnvelopeId::MAX,
+                now: NOW,
+            };
+            let room = Room {
+                envelopes: 64,
+                bytes: 1 << 20,
+            };
+            store.read(*mailbox, span, room)
+        }));
+        let pages: Vec<_> = pages.await.into_iter().collect::<Result<_, _>>().expect("pages");
+        let deletions = pages.iter().flatten().map(|envelope| Deletion {
+            mailbox: envelope.mailbox,
+            id: envelope.id,
         });
+        let deletions: Vec<_> = deletions.collect();
+        drained += deletions.len();
+        let batch = Batch {
+            deletions,
+            ..Batch::default()
+        };
+        store.commit(batch).await.expect("a commit");
+    }
+    drained
+}
+
+/// Mailboxes of 64 envelopes each, emptied 32 at a time.
+fn drains(criterion: &mut Criterion) {
+    let runtime = Runtime::new().expect("a runtime");
+    let mut group = criterion.benchmark_group("drain");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    let total = 64 * 256;
+    group.throughput(Throughput::Elements(total));
+    for name in place::names() {
+        let (place, mailboxes) = runtime.block_on(furnished(name, 256));
+        let mut load = Load::new(mailboxes.clone());
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|iterations| {
+                runtime.block_on(async {
+                    let mut time = Duration::ZERO;
+                    for _ in 0..iterations {
+                        for _ in 0..total / 1024 {
+                            place.store.commit(load.batch(1024)).await.expect("a commit");
+                        }
+                        let started = Instant::now();
+                        let drained = drain(&*place.store, &mailboxes).await;
+                        assert_eq!(drained as u64, total);
+                        time += started.elapsed();
+                    }
+                    time
+                })
+            });
+        });
+        runtime.block_on(place.clear());
     }
     group.finish();
 }
@@ -130,7 +212,7 @@ fn pool() -> PoolName {
 }
 
 /// Publishes `count` items of 1,632 bytes in one upload; `first` keeps them apart.
-async fn publish(store: &Embedded, mailbox: MailboxId, first: u64, count: u64) {
+async fn publish(store: &dyn Store, mailbox: MailboxId, first: u64, count: u64) {
     let add = (first..first + count).map(|number| {
         let mut data = vec![0x5a; 1632];
         data[..8].copy_from_slice(&number.to_be_bytes());
@@ -157,7 +239,7 @@ async fn publish(store: &Embedded, mailbox: MailboxId, first: u64, count: u64) {
 }
 
 /// The time that `count` claims take over these devices, each of which has enough to give.
-async fn claim(store: &Embedded, mailboxes: &[MailboxId], count: u64) -> Duration {
+async fn claim(store: &dyn Store, mailboxes: &[MailboxId], count: u64) -> Duration {
     let started = Instant::now();
     let claims = (0..count as usize).map(|number| Claim {
         suite: Suite::Signal,
@@ -182,31 +264,36 @@ fn claims(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let mut group = criterion.benchmark_group("claim");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
-    for (devices, items) in [(1, 200), (100, 100)] {
-        let (store, mailboxes, _directory) = runtime.block_on(store(devices));
-        let mut next = 0;
-        // One iteration empties every pool.
-        let claims = items * devices as u64;
-        group.throughput(Throughput::Elements(claims));
-        group.bench_function(format!("{devices} devices"), |bencher| {
-            bencher.iter_custom(|iterations| {
-                runtime.block_on(async {
-                    let mut time = Duration::ZERO;
-                    for _ in 0..iterations {
-                        let uploads = mailboxes.iter().map(|mailbox| {
-                            next += items;
-                            publish(&store, *mailbox, next, items)
-                        });
-                        join_all(uploads).await;
-                        time += claim(&store, &mailboxes, claims).await;
-                    }
-                    time
-                })
+    for name in place::names() {
+        for (devices, items) in [(1, 200), (100, 100)] {
+            let (place, mailboxes) = runtime.block_on(furnished(name, devices));
+            let mut next = 0;
+            // One iteration empties every pool.
+            let claims = items * devices as u64;
+            group.throughput(Throughput::Elements(claims));
+            group.bench_function(format!("{name}/{devices} devices"), |bencher| {
+                bencher.iter_custom(|iterations| {
+                    runtime.block_on(async {
+                        let mut time = Duration::ZERO;
+                        for _ in 0..iterations {
+                            for some in mailboxes.chunks(IN_FLIGHT) {
+                                let uploads = some.iter().map(|mailbox| {
+                                    next += items;
+                                    publish(&*place.store, *mailbox, next, items)
+                                });
+                                join_all(uploads).await;
+                            }
+                            time += claim(&*place.store, &mailboxes, claims).await;
+                        }
+                        time
+                    })
+                });
             });
-        });
+            runtime.block_on(place.clear());
+        }
     }
     group.finish();
 }
 
-criterion_group!(benches, commits, claims);
+criterion_group!(benches, commits, drains, claims);
 criterion_main!(benches);

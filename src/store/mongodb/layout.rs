@@ -95,6 +95,9 @@ pub(super) async fn lay_out(db: &Connection) -> mongodb::error::Result<()> {
     meta::record_layout(db).await
 }
 
-/// How long after its time the server itself deletes what a relay should have deleted: late enough that a
-/// relay that was down for a while still does it, and tells the recipients.
+/// How long after its time the server itself deletes mail that a relay should have deleted: late enough
+/// that a relay that was down for a while still does it, and tells the recipients.
 pub(super) const BACK_STOP: Duration = Duration::from_secs(8 * 24 * 3600);
+
+/// The same for idempotency records, whose window is a setting: longer than anybody sets it.
+pub(super) const RECORDS_BACK_STOP: Duration = Duration::from_secs(90 * 24 * 3600);

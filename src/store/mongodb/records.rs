@@ -16,7 +16,7 @@ use crate::model::{MailboxId, UnixMs};
 use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::documents::{binary, date, malformed};
 use crate::store::mongodb::error;
-use crate::store::mongodb::layout::{BACK_STOP, Collection, Index};
+use crate::store::mongodb::layout::{Collection, Index, RECORDS_BACK_STOP};
 use crate::store::mongodb::transaction::Stop;
 use crate::store::{Error, Posting, SendKey, SendRecord};
 
@@ -53,7 +53,7 @@ pub(super) const COLLECTIONS: &[Collection] = &[
                 name: "by_time",
                 keys: &[("a", 1)],
                 unique: false,
-                expire_after: Some(BACK_STOP),
+                expire_after: Some(RECORDS_BACK_STOP),
             },
         ],
     },
@@ -71,7 +71,7 @@ pub(super) const COLLECTIONS: &[Collection] = &[
             name: "by_time",
             keys: &[("t", 1)],
             unique: false,
-            expire_after: Some(BACK_STOP),
+            expire_after: Some(RECORDS_BACK_STOP),
         }],
     },
 ];

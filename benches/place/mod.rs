@@ -1,0 +1,67 @@
+//! The stores that are measured: what every bench over a store shares.
+//!
+//! MongoDB is measured where `CHATCTL_TEST_MONGODB` names a replica set, as `scripts/mongodb` starts one.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use chatctl_protocol::{AccountId, Address, DeviceId};
+use chatctl_relay::store::Store;
+use chatctl_relay::store::embedded::{self, Embedded};
+use chatctl_relay::store::mongodb::{self, MongoDb, Uri};
+use tempfile::TempDir;
+
+/// A store, and what goes with it.
+pub(crate) struct Place {
+    pub(crate) store: Arc<dyn Store>,
+    /// On the disk that the build is on.
+    _folder: Option<TempDir>,
+    database: Option<Arc<MongoDb>>,
+}
+
+impl Place {
+    /// An embedded store on the disk, or a database of its own.
+    pub(crate) async fn open(name: &str) -> Self {
+        if name == "mongodb" {
+            let server = std::env::var(SERVER).expect("a server");
+            let server = Uri::parse(&server).expect("a URI");
+            let uri = server.with_database(&format!("bench_{:016x}", rand::random::<u64>()));
+            let opened = MongoDb::open_fresh(&uri, &mongodb::Options::default()).await;
+            let database = opened.expect("a database");
+            return Self {
+                store: Arc::clone(&database) as Arc<dyn Store>,
+                _folder: None,
+                database: Some(database),
+            };
+        }
+        let folder = TempDir::new_in(Path::new(env!("CARGO_TARGET_TMPDIR"))).expect("a directory");
+        Self {
+            store: Embedded::open(folder.path(), &embedded::Options::default()).expect("a store"),
+            _folder: Some(folder),
+            database: None,
+        }
+    }
+
+    /// Leaves nothing behind.
+    pub(crate) async fn clear(self) {
+        if let Some(database) = self.database {
+            database.drop_database().await.expect("the database goes");
+        }
+    }
+}
+
+/// Every durable store that can be measured here.
+pub(crate) fn names() -> Vec<&'static str> {
+    let mongodb = std::env::var_os(SERVER).map(|_| "mongodb");
+    ["embedded"].into_iter().chain(mongodb).collect()
+}
+
+/// The first device of an account.
+pub(crate) fn address(account: &str) -> Address {
+    Address {
+        account: AccountId::parse(account).expect("a name"),
+        device_id: DeviceId::parse("1").expect("a name"),
+    }
+}
+
+const SERVER: &str = "CHATCTL_TEST_MONGODB";
