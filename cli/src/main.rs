@@ -6,6 +6,7 @@ mod commands;
 mod exit;
 mod failure;
 mod out;
+mod store;
 mod when;
 
 use std::process::ExitCode;

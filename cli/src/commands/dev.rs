@@ -94,9 +94,11 @@ impl Dev {
         for name in ["alice", "bob"] {
             accounts.push(DemoAccount::new(name, config, &signer, now)?);
         }
-        let store = match &config.store.data_dir {
-            Some(_) => None,
-            None => Some(temporary_store()?),
+        let named = &config.store;
+        let is_named = named.data_dir.is_some() || named.store.is_some() || named.store_uri_file.is_some();
+        let store = match is_named {
+            true => None,
+            false => Some(temporary_store()?),
         };
         if let Some(store) = &store {
             config.store.data_dir = Some(store.path().to_owned());

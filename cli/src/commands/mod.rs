@@ -1,6 +1,7 @@
 //! The commands, one file or folder each.
 
 mod dev;
+mod seed;
 mod serve;
 mod token;
 
@@ -13,6 +14,8 @@ use crate::out::Out;
 pub(crate) enum Command {
     /// Run the relay
     Serve(Box<serve::Serve>),
+    /// Set up a store, check it, and fill it
+    Seed(Box<seed::Seed>),
     /// Make, check and look into tokens and their keys
     Token(Box<token::Token>),
 }
@@ -26,6 +29,7 @@ impl Command {
     pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
         match self {
             Self::Serve(serve) => serve.run(out),
+            Self::Seed(seed) => seed.run(out),
             Self::Token(token) => token.run(out).map(|()| Exit::Ok),
         }
     }

@@ -4,14 +4,11 @@
 
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use chatctl_relay::auth::Keyset;
 use chatctl_relay::config::Config;
 use chatctl_relay::model::Clock;
 use chatctl_relay::server::{self, Outfit, Server};
-use chatctl_relay::store::Store;
-use chatctl_relay::store::embedded::{self, Embedded, OpenError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -19,6 +16,7 @@ use super::dev::Dev;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::Out;
+use crate::store::{self, Fresh};
 
 /// Run the relay
 #[derive(Debug, clap::Args)]
@@ -93,13 +91,7 @@ impl Serve {
             true => Some(Dev::prepare(&mut config, &keyset, now)?),
             false => None,
         };
-        if config.store.data_dir.is_none() {
-            return Err(Failure::new(
-                Exit::Config,
-                "the relay needs a place for its store: --data-dir DIR",
-            )
-            .hint("`chatctl serve --dev` uses a temporary one"));
-        }
+        store::place(&config.store)?;
         Ok(Launch {
             config,
             keyset,
@@ -138,11 +130,11 @@ fn run(launch: Launch, out: Out) -> Result<Exit, Failure> {
 async fn serve(mut launch: Launch, out: Out) -> Result<Exit, Failure> {
     // Before anything that takes time: a signal during the start must end it in order, too.
     let mut signals = Signals::listen()?;
-    // Reading a large store takes a while; the runtime's threads are for those who wait meanwhile.
-    let config = launch.config.clone();
-    let opening = tokio::task::spawn_blocking(move || open_store(&config)).await;
-    let store = opening
-        .map_err(|error| Failure::new(Exit::Failure, "the store's start broke off").caused_by(&error))??;
+    let fresh = match launch.dev {
+        Some(_) => Fresh::SetUp,
+        None => Fresh::Refuse,
+    };
+    let store = store::open(&launch.config.store, fresh).await?;
     let outfit = Outfit {
         store,
         keyset: launch.keyset,
@@ -184,37 +176,6 @@ fn finished(ended: Result<(), server::Error>) -> Result<Exit, Failure> {
         Ok(()) => Ok(Exit::Ok),
         Err(error) => Err(Failure::from_error(Exit::Failure, &error)
             .hint("what was answered OK is on the disk; look at the disk, then start the relay again")),
-    }
-}
-
-fn open_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
-    let options = embedded::Options {
-        disk_reserve: config.store.disk_reserve,
-        idempotency_records: config.store.idempotency_records,
-    };
-    let directory = config.store.data_dir.clone().unwrap_or_default();
-    match Embedded::open(&directory, &options) {
-        Ok(store) => Ok(store),
-        Err(error) => {
-            let (exit, hint) = match &error {
-                OpenError::Held(_) => (Exit::TempFail, "another chatctl serves it; stop that one first"),
-                OpenError::Newer { .. } => (
-                    Exit::Protocol,
-                    "install the chatctl that wrote it, or a newer one",
-                ),
-                OpenError::NotAStore => (Exit::DataErr, "name a directory of chatctl's own with --data-dir"),
-                OpenError::NoWal | OpenError::Io(_) => (
-                    Exit::CantCreate,
-                    "name a directory on a local disk that you may write with --data-dir",
-                ),
-                OpenError::Database(_) | OpenError::Rows(_) => (
-                    Exit::DataErr,
-                    "check the disk; `sqlite3 FILE 'pragma integrity_check'` looks at the file",
-                ),
-            };
-            let message = format!("cannot open the store in {}", directory.display());
-            Err(Failure::new(exit, message).caused_by(&error).hint(hint))
-        }
     }
 }
 
