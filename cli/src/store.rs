@@ -226,6 +226,7 @@ const MAX_URI_BYTES: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt as _;
 
     use clap::Parser as _;
@@ -257,12 +258,12 @@ mod tests {
         let path = folder.path().join("uri");
         std::fs::write(&path, "mongodb://chat:hunter2@db1/chat\n").unwrap();
         let file = path.to_str().unwrap();
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
         assert_eq!(
             place_of(&["--store-uri-file", file]).unwrap_err().exit,
             Exit::NoPerm
         );
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         let uri = Uri::parse("mongodb://chat:hunter2@db1/chat").unwrap();
         assert_eq!(place_of(&["--store-uri-file", file]), Ok(Place::Database(uri)));
     }
