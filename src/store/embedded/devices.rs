@@ -164,7 +164,8 @@ fn discard(tx: &mut Tx<'_>, address: &Address, mailbox: MailboxId) -> Result<(),
 
 fn raise_version(conn: &Connection, account: &AccountId) -> Result<(), Error> {
     conn.prepare_cached(
-        "INSERT INTO account VALUES (?1, 1) ON CONFLICT DO UPDATE SET list_version = list_version + 1",
+        "INSERT INTO account (name, list_version) VALUES (?1, 1)
+         ON CONFLICT DO UPDATE SET list_version = list_version + 1",
     )?
     .execute([account.as_str()])?;
     Ok(())

@@ -26,7 +26,7 @@ pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 const APPLICATION_ID: i32 = 0x6368_6174;
 
 /// Each brings a database from the version of its index to the next. Never changed once released.
-const MIGRATIONS: &[&str] = &[VERSION_1];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2];
 
 const VERSION_1: &str = "
     CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -113,6 +113,15 @@ const VERSION_1: &str = "
     ) WITHOUT ROWID;
 ";
 
+const VERSION_2: &str = "
+    ALTER TABLE account ADD COLUMN attributes TEXT;
+    CREATE TABLE note (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE history (version INTEGER PRIMARY KEY, at INTEGER NOT NULL, by TEXT NOT NULL);
+";
+
+/// Notes when and by what a database became what it is. The time is SQLite's: the store has no clock.
+const REMEMBER: &str = "INSERT INTO history VALUES (?1, CAST(unixepoch('subsec') * 1000 AS INTEGER), ?2)";
+
 /// Opens the one connection that writes, and brings the schema up to date.
 pub(super) fn writer(path: &Path, synchronous: Synchronous) -> Result<Connection, OpenError> {
     let mut conn = Connection::open_with_flags(
@@ -186,6 +195,10 @@ fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
     let transaction = conn.transaction()?;
     for sql in missing {
         transaction.execute_batch(sql)?;
+    }
+    // The first version kept no history.
+    for version in found + 1..=VERSION {
+        transaction.execute(REMEMBER, (version, env!("CARGO_PKG_VERSION")))?;
     }
     if is_new {
         let epoch = rand::random::<u64>().max(1).cast_signed();

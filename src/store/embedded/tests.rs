@@ -83,7 +83,7 @@ fn reopen_after(sql: &str) -> Result<Arc<Embedded>, OpenError> {
 fn a_newer_schema_is_refused() {
     let opened = reopen_after("PRAGMA user_version = 99");
     assert!(
-        matches!(opened, Err(OpenError::Newer { found: 99, known: 1 })),
+        matches!(opened, Err(OpenError::Newer { found: 99, known: 2 })),
         "{opened:?}"
     );
 }
@@ -311,9 +311,18 @@ fn fixture(name: &str) -> std::path::PathBuf {
 
 #[tokio::test]
 async fn a_store_written_by_version_1_opens() {
+    opens("store-v1").await;
+}
+
+#[tokio::test]
+async fn a_store_written_by_version_2_opens() {
+    opens("store-v2").await;
+}
+
+async fn opens(written: &str) {
     let directory = TempDir::new().unwrap();
     fs::copy(
-        fixture("store-v1/chatctl.sqlite"),
+        fixture(written).join("chatctl.sqlite"),
         directory.path().join("chatctl.sqlite"),
     )
     .unwrap();
@@ -344,7 +353,7 @@ async fn a_store_written_by_version_1_opens() {
 #[tokio::test]
 #[ignore = "writes the fixture of the present version: cargo test -- --ignored write_the_fixture"]
 async fn write_the_fixture() {
-    let directory = fixture("store-v1");
+    let directory = fixture("store-v2");
     fs::create_dir_all(&directory).unwrap();
     let scratch = TempDir::new().unwrap();
     let store = open(scratch.path());
