@@ -67,15 +67,17 @@ impl KeyUpload {
     /// signatures when it brings the identity that made them. [`crate::directory::Directory::upload`]
     /// checks the same, and more. Costs about 50 µs a signature.
     ///
+    /// Returns the pools as a store takes them.
+    ///
     /// # Errors
     ///
     /// [`Error::Malformed`], [`Error::Limit`], [`Error::ItemIdTaken`] and [`Error::Lint`].
-    pub fn check(&self, suite: &Suite) -> Result<(), Error> {
+    pub fn check(&self, suite: &Suite) -> Result<Vec<(PoolName, PoolUpload)>, Error> {
         let pools = accept(suite, self)?;
-        match &self.identity {
-            Some(identity) => Ok(lint::check(suite, identity, &lint::signed_items(suite, &pools))?),
-            None => Ok(()),
+        if let Some(identity) = &self.identity {
+            lint::check(suite, identity, &lint::signed_items(suite, &pools))?;
         }
+        Ok(pools)
     }
 }
 

@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use crate::model::{DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::model::Model;
 use crate::store::{
-    Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Gap, KeyLogEntry, KeyStore, Keyset,
-    MailStore, Registered, Registration, Room, SendKey, SendRecord, Span, Start, Upload, Uploaded, Usage,
+    AccountStore, Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Gap, KeyLogEntry, KeyStore,
+    Keyset, MailStore, OnOther, PutAccount, Registered, Registration, Room, SendKey, SendRecord, Span, Start, Upload, Uploaded, Usage,
 };
 
 /// Where a load of a device list stops.
@@ -50,6 +50,22 @@ impl Fake {
         let pause = Arc::new(Pause::default());
         *self.pause.lock() = Some(Arc::clone(&pause));
         pause
+    }
+}
+
+#[async_trait]
+impl AccountStore for Fake {
+    async fn put_account(
+        &self,
+        account: &AccountId,
+        attributes: Arc<str>,
+        on_other: OnOther,
+    ) -> Result<PutAccount, Error> {
+        self.model.put_account(account, attributes, on_other).await
+    }
+
+    async fn account(&self, account: &AccountId) -> Result<Option<Arc<str>>, Error> {
+        self.model.account(account).await
     }
 }
 

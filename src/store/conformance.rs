@@ -13,6 +13,7 @@ use crate::store::{
     Batch, Deletion, Posting, Registered, Registration, Room, SendKey, SendRecord, Span, Store,
 };
 
+pub(crate) mod accounts;
 pub(crate) mod devices;
 pub(crate) mod keys;
 pub(crate) mod mail;
@@ -49,6 +50,11 @@ macro_rules! facts {
             records_survive_a_crash_until_their_window_ends,
             ids_begin_above_everything_used,
             a_closed_store_is_not_available,
+        ]);
+        facts!(@ $implementation, $subject, accounts: [
+            an_account_put_again_changes_nothing,
+            other_attributes_stay_or_go_as_asked,
+            an_account_without_devices_lists_as_one_that_never_was,
         ]);
         facts!(@ $implementation, $subject, devices: [
             a_registration_again_changes_nothing,

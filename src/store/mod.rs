@@ -17,6 +17,7 @@
 
 use std::sync::Arc;
 
+mod accounts;
 #[cfg(test)]
 pub mod conformance;
 mod devices;
@@ -28,6 +29,7 @@ mod mail;
 pub mod model;
 pub mod mongodb;
 
+pub use crate::store::accounts::{AccountStore, OnOther, PutAccount};
 pub use crate::store::devices::{DeviceStore, Registered, Registration};
 pub use crate::store::keys::{
     Claim, ClaimTarget, Claimed, Item, KeyLogEntry, KeyStore, Keyset, PoolCount, PoolUpload, Upload, Uploaded,
@@ -67,5 +69,5 @@ impl From<chatctl_protocol::NameError> for Error {
 }
 
 /// The store, as the daemon holds it.
-pub trait Store: MailStore + DeviceStore + KeyStore {}
-impl<T: MailStore + DeviceStore + KeyStore> Store for T {}
+pub trait Store: MailStore + AccountStore + DeviceStore + KeyStore {}
+impl<T: MailStore + AccountStore + DeviceStore + KeyStore> Store for T {}

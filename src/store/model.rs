@@ -18,6 +18,7 @@ use crate::store::{
     Registered, Registration, Room, SendKey, SendRecord, Span, Start, Usage,
 };
 
+mod accounts;
 mod keys;
 
 /// The store in memory.
@@ -61,6 +62,7 @@ struct State {
 
 #[derive(Debug, Clone, Default)]
 struct Account {
+    attributes: Option<Arc<str>>,
     version: u64,
     devices: BTreeMap<DeviceId, Device>,
     incarnations: BTreeMap<DeviceId, u32>,

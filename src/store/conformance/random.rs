@@ -10,7 +10,7 @@ use super::keys::{item, pool, publish};
 use super::{LATER, NOW, Subject, acks, address, envelope, id, installation, mail_of, name, posting};
 use crate::model::{Envelope, MailboxId, UnixMs};
 use crate::store::model::Model;
-use crate::store::{Batch, Claim, ClaimTarget, Gap, GapReason, Posting, Room, SendKey, Span};
+use crate::store::{Batch, Claim, ClaimTarget, Gap, GapReason, OnOther, Posting, Room, SendKey, Span};
 
 /// Mailboxes that a sequence can name: more than it usually registers.
 const MAILBOXES: u64 = 6;
@@ -46,6 +46,11 @@ enum Verb {
         account: usize,
         device: u8,
     },
+    Put {
+        account: usize,
+        attributes: u8,
+        replace: bool,
+    },
     Upload {
         mailbox: u64,
         identity: bool,
@@ -78,6 +83,8 @@ fn verb() -> impl Strategy<Value = Verb> {
         4 => (0..2usize, 0..3u8, 0..2u32)
             .prop_map(|(account, device, registration_id)| Verb::Register { account, device, registration_id }),
         1 => (0..2usize, 0..3u8).prop_map(|(account, device)| Verb::Remove { account, device }),
+        1 => (0..2usize, 0..2u8, any::<bool>())
+            .prop_map(|(account, attributes, replace)| Verb::Put { account, attributes, replace }),
         3 => (mailbox(), any::<bool>(), prop::collection::vec(0..9u8, 0..5), any::<bool>(), prop::option::of(0..3u8))
             .prop_map(|(mailbox, identity, items, replace, fallback)| {
                 Verb::Upload { mailbox, identity, items, replace, fallback }
@@ -179,6 +186,15 @@ impl Pair {
             Verb::Remove { account, device } => {
                 let address = address(ACCOUNTS[account], &device.to_string());
                 same!(self, remove_device(&address, NOW));
+            }
+            Verb::Put {
+                account,
+                attributes,
+                replace,
+            } => {
+                let account = address(ACCOUNTS[account], "1").account;
+                let on_other = if replace { OnOther::Replace } else { OnOther::Keep };
+                same!(self, put_account(&account, attributes.to_string().into(), on_other));
             }
             Verb::Upload { .. } => self.upload(verb).await,
             Verb::Claim { .. } => self.claim(verb).await,
@@ -282,6 +298,7 @@ impl Pair {
         }
         for account in ACCOUNTS {
             let account = address(account, "1").account;
+            same!(self, account(&account));
             same!(self, devices(&account));
             same!(self, key_log(&account, 0, 1000));
         }

@@ -30,6 +30,7 @@ use records::RecordIndex;
 use shared::Shared;
 use writer::Writer;
 
+mod accounts;
 mod devices;
 mod fault;
 mod files;

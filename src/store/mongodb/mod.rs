@@ -30,6 +30,7 @@ pub use crate::store::mongodb::connect::{OpenError, Options, Uri};
 use connection::Connection;
 use lookups::Lookups;
 
+mod accounts;
 mod connect;
 mod connection;
 mod departures;
