@@ -131,7 +131,7 @@ impl Papers {
         Access {
             flags,
             query: format!(
-                "authSource=admin&tls=true&tlsCAFile={}/ca.pem",
+                "&authSource=admin&tls=true&tlsCAFile={}/ca.pem",
                 self.0.path().display()
             ),
         }

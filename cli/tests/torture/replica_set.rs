@@ -22,7 +22,7 @@ use crate::relay::free_port;
 pub(crate) struct Access {
     /// Further flags of every member.
     pub(crate) flags: Vec<String>,
-    /// What a URI needs then, as in `tls=true`.
+    /// What a URI needs then, as in `&tls=true`.
     pub(crate) query: String,
 }
 
@@ -87,7 +87,7 @@ impl ReplicaSet {
     /// Where a database in it is.
     pub(crate) fn uri(&self, database: &str) -> String {
         format!(
-            "mongodb://{}/{database}?replicaSet=rs0&{}",
+            "mongodb://{}/{database}?replicaSet=rs0{}",
             self.hosts(),
             self.access.query
         )
@@ -148,7 +148,7 @@ impl ReplicaSet {
     /// The same, logged in.
     pub(crate) async fn client_as(&self, number: usize, login: Option<Credential>) -> Client {
         let uri = format!(
-            "mongodb://{}/?directConnection=true&{}",
+            "mongodb://{}/?directConnection=true{}",
             self.members[number].host(),
             self.access.query
         );
