@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use chatctl_client::{Backoff, Device, Event, Message, Options, Refusal, SendOutcome, Session, Token};
+use chatctl_client::{Device, Event, Message, Refusal, SendOutcome};
 use chatctl_protocol::{AccountId, Code, DeviceId, EnvelopeId};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
+use crate::app::{connected, device};
 use crate::crowd::REGISTRATION_ID;
 use crate::http::{Answer, Http};
 use crate::relay::Relay;
@@ -288,25 +289,6 @@ impl Scene {
             );
             sleep(Duration::from_millis(10)).await;
         }
-    }
-}
-
-fn device(relay: &Relay, account: &str) -> Device {
-    let options = Options {
-        backoff: Backoff {
-            base: Duration::from_millis(10),
-            ..Backoff::default()
-        },
-        ..Options::new(&relay.ws())
-    };
-    Device::new(options, Token::new(&relay.token(account)))
-}
-
-async fn connected(device: &mut Device) -> Session {
-    let event = timeout(PATIENCE, device.next_event()).await;
-    match event.expect("the relay answers").unwrap() {
-        Event::Connected(session) => session,
-        other => panic!("{other:?}"),
     }
 }
 

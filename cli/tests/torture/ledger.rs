@@ -11,6 +11,7 @@
 //! is known as a range only, so the ranges must not even touch.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chatctl_protocol::EnvelopeId;
@@ -67,6 +68,8 @@ pub(crate) struct Ledger {
     accepted: usize,
     arrived: usize,
     repeated: usize,
+    /// When the last send was accepted, and the longest time without one, while somebody watches.
+    watched: Option<(Instant, Duration)>,
     violations: Vec<String>,
 }
 
@@ -102,7 +105,25 @@ impl Ledger {
             return self.violated(format!("{key:?}: two answers to one send"));
         }
         self.accepted += 1;
+        self.look();
         self.check_copies(key);
+    }
+
+    /// Starts to measure the time without an accepted send.
+    pub(crate) fn watch(&mut self) {
+        self.watched = Some((Instant::now(), Duration::ZERO));
+    }
+
+    /// The longest time without an accepted send since [`Self::watch`].
+    pub(crate) fn longest_pause(&self) -> Duration {
+        self.watched.map_or(Duration::ZERO, |(_, longest)| longest)
+    }
+
+    fn look(&mut self) {
+        if let Some((last, longest)) = &mut self.watched {
+            *longest = last.elapsed().max(*longest);
+            *last = Instant::now();
+        }
     }
 
     /// An envelope came, before it is acked.

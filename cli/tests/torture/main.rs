@@ -1,6 +1,8 @@
-//! The built relay under load, killed at any moment: every promise must hold over the crash.
+//! The built relay when things go wrong around it: it is killed at any moment, the power goes, the disk is full,
+//! the database loses its primary or is away. Every promise must hold.
 //!
-//! `CHATCTL_TORTURE_ROUNDS` (30) is the number of crashes, `CHATCTL_TORTURE_SEED` repeats a run's choices.
+//! `CHATCTL_TORTURE_ROUNDS` is the number of crashes (30; on MongoDB 10), `CHATCTL_TORTURE_SEED` repeats a run's
+//! choices; `CHATCTL_TEST_MONGODB` and `CHATCTL_TEST_MONGOD` are what `scripts/mongodb env` says.
 //! Processes and networks do not repeat themselves exactly; a seed only makes a failure likelier to return.
 
 #![expect(
@@ -10,14 +12,19 @@
     reason = "a run that goes wrong ends there, and says with which seed"
 )]
 
+mod absence;
+mod app;
 mod crowd;
 mod disk;
+mod failover;
 mod full_disk;
 mod http;
 mod keyring;
 mod ledger;
+mod login;
 mod powerloss;
 mod relay;
+mod replica_set;
 mod world;
 
 use std::path::PathBuf;
@@ -39,13 +46,29 @@ use crate::world::{Phase, World};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promises_hold_when_the_process_is_killed() {
     let _alone = ALONE.lock().await;
-    Run::start(false).await.torture().await;
+    Run::start(Relay::new(), None).await.torture(30).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn promises_hold_when_the_process_is_killed_and_its_store_is_mongodb() {
+    let _alone = ALONE.lock().await;
+    let server = std::env::var("CHATCTL_TEST_MONGODB").expect(
+        "CHATCTL_TEST_MONGODB is not set: eval \"$(scripts/mongodb env)\" starts a mongod and sets it",
+    );
+    let name = format!("/torture_{:016x}?", rand::random::<u64>());
+    let mut relay = Relay::new();
+    relay.keep_state_in(&["--store", &server.replacen("/?", &name, 1)]);
+    Run::start(relay, None).await.torture(10).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promises_hold_when_the_power_goes() {
     let _alone = ALONE.lock().await;
-    Run::start(true).await.torture().await;
+    let mut relay = Relay::new();
+    let shadow = relay.root().join("shadow-0");
+    powerloss::shadow_of(relay.data(), &shadow);
+    relay.preload(powerloss::build_shim(&relay.root()), shadow.clone());
+    Run::start(relay, Some(shadow)).await.torture(30).await;
 }
 
 /// One relay and its crowd.
@@ -62,15 +85,10 @@ struct Run {
 }
 
 impl Run {
-    async fn start(power_loss: bool) -> Self {
+    /// Brings a crowd to a relay that has not been started yet.
+    async fn start(mut relay: Relay, shadow: Option<PathBuf>) -> Self {
         let seed = number_from("CHATCTL_TORTURE_SEED").unwrap_or_else(rand::random);
         eprintln!("CHATCTL_TORTURE_SEED={seed}");
-        let mut relay = Relay::new();
-        let shadow = power_loss.then(|| relay.root().join("shadow-0"));
-        if let Some(shadow) = &shadow {
-            powerloss::shadow_of(relay.data(), shadow);
-            relay.preload(powerloss::build_shim(&relay.root()), shadow.clone());
-        }
         relay.start().await;
         let world = World::new(relay.ws(), seed);
         let checker = member(&relay, "keys-checker").await;
@@ -112,8 +130,8 @@ impl Run {
         }
     }
 
-    async fn torture(mut self) {
-        let rounds = number_from("CHATCTL_TORTURE_ROUNDS").unwrap_or(30);
+    async fn torture(mut self, rounds: u64) {
+        let rounds = number_from("CHATCTL_TORTURE_ROUNDS").unwrap_or(rounds);
         for round in 1..=rounds {
             self.wait_for_load().await;
             sleep(Duration::from_millis(self.random.random_range(0..250))).await;

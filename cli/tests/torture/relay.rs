@@ -21,6 +21,8 @@ pub(crate) struct Relay {
     shim: Option<(PathBuf, PathBuf)>,
     /// The small disk that its data is on, if it is not the machine's.
     disk: Option<Disk>,
+    /// Where its state is, as flags, if not in the data directory.
+    store: Option<Vec<String>>,
     /// Flags of this test.
     flags: Vec<String>,
 }
@@ -40,6 +42,7 @@ impl Relay {
             child: None,
             shim: None,
             disk: None,
+            store: None,
             flags: Vec::new(),
         };
         relay.tool(&["token", "keys", "generate", "-o", path(&relay.keys())]);
@@ -69,6 +72,27 @@ impl Relay {
     /// The small disk.
     pub(crate) fn disk(&self) -> &Disk {
         self.disk.as_ref().unwrap()
+    }
+
+    /// The next start has its state where these flags say.
+    pub(crate) fn keep_state_in(&mut self, store: &[&str]) {
+        self.store = Some(store.iter().map(|&flag| flag.to_owned()).collect());
+    }
+
+    /// The next start has its state where this URI says, password and all.
+    pub(crate) fn keep_secret_store(&mut self, uri: &str) {
+        use std::io::Write as _;
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let file = self.root().join("store-uri");
+        let mut options = File::options();
+        let mut written = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&file)
+            .unwrap();
+        written.write_all(uri.as_bytes()).unwrap();
+        self.keep_state_in(&["--store-uri-file", path(&file)]);
     }
 
     /// The next start has these flags, too.
@@ -139,7 +163,7 @@ impl Relay {
         };
         command
             .args(["serve", "--dev", "--dev-info", path(&self.info())])
-            .args(["--data-dir", path(&self.data), "--keys", path(&self.keys())])
+            .args(["--keys", path(&self.keys())])
             .args(["--listen", &format!("127.0.0.1:{}", self.port)])
             .args(WITHOUT_BUDGETS)
             .env("NO_COLOR", "1")
@@ -147,6 +171,10 @@ impl Relay {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
+        match &self.store {
+            Some(store) => command.args(store),
+            None => command.args(["--data-dir", path(&self.data)]),
+        };
         if let Some((library, shadow)) = &self.shim {
             command
                 .env("LD_PRELOAD", library)
@@ -154,6 +182,29 @@ impl Relay {
                 .env("PL_SHADOW", shadow);
         }
         self.child = Some(command.spawn().unwrap());
+    }
+
+    /// Waits until a process that was spawned has ended by itself; its exit code and all that it said.
+    pub(crate) async fn ended(&mut self) -> (i32, String) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.has_ended() {
+            assert!(Instant::now() < deadline, "it does not end:\n{}", self.log());
+            sleep(Duration::from_millis(10)).await;
+        }
+        let status = self.child.take().unwrap().wait().unwrap();
+        (status.code().unwrap(), self.log())
+    }
+
+    /// Bytes of memory that the process has.
+    pub(crate) fn memory(&self) -> u64 {
+        let pid = self.child.as_ref().unwrap().id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kib * 1024
     }
 
     /// Whether the process has ended by itself.
@@ -210,7 +261,7 @@ fn path(path: &Path) -> &str {
 
 /// A port outside the range of outgoing connections: a client that tries to reconnect while the relay is
 /// down could otherwise be given the relay's own port, and connect to itself.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     loop {
         let port = rand::random_range(15_000..32_000);
         if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
