@@ -27,6 +27,7 @@ mod keys;
 mod mail;
 pub mod model;
 pub mod mongodb;
+pub mod upkeep;
 
 pub use crate::store::devices::{DeviceStore, Registered, Registration};
 pub use crate::store::keys::{
