@@ -26,19 +26,25 @@ use crate::store::{
 };
 
 pub use crate::store::mongodb::connect::{OpenError, Options, Uri};
+pub use crate::store::mongodb::upkeep::Premises;
 
 use connection::Connection;
 use lookups::Lookups;
 
 mod accounts;
+mod bundles;
 mod connect;
 mod connection;
 mod departures;
 mod devices;
+mod diff;
 mod documents;
 mod error;
+mod history;
+mod inspect;
 mod keys;
 mod layout;
+mod lease;
 mod lookups;
 mod mail;
 mod meta;
@@ -46,6 +52,7 @@ mod nodes;
 mod pools;
 mod records;
 mod transaction;
+mod upkeep;
 
 /// The store in a database of its own. Dropping it loses nothing.
 #[derive(Debug)]
@@ -76,10 +83,13 @@ impl MongoDb {
     /// See [`OpenError`].
     pub async fn open_fresh(uri: &Uri, options: &Options) -> Result<Arc<Self>, OpenError> {
         let db = connect::reach(uri, options).await?;
-        layout::lay_out(&db)
-            .await
-            .map_err(|error| connect::refusal(&db.hosts, &error))?;
-        connect::check_layout(&db).await?;
+        match connect::check_layout(&db).await {
+            Err(OpenError::NeverApplied(_)) => {
+                upkeep::first_time(&db).await?;
+                connect::check_layout(&db).await?;
+            }
+            checked => checked?,
+        }
         Ok(Arc::new(Self {
             db,
             lookups: Lookups::default(),
