@@ -26,6 +26,7 @@ use crate::store::{
 };
 
 pub use crate::store::mongodb::connect::{OpenError, Options, Uri};
+pub use crate::store::mongodb::legacy::{LegacyDocument, LegacyUser, LegacyUsers};
 
 use connection::Connection;
 use lookups::Lookups;
@@ -38,6 +39,7 @@ mod documents;
 mod error;
 mod keys;
 mod layout;
+mod legacy;
 mod lookups;
 mod mail;
 mod meta;
