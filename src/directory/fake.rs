@@ -13,7 +13,8 @@ use crate::model::{DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::model::Model;
 use crate::store::{
     AccountStore, Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Gap, KeyLogEntry, KeyStore,
-    Keyset, MailStore, OnOther, PutAccount, Registered, Registration, Room, SendKey, SendRecord, Span, Start, Upload, Uploaded, Usage,
+    Keyset, MailStore, OnOther, PutAccount, Registered, Registration, Room, SendKey, SendRecord, Span, Start,
+    Upload, Uploaded, Usage,
 };
 
 /// Where a load of a device list stops.

@@ -194,7 +194,10 @@ impl Pair {
             } => {
                 let account = address(ACCOUNTS[account], "1").account;
                 let on_other = if replace { OnOther::Replace } else { OnOther::Keep };
-                same!(self, put_account(&account, attributes.to_string().into(), on_other));
+                same!(
+                    self,
+                    put_account(&account, attributes.to_string().into(), on_other)
+                );
             }
             Verb::Upload { .. } => self.upload(verb).await,
             Verb::Claim { .. } => self.claim(verb).await,

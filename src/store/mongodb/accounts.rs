@@ -51,7 +51,10 @@ async fn put(
     let before = loop {
         let step = db
             .collection(ACCOUNTS)
-            .find_one_and_update(doc! { "_id": account.as_str() }, vec![doc! { "$set": { "x": put.clone() } }])
+            .find_one_and_update(
+                doc! { "_id": account.as_str() },
+                vec![doc! { "$set": { "x": put.clone() } }],
+            )
             .upsert(true)
             .session(&mut session)
             .await;

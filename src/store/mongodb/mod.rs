@@ -27,6 +27,7 @@ use crate::store::{
 
 pub use crate::store::mongodb::connect::{OpenError, Options, Uri};
 pub use crate::store::mongodb::upkeep::Premises;
+pub use crate::store::mongodb::legacy::{LegacyDocument, LegacyUser, LegacyUsers};
 
 use connection::Connection;
 use lookups::Lookups;
@@ -45,6 +46,7 @@ mod inspect;
 mod keys;
 mod layout;
 mod lease;
+mod legacy;
 mod lookups;
 mod mail;
 mod meta;
