@@ -143,10 +143,12 @@ impl Committer {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, store::Error> {
-        let floor = store.start().await?.id_floor;
+        let start = store.start().await?;
+        let minter = Minter::new(start.id_floor, start.node);
+        let floor = minter.last();
         let books = Books {
             tail: Tail::new(floor, pace.tail_bytes),
-            minter: Minter::new(floor, 0),
+            minter,
             recents: Recents::default(),
             pending: VecDeque::new(),
             committed_at: Instant::now(),

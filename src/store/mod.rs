@@ -27,6 +27,7 @@ mod keys;
 mod mail;
 pub mod model;
 pub mod mongodb;
+mod sessions;
 
 pub use crate::store::devices::{DeviceStore, Registered, Registration};
 pub use crate::store::keys::{
@@ -36,6 +37,7 @@ pub use crate::store::mail::{
     Batch, Committed, Deletion, Expired, ExpiredEnvelope, Gap, GapReason, MailStore, Posting, Room, SendKey,
     SendRecord, Span, Start, Usage,
 };
+pub use crate::store::sessions::{Lease, SessionStore};
 
 /// Why a store could not do it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -67,5 +69,5 @@ impl From<chatctl_protocol::NameError> for Error {
 }
 
 /// The store, as the daemon holds it.
-pub trait Store: MailStore + DeviceStore + KeyStore {}
-impl<T: MailStore + DeviceStore + KeyStore> Store for T {}
+pub trait Store: MailStore + DeviceStore + KeyStore + SessionStore {}
+impl<T: MailStore + DeviceStore + KeyStore + SessionStore> Store for T {}

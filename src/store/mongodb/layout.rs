@@ -10,7 +10,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 
 use crate::store::mongodb::connection::Connection;
-use crate::store::mongodb::{devices, error, keys, mail, meta, nodes, records};
+use crate::store::mongodb::{devices, error, keys, mail, meta, nodes, records, sessions};
 
 /// The layout that this version writes.
 pub(super) const VERSION: u32 = 1;
@@ -63,6 +63,7 @@ pub(super) fn collections() -> impl Iterator<Item = &'static Collection> {
         nodes::COLLECTIONS,
         mail::COLLECTIONS,
         records::COLLECTIONS,
+        sessions::COLLECTIONS,
         devices::COLLECTIONS,
         keys::COLLECTIONS,
     ]
