@@ -171,7 +171,7 @@ pub(crate) mod mongodb {
     impl OnServer {
         pub(crate) async fn new() -> Self {
             let server = std::env::var("CHATCTL_TEST_MONGODB")
-                .expect("CHATCTL_TEST_MONGODB is not set: `scripts/test` starts a mongod and sets it");
+                .expect("CHATCTL_TEST_MONGODB is not set: eval \"$(scripts/mongodb env)\" starts a mongod and sets it");
             let name = format!("facts_{:016x}", rand::random::<u64>());
             let uri = Uri::parse(&server).unwrap().with_database(&name);
             Self {

@@ -27,3 +27,4 @@ mod relay;
 mod sends;
 mod sessions;
 mod socket;
+mod store;

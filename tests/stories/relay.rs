@@ -13,7 +13,6 @@ use chatctl_relay::hub::Hub;
 use chatctl_relay::metrics::Metrics;
 use chatctl_relay::model::Clock;
 use chatctl_relay::server::{self, Outfit, Server};
-use chatctl_relay::store::embedded::{self, Embedded};
 use chatctl_relay::switchboard::Switchboard;
 use serde_json::json;
 use tempfile::TempDir;
@@ -22,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::keys::TestKeys;
 use crate::socket::RawSocket;
+use crate::store::Place;
 
 /// Somebody's device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,7 @@ pub(crate) struct TestRelay {
 #[derive(Debug)]
 struct House {
     _folder: TempDir,
+    place: Place,
     config: Config,
     clock: Clock,
 }
@@ -97,9 +98,9 @@ impl TestRelay {
             drain_window: Duration::ZERO,
             ..Config::default()
         };
-        config.store.data_dir = Some(folder.path().join("data"));
         change(&mut config);
         Self::run(House {
+            place: Place::fresh(folder.path().join("data")),
             _folder: folder,
             config,
             clock,
@@ -109,13 +110,8 @@ impl TestRelay {
 
     async fn run(house: House) -> Self {
         crate::logs::listen();
-        let directory = house.config.store.data_dir.clone().unwrap();
-        let options = embedded::Options {
-            disk_reserve: 0,
-            idempotency_records: 100_000,
-        };
         let outfit = Outfit {
-            store: Embedded::open(&directory, &options).unwrap(),
+            store: house.place.open().await,
             keyset: Keyset::load(house.config.keys.as_ref().unwrap()).unwrap(),
             clock: house.clock.clone(),
         };

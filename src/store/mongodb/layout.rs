@@ -10,7 +10,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 
 use crate::store::mongodb::connection::Connection;
-use crate::store::mongodb::{devices, error, keys, mail, meta, nodes, records, sessions};
+use crate::store::mongodb::{departures, devices, error, keys, mail, meta, nodes, pools, records, sessions};
 
 /// The layout that this version writes.
 pub(super) const VERSION: u32 = 1;
@@ -65,7 +65,9 @@ pub(super) fn collections() -> impl Iterator<Item = &'static Collection> {
         records::COLLECTIONS,
         sessions::COLLECTIONS,
         devices::COLLECTIONS,
+        departures::COLLECTIONS,
         keys::COLLECTIONS,
+        pools::COLLECTIONS,
     ]
     .into_iter()
     .flatten()

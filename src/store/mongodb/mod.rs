@@ -36,6 +36,7 @@ use nodes::Seat;
 
 mod connect;
 mod connection;
+mod departures;
 mod devices;
 mod documents;
 mod error;
@@ -45,6 +46,7 @@ mod lookups;
 mod mail;
 mod meta;
 mod nodes;
+mod pools;
 mod records;
 mod sessions;
 mod transaction;
@@ -111,6 +113,16 @@ impl MongoDb {
     }
 }
 
+impl MongoDb {
+    /// Empties a mailbox that has just gone.
+    async fn empty(&self, mailbox: MailboxId) {
+        // It is gone whatever happens here; a later expiry empties it again.
+        if let Err(error) = departures::purge(&self.db, mailbox).await {
+            tracing::debug!(%error, "a mailbox that is gone is emptied later");
+        }
+    }
+}
+
 #[async_trait]
 impl MailStore for MongoDb {
     async fn start(&self) -> Result<Start, Error> {
@@ -151,7 +163,11 @@ impl MailStore for MongoDb {
     }
 
     async fn expire(&self, now: UnixMs, records_before: UnixMs, budget: usize) -> Result<Expired, Error> {
-        mail::expire(&self.db, now, records_before, budget).await
+        // First: once mail has gone, who asks must learn of it, whatever fails.
+        let more_mailboxes = departures::purge_left(&self.db, now).await?;
+        let mut expired = mail::expire(&self.db, now, records_before, budget).await?;
+        expired.done &= !more_mailboxes;
+        Ok(expired)
     }
 
     async fn gaps(&self, mailbox: MailboxId) -> Result<Vec<Gap>, Error> {
@@ -201,16 +217,24 @@ impl SessionStore for MongoDb {
 
 #[async_trait]
 impl DeviceStore for MongoDb {
-    async fn register(&self, _address: &Address, _registration: Registration) -> Result<Registered, Error> {
-        Err(not_yet())
+    async fn register(&self, address: &Address, registration: Registration) -> Result<Registered, Error> {
+        let registered = devices::register(&self.db, address, &registration).await?;
+        if let Registered::Replaced { old, .. } = &registered {
+            self.empty(*old).await;
+        }
+        Ok(registered)
     }
 
-    async fn remove_device(&self, _address: &Address, _now: UnixMs) -> Result<Option<MailboxId>, Error> {
-        Err(not_yet())
+    async fn remove_device(&self, address: &Address, now: UnixMs) -> Result<Option<MailboxId>, Error> {
+        let removed = devices::remove(&self.db, address, now).await?;
+        if let Some(mailbox) = removed {
+            self.empty(mailbox).await;
+        }
+        Ok(removed)
     }
 
-    async fn devices(&self, _account: &AccountId) -> Result<DeviceList, Error> {
-        Err(not_yet())
+    async fn devices(&self, account: &AccountId) -> Result<DeviceList, Error> {
+        devices::list(&self.db, account).await
     }
 }
 

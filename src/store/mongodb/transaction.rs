@@ -23,6 +23,8 @@ use crate::store::mongodb::error;
 pub(super) enum Stop<T> {
     /// It has its answer, and nothing is to change.
     Undo(T),
+    /// Somebody else was faster: it is run again from its beginning.
+    Again,
     /// The driver or the server failed.
     Driver(DriverError),
     /// What was read cannot be.
@@ -69,9 +71,11 @@ impl Connection {
                 match self.attempt(work, &mut session).await {
                     Err(Stop::Driver(error)) if error::is_transient(&error) => {
                         tries += 1;
-                        let most = FIRST_PAUSE.saturating_mul(1 << tries.min(6));
-                        let pause = rand::rng().random_range(Duration::ZERO..=most);
-                        sleep(pause).await;
+                        pause(tries).await;
+                    }
+                    Err(Stop::Again) => {
+                        tries += 1;
+                        pause(tries).await;
                     }
                     Ok(answer) | Err(Stop::Undo(answer)) => {
                         self.learn(&session);
@@ -111,6 +115,13 @@ impl Connection {
             }
         }
     }
+}
+
+/// Waits before a try after so many that collided.
+async fn pause(tries: u32) {
+    let most = FIRST_PAUSE.saturating_mul(1 << tries.min(6));
+    let pause = rand::rng().random_range(Duration::ZERO..=most);
+    sleep(pause).await;
 }
 
 /// Longest pause after the first collision; twice as long after each further one, up to 64 times.
