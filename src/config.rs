@@ -81,6 +81,10 @@ pub struct Config {
     #[arg(long, env = "CHATCTL_SLOW_CONSUMER", value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
     pub slow_consumer: Duration,
 
+    /// How often a session looks for mail that another relay on the same database has accepted (100ms to 1h)
+    #[arg(long, env = "CHATCTL_LOOK_AGAIN", value_name = "DURATION", default_value = "30s", value_parser = look_again)]
+    pub look_again: Duration,
+
     /// Items left in a pool at which the owner is told
     #[arg(long, env = "CHATCTL_KEYS_LOW", value_name = "COUNT", default_value_t = 25)]
     pub keys_low: u32,
@@ -168,6 +172,14 @@ fn store_timeout(text: &str) -> Result<Duration, String> {
         return Err("must be between 1s and 60s".to_owned());
     }
     Ok(timeout)
+}
+
+fn look_again(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&interval) {
+        return Err("must be between 100ms and 1h".to_owned());
+    }
+    Ok(interval)
 }
 
 fn commit_interval(text: &str) -> Result<Duration, String> {

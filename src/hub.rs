@@ -34,6 +34,8 @@ impl Notices {
     pub const REMOVED: Self = Self(1 << 4);
     /// The device was registered again by another installation.
     pub const REREGISTERED: Self = Self(1 << 5);
+    /// Mail may be in the store that the tail never had: it is worth a look.
+    pub const LOOK: Self = Self(1 << 6);
 
     /// Whether all of `other` is in this set.
     #[must_use]
@@ -72,6 +74,8 @@ impl Bell {
 #[derive(Debug, Default)]
 struct Door {
     consumer: Option<Arc<Bell>>,
+    /// The highest epoch under which this node has the device's session; 0 while it has none in the store.
+    epoch: u64,
     observers: SmallVec<[Arc<Bell>; 1]>,
 }
 
@@ -113,12 +117,12 @@ impl Hub {
     #[must_use]
     pub fn sign_on(self: &Arc<Self>, mailbox: MailboxId) -> Presence {
         let bell = Arc::new(Bell::default());
-        let old = self
-            .doors
-            .entry(mailbox)
-            .or_default()
-            .consumer
-            .replace(Arc::clone(&bell));
+        let old = {
+            let mut door = self.doors.entry(mailbox).or_default();
+            // The lease of the one before says nothing about this one.
+            door.epoch = 0;
+            door.consumer.replace(Arc::clone(&bell))
+        };
         if let Some(old) = old {
             old.notify(Notices::DISPLACED);
         }
@@ -159,6 +163,27 @@ impl Hub {
         }
     }
 
+    /// The sessions that this node holds in the store, and their epochs.
+    #[must_use]
+    pub fn leases(&self) -> Vec<(MailboxId, u64)> {
+        let held = self
+            .doors
+            .iter()
+            .filter(|door| door.consumer.is_some() && door.epoch > 0);
+        held.map(|door| (*door.key(), door.epoch)).collect()
+    }
+
+    /// Another node has the device's session: the consumer that held it until this epoch gets
+    /// [`Notices::DISPLACED`]. Nobody does if a newer one has signed on here meanwhile.
+    pub fn displace(&self, mailbox: MailboxId, epoch: u64) {
+        if let Some(door) = self.doors.get(&mailbox)
+            && door.epoch == epoch
+            && let Some(consumer) = &door.consumer
+        {
+            consumer.notify(Notices::DISPLACED);
+        }
+    }
+
     /// Whether a consumer of the device is here.
     #[must_use]
     pub fn is_here(&self, mailbox: MailboxId) -> bool {
@@ -183,6 +208,14 @@ pub struct Presence {
 }
 
 impl Presence {
+    /// The session has this epoch in the store. Of two that sign on here at once the later one may get the
+    /// lower epoch: the door keeps the highest.
+    pub fn hold(&self, epoch: u64) {
+        if let Some(mut door) = self.hub.doors.get_mut(&self.mailbox) {
+            door.epoch = door.epoch.max(epoch);
+        }
+    }
+
     /// Waits for the bell. Cancel safe: what was rung is taken in the same poll that returns it.
     pub async fn rung(&self) -> Rung {
         loop {
@@ -263,6 +296,22 @@ mod tests {
         assert!(hub.is_here(BOB));
         drop(new);
         assert!(hub.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_is_over_displaces_only_the_session_that_held_it() {
+        let hub = Hub::new();
+        let old = hub.sign_on(BOB);
+        old.hold(3);
+        assert_eq!(hub.leases(), [(BOB, 3)]);
+        let new = hub.sign_on(BOB);
+        assert!(old.rung().await.notices.contains(Notices::DISPLACED));
+        assert_eq!(hub.leases(), []);
+        new.hold(5);
+        hub.displace(BOB, 3);
+        assert_eq!(new.take().notices, Notices::NONE);
+        hub.displace(BOB, 5);
+        assert_eq!(new.take().notices, Notices::DISPLACED);
     }
 
     #[tokio::test]

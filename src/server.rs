@@ -177,6 +177,9 @@ impl Server {
             async move { committer.run(commits).await }
         });
         tasks.spawn(keep_house(Arc::clone(&self.doors.switchboard), closing.clone()));
+        if self.doors.switchboard.is_shared() {
+            tasks.spawn(keep_leases(Arc::clone(&self.doors.switchboard), closing.clone()));
+        }
         let Self {
             listener,
             address,
@@ -309,6 +312,22 @@ async fn keep_house(switchboard: Arc<Switchboard>, closing: CancellationToken) {
     }
 }
 
+/// Ends the sessions of devices that have signed on to another relay.
+async fn keep_leases(switchboard: Arc<Switchboard>, closing: CancellationToken) {
+    let mut ticks = interval(LEASE_TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = closing.cancelled() => return,
+        }
+        // Until the store answers nobody can have signed on elsewhere either.
+        if let Err(error) = switchboard.displace().await {
+            warn!(%error, "sessions are compared with other relays' later");
+        }
+    }
+}
+
 /// The least that the tail may be.
 const MIN_TAIL_BYTES: usize = 4 * 1024 * 1024;
 
@@ -329,6 +348,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Time between two rounds of housekeeping.
 const HOUSE_TICK: Duration = Duration::from_secs(10);
+
+/// Time between two comparisons of sessions with those of other relays.
+const LEASE_TICK: Duration = Duration::from_secs(2);
 
 /// Envelopes that one step of expiry may drop.
 const EXPIRY_STEP: usize = 500;

@@ -213,6 +213,28 @@ impl EnvelopeId {
         Self(self.0 + (ms << (Self::NODE_BITS + Self::COUNTER_BITS)))
     }
 
+    /// The node that minted it.
+    #[must_use]
+    pub const fn node(self) -> u16 {
+        ((self.0 >> Self::COUNTER_BITS) & ((1 << Self::NODE_BITS) - 1)) as u16
+    }
+
+    /// The millisecond that it belongs to, since 1970.
+    #[must_use]
+    pub const fn unix_ms(self) -> u64 {
+        Self::EPOCH_MS + (self.0 >> (Self::NODE_BITS + Self::COUNTER_BITS))
+    }
+
+    /// An id of `node` at or above this one, with nothing of that node between the two: this one itself
+    /// if it is that node's, else the first of the next millisecond.
+    #[must_use]
+    pub const fn for_node(self, node: u16) -> Self {
+        match self.node() == node {
+            true => self,
+            false => Self::at(self.unix_ms() + 1, node),
+        }
+    }
+
     /// The id of a number, as on the wire.
     #[must_use]
     pub const fn from_u64(number: u64) -> Self {
@@ -299,12 +321,21 @@ mod tests {
 
     proptest! {
         #[test]
+        fn an_id_for_another_node_is_above_and_has_its_bits(id in 0u64..1 << 62, node in 0u16..1024) {
+            let id = EnvelopeId::from_u64(id);
+            let other = id.for_node(node);
+            prop_assert!(other >= id && other.next() > id);
+            prop_assert_eq!((other.node(), other.next().node()), (node, node));
+            prop_assert!(other.unix_ms() <= id.unix_ms() + 1);
+        }
+
+        #[test]
         fn ids_of_a_node_strictly_increase(ms in 0u64..1 << 40, node in 0u16..1024, steps in 1usize..9000) {
             let mut id = EnvelopeId::at(EnvelopeId::EPOCH_MS + ms, node);
             for _ in 0..steps {
                 let next = id.next();
                 prop_assert!(next > id && next < EnvelopeId::MAX);
-                prop_assert_eq!((next.as_u64() >> 12) & 1023, u64::from(node));
+                prop_assert_eq!(next.node(), node);
                 id = next;
             }
         }

@@ -3,27 +3,30 @@
 //! Must not commit anything but the id ceiling; what is accepted waits in the books for its batch.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chatctl_protocol::{Code, Limits};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use crate::committer::ledger::Ledger;
-use crate::committer::{Books, Committer, EnvelopeIds, Mail, Outcome, Part, Pending, Rings, Ticket, code_of};
+use crate::committer::tail::Slots;
+use crate::committer::{
+    Books, Calls, Committer, EnvelopeIds, Mail, Outcome, Part, Pending, Rings, Ticket, code_of,
+};
 use crate::model::{Envelope, MailboxId, UnixMs};
 use crate::store::{self, Batch, SendKey, SendRecord};
 
 impl Committer {
     /// Puts a send on the tail and promises its outcome to the ticket. Waits while too much is
-    /// uncommitted. Returns what to ring for: nothing when the send was refused or is a retry.
+    /// uncommitted. Returns whom to call: nobody when the send was refused or is a retry that the tail knows.
     ///
     /// Cancel safe: a send that was given up is either not accepted at all or accepted whole.
-    pub async fn accept(&self, mail: Mail, ticket: Ticket) -> Rings {
+    pub async fn accept(&self, mail: Mail, ticket: Ticket) -> Calls {
         match self.admit(mail, ticket).await {
-            Ok(rings) => rings,
+            Ok(calls) => calls,
             Err((ticket, code)) => {
                 ticket.settle(Outcome::Refused(code));
-                SmallVec::new()
+                Calls::Ring(Rings::new())
             }
         }
     }
@@ -32,17 +35,20 @@ impl Committer {
     /// it was not.
     pub async fn recall(&self, key: &SendKey, digest: [u8; 8], ticket: Ticket) -> Option<Ticket> {
         match self.answer_retry(key, digest, ticket).await {
-            Ok(ticket) => ticket,
+            Ok(Retry::New(ticket)) => Some(ticket),
+            Ok(Retry::Recent | Retry::Stored) => None,
             Err((ticket, _)) => Some(ticket),
         }
     }
 
-    async fn admit(&self, mail: Mail, ticket: Ticket) -> Result<Rings, (Ticket, Code)> {
-        let Some(ticket) = self.answer_retry(&mail.key, mail.digest, ticket).await? else {
-            return Ok(Rings::new());
+    async fn admit(&self, mail: Mail, ticket: Ticket) -> Result<Calls, (Ticket, Code)> {
+        let ticket = match self.answer_retry(&mail.key, mail.digest, ticket).await? {
+            Retry::New(ticket) => ticket,
+            Retry::Recent => return Ok(Calls::Ring(Rings::new())),
+            Retry::Stored => return Ok(Calls::Look(mail.parts.iter().map(|part| part.mailbox).collect())),
         };
         for part in &mail.parts {
-            if let Err(error) = self.load(part.mailbox).await {
+            if let Err(error) = self.load(part, mail.key.sender).await {
                 return Err((ticket, code_of(&error)));
             }
         }
@@ -71,7 +77,7 @@ impl Committer {
                     };
                     let Some(rings) = books.enter(mail, ticket, &entry)? else {
                         self.metrics.sends_duplicate.inc();
-                        return Ok(Rings::new());
+                        return Ok(Calls::Ring(Rings::new()));
                     };
                     // From here on the charge is the pending send's, and goes when that is settled.
                     room.forget();
@@ -80,7 +86,7 @@ impl Committer {
                         self.work.notify_one();
                     }
                     self.metrics.envelopes_accepted.inc_by(parts as u64);
-                    return Ok(rings);
+                    return Ok(Calls::Ring(rings));
                 }
             }
             if let Err(error) = self.raise_ceiling(now).await {
@@ -89,56 +95,69 @@ impl Committer {
         }
     }
 
-    /// Answers a retry. Gives the ticket back when the send is a new one.
+    /// Answers a retry.
     async fn answer_retry(
         &self,
         key: &SendKey,
         digest: [u8; 8],
         ticket: Ticket,
-    ) -> Result<Option<Ticket>, (Ticket, Code)> {
+    ) -> Result<Retry, (Ticket, Code)> {
         {
             let mut books = self.books.lock();
             if books.recents.knows(key) {
                 books.recents.retry(key, digest, ticket);
                 self.metrics.sends_duplicate.inc();
-                return Ok(None);
+                return Ok(Retry::Recent);
             }
             if let Some(code) = books.refuses() {
                 return Err((ticket, code));
             }
         }
-        match self.store.sent(key).await {
-            Ok(None) => Ok(Some(ticket)),
+        match self.ask(self.store.sent(key)).await {
+            Ok(None) => Ok(Retry::New(ticket)),
             Ok(Some(record)) if record.digest == digest => {
                 self.metrics.sends_duplicate.inc();
                 let ids = record.envelope_ids.into_iter().collect();
                 ticket.settle(Outcome::Safe { ids, duplicate: true });
-                Ok(None)
+                Ok(Retry::Stored)
             }
             Ok(Some(_)) => Err((ticket, Code::Conflict)),
             Err(error) => Err((ticket, code_of(&error))),
         }
     }
 
-    /// Makes sure that the mailbox's ledger is loaded.
-    async fn load(&self, mailbox: MailboxId) -> Result<(), store::Error> {
-        if self
-            .books
-            .lock()
-            .tail
-            .known(mailbox)
-            .is_some_and(|slots| slots.ledger.is_some())
-        {
-            return Ok(());
+    /// Makes sure that the mailbox's ledger is loaded, and good enough for this part.
+    ///
+    /// Other relays on the same store count for themselves, so a ledger is asked for again when it is old,
+    /// and before it refuses anybody. In between, a mailbox may hold more than its quota: for each relay as
+    /// much as comes in within [`LEDGER_AGE`].
+    async fn load(&self, part: &Part, sender: MailboxId) -> Result<(), store::Error> {
+        let durable = {
+            let books = self.books.lock();
+            let slots = books.tail.known(part.mailbox);
+            let is_good = slots.is_some_and(|slots| self.is_good(slots, part, sender));
+            if is_good {
+                return Ok(());
+            }
+            books.tail.durable()
+        };
+        let usage = self.ask(self.store.usage(part.mailbox)).await?;
+        let mut books = self.books.lock();
+        let slots = books.tail.slots(part.mailbox);
+        // Nobody else writes to a store that is not shared: whoever was quicker has counted as well.
+        if slots.ledger.is_none() || self.store.is_shared() {
+            slots.counted(usage, durable, Instant::now());
         }
-        let usage = self.store.usage(mailbox).await?;
-        self.books
-            .lock()
-            .tail
-            .slots(mailbox)
-            .ledger
-            .get_or_insert_with(|| Ledger::from(usage));
         Ok(())
+    }
+
+    fn is_good(&self, slots: &Slots, part: &Part, sender: MailboxId) -> bool {
+        let (Some(ledger), true) = (&slots.ledger, self.store.is_shared()) else {
+            return slots.ledger.is_some();
+        };
+        let age = slots.counted_at.map_or(LEDGER_AGE, |at| at.elapsed());
+        let has_room = || ledger.has_room(sender, part.payload.len() as u64, &self.pace.limits);
+        age < FULL_LEDGER_AGE || (age < LEDGER_AGE && has_room())
     }
 
     /// Makes a higher ceiling durable, so that ids can be minted.
@@ -146,15 +165,30 @@ impl Committer {
         let Some(ceiling) = self.books.lock().minter.wanted_ceiling(now) else {
             return Ok(());
         };
-        self.store
-            .commit(Batch {
-                id_ceiling: Some(ceiling),
-                ..Batch::default()
-            })
-            .await?;
+        let raise = self.store.commit(Batch {
+            id_ceiling: Some(ceiling),
+            ..Batch::default()
+        });
+        let raised = self.ask(raise).await;
+        if let Err(error @ store::Error::Poisoned(_)) = &raised {
+            // Nothing may be minted any more, so there may never be another commit that would say so.
+            self.books.lock().over = Some(error.clone());
+            self.work.notify_one();
+        }
+        raised?;
         self.books.lock().minter.raise(ceiling);
         Ok(())
     }
+}
+
+/// What became of a send that may be a retry.
+enum Retry {
+    /// It is a new one.
+    New(Ticket),
+    /// It is answered with its first try, or was just now.
+    Recent,
+    /// It was answered from the store's record.
+    Stored,
 }
 
 /// When, at what charge and under which bounds a send comes in.
@@ -167,7 +201,7 @@ struct Entry<'a> {
 impl Books {
     /// Why nothing can be accepted now, if so.
     fn refuses(&self) -> Option<Code> {
-        if self.stopped {
+        if self.stopped || self.away {
             return Some(Code::Unavailable);
         }
         self.full_until
@@ -254,3 +288,9 @@ impl Books {
 
 /// Bookkeeping per part of a send, charged with its payload.
 const PART_COST: usize = 256;
+
+/// Age at which a ledger is counted anew, where others write to the same mailboxes.
+const LEDGER_AGE: Duration = Duration::from_secs(30);
+
+/// Age at which a ledger without room is.
+const FULL_LEDGER_AGE: Duration = Duration::from_secs(1);

@@ -8,9 +8,9 @@ use std::time::Duration;
 use chatctl_protocol::{Code, EnvelopeId};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
-use crate::committer::{Books, Committer, Pending, code_of};
+use crate::committer::{Books, Committer, PATIENCE, Pending, code_of};
 use crate::metrics::Count as _;
 use crate::model::UnixMs;
 use crate::store::{self, Batch, Committed, Posting};
@@ -34,7 +34,18 @@ impl Committer {
     /// restart helps.
     pub async fn run(&self, stop: CancellationToken) -> Result<(), store::Error> {
         loop {
-            let due = self.books.lock().due(self.pace.interval);
+            let (due, is_away) = {
+                let mut books = self.books.lock();
+                if let Some(error) = books.over.take() {
+                    drop(books);
+                    return Err(self.stop(error));
+                }
+                (books.due(self.pace.interval), books.away)
+            };
+            if is_away && !stop.is_cancelled() {
+                self.find_again(&stop).await?;
+                continue;
+            }
             match due {
                 None if stop.is_cancelled() => return Ok(()),
                 None => tokio::select! {
@@ -60,6 +71,29 @@ impl Committer {
                         books.deletions_since = None;
                     }
                 }
+            }
+        }
+    }
+
+    /// Waits until the store answers again, or `stop`.
+    async fn find_again(&self, stop: &CancellationToken) -> Result<(), store::Error> {
+        loop {
+            match self.store.ping().await {
+                Ok(()) => {
+                    self.books.lock().away = false;
+                    info!("the store answers again");
+                    return Ok(());
+                }
+                Err(error @ (store::Error::Poisoned(_) | store::Error::Corrupt(_))) => {
+                    return Err(self.stop(error));
+                }
+                Err(store::Error::Unavailable(_) | store::Error::Full) => {}
+            }
+            // Nobody waits for what could not be written: it was answered when the store was lost.
+            self.refuse_pending();
+            tokio::select! {
+                () = tokio::time::sleep(PROBE_PAUSE) => {}
+                () = stop.cancelled() => return Ok(()),
             }
         }
     }
@@ -114,7 +148,11 @@ impl Committer {
         }
         match result {
             Err(error @ (store::Error::Poisoned(_) | store::Error::Corrupt(_))) => Err(self.stop(error)),
-            Ok(_) | Err(store::Error::Full | store::Error::Unavailable(_)) => Ok(deleted),
+            Err(store::Error::Unavailable(_)) => {
+                self.refuse_pending();
+                Ok(false)
+            }
+            Ok(_) | Err(store::Error::Full) => Ok(deleted),
         }
     }
 
@@ -137,10 +175,15 @@ impl Committer {
         Ok(())
     }
 
-    /// Writes a batch; an unknown outcome is asked for again, a bounded number of times.
+    /// Writes a batch; an unknown outcome is asked for again, for a bounded time. While it is, no new sends
+    /// come in: those who wait here wait for this one batch, and are all told when it is given up.
+    ///
+    /// What was given up may be in the store all the same, or get there late. Its senders were told that the
+    /// relay cannot tell; a retry is answered from the record then, and the recipients are asked to look.
     async fn write(&self, batch: Batch) -> Result<Committed, store::Error> {
+        let began = Instant::now();
         let mut pause = Duration::from_millis(50);
-        for _ in 0..MAX_RETRIES {
+        loop {
             let started = Instant::now();
             let result = self.store.commit(batch.clone()).await;
             self.metrics
@@ -149,11 +192,16 @@ impl Committer {
             match result {
                 Ok(committed) => {
                     self.metrics.commits.inc();
+                    self.books.lock().away = false;
                     return Ok(committed);
                 }
                 Err(error @ store::Error::Unavailable(_)) => {
                     self.metrics.commits_failed.inc();
-                    warn!(%error, "commit is tried again");
+                    self.lost(&error);
+                    if began.elapsed() + pause > PATIENCE {
+                        warn!(%error, "a commit is given up");
+                        return Err(error);
+                    }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(2));
                 }
@@ -163,7 +211,6 @@ impl Committer {
                 }
             }
         }
-        Err(store::Error::Unavailable(Arc::from("every try failed")))
     }
 
     /// Releases a whole batch: answers, room, watermarks.
@@ -219,15 +266,26 @@ impl Committer {
 
     fn stop(&self, error: store::Error) -> store::Error {
         error!(%error, "the store has stopped");
-        let mut books = self.books.lock();
-        books.stopped = true;
-        while let Some(send) = books.pending.pop_front() {
-            books.take_back(&send);
-            books.recents.refused(&send.record.key, Code::Unavailable);
-        }
+        self.books.lock().stopped = true;
+        self.refuse_pending();
         self.room.close();
         self.ack_room.close();
         error
+    }
+
+    /// Tells everybody who waits for a commit that there will be none. Nothing of theirs was written.
+    fn refuse_pending(&self) {
+        let mut books = self.books.lock();
+        while let Some(send) = books.pending.pop_front() {
+            self.metrics.sends_refused.count(Code::Unavailable.as_str());
+            books.take_back(&send);
+            books.recents.refused(&send.record.key, Code::Unavailable);
+            self.room.add_permits(send.charge as usize);
+            if let Some(last) = send.envelopes.last() {
+                books.committing = books.committing.max(last.id);
+                books.tail.settle(last.id);
+            }
+        }
     }
 }
 
@@ -311,10 +369,10 @@ const MAX_SENDS: usize = 2048;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// Longest time that an ack waits for a commit to ride on.
-const ACK_DELAY: Duration = Duration::from_secs(1);
+pub(super) const ACK_DELAY: Duration = Duration::from_secs(1);
 
 /// Time without sends after the store had no room.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 
-/// Tries of one batch while the store is not available.
-const MAX_RETRIES: u32 = 10;
+/// Time between two questions whether the store is back.
+const PROBE_PAUSE: Duration = Duration::from_millis(500);

@@ -15,6 +15,7 @@ mod accept;
 mod batch;
 mod ledger;
 mod minter;
+mod reading;
 mod receipts;
 mod recents;
 mod tail;
@@ -23,6 +24,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,17 +32,18 @@ use chatctl_protocol::{Address, Code, EnvelopeId, Limits};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::committer::ledger::Ledger;
 use crate::committer::minter::Minter;
 use crate::committer::recents::Recents;
-use crate::committer::tail::{Acked, Page, Tail, Times};
+use crate::committer::tail::{Acked, Tail, Times};
 use crate::metrics::Metrics;
 use crate::model::{Clock, Envelope, MailboxId, UnixMs};
-use crate::store::{self, Deletion, Room, SendKey, SendRecord, Span, Store};
+use crate::store::{self, Deletion, Lease, SendKey, SendRecord, Store};
 
 pub use crate::committer::receipts::{EnvelopeIds, Outcome, Receipts, Ticket};
+pub use crate::committer::tail::Stretch;
 
 /// How the committer paces and bounds itself.
 #[derive(Debug, Clone)]
@@ -101,6 +104,11 @@ pub struct Committer {
     ack_room: Semaphore,
     /// There is something to commit.
     work: Notify,
+    /// This relay's number in its ids.
+    node: u16,
+    /// Readers look into the store before they pass this id: a sender has come from another relay, and what
+    /// it sent there is to be delivered before what it sends here.
+    barrier: AtomicU64,
 }
 
 /// Everything that is decided under the one lock.
@@ -118,6 +126,10 @@ struct Books {
     committing: EnvelopeId,
     /// The store had no room; sends are refused until then.
     full_until: Option<Instant>,
+    /// The store does not answer; sends are refused until it does.
+    away: bool,
+    /// The store has said that this process must stop.
+    over: Option<store::Error>,
     /// The store has stopped.
     stopped: bool,
 }
@@ -143,10 +155,12 @@ impl Committer {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, store::Error> {
-        let floor = store.start().await?.id_floor;
+        let start = store.start().await?;
+        let minter = Minter::new(start.id_floor, start.node);
+        let floor = minter.last();
         let books = Books {
             tail: Tail::new(floor, pace.tail_bytes),
-            minter: Minter::new(floor, 0),
+            minter,
             recents: Recents::default(),
             pending: VecDeque::new(),
             committed_at: Instant::now(),
@@ -154,6 +168,8 @@ impl Committer {
             deletions_since: None,
             committing: floor,
             full_until: None,
+            away: false,
+            over: None,
             stopped: false,
         };
         let committer = Self {
@@ -165,6 +181,8 @@ impl Committer {
             ack_room: Semaphore::new(MAX_WAITING_ACKS),
             pace,
             work: Notify::new(),
+            node: start.node,
+            barrier: AtomicU64::new(0),
         };
         // Now rather than in the way of the first send; if it fails, that send asks again.
         if let Err(error) = committer.raise_ceiling(committer.clock.now()).await {
@@ -180,94 +198,41 @@ impl Committer {
     ///
     /// [`store::Error`] when the store cannot say.
     pub async fn recount(&self, mailbox: MailboxId) -> Result<u64, store::Error> {
-        let usage = self.store.usage(mailbox).await?;
+        let usage = self.ask(self.store.usage(mailbox)).await?;
         let mut books = self.books.lock();
         let committing = books.committing;
         let is_idle = books.pending.is_empty();
         let slots = books.tail.slots(mailbox);
         let is_settled = is_idle && slots.is_settled(committing);
-        let ledger = slots.ledger.get_or_insert_with(|| Ledger::from(usage.clone()));
-        if is_settled {
-            *ledger = Ledger::from(usage);
+        if is_settled || slots.ledger.is_none() {
+            slots.ledger = Some(Ledger::from(usage));
+            slots.counted_at = Some(Instant::now());
         }
-        Ok(ledger.envelopes())
+        Ok(slots.ledger.as_ref().map_or(0, Ledger::envelopes))
+    }
+
+    /// A device has signed on. What it sends from now on is later than what it was answered elsewhere.
+    pub fn signed_on(&self, lease: Lease) {
+        let mut books = self.books.lock();
+        if lease.moved || lease.newest > books.minter.last() {
+            let between = books.minter.pass(lease.newest);
+            if lease.moved {
+                self.barrier.fetch_max(between.as_u64(), Ordering::Release);
+            }
+        }
+    }
+
+    /// Whether the store did not answer when it was last asked. Sends are refused meanwhile; the task that
+    /// commits asks again.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.books.lock().away
     }
 
     /// The highest id minted so far.
     #[must_use]
     pub fn last_id(&self) -> EnvelopeId {
         self.books.lock().minter.last()
-    }
-
-    /// The mailbox's envelopes after the cursor, oldest first, and the cursor to go on from. From the
-    /// tail if it holds what comes next, else from the store; empty when there is no more. Never one
-    /// that was acked, nor one whose time is over.
-    ///
-    /// # Errors
-    ///
-    /// [`store::Error`] when the store could not be read.
-    pub async fn page(
-        &self,
-        mailbox: MailboxId,
-        after: EnvelopeId,
-        room: Room,
-    ) -> Result<(Vec<Arc<Envelope>>, EnvelopeId), store::Error> {
-        self.read(mailbox, after, room, |now| self.times(now)).await
-    }
-
-    /// As [`Self::page`], for a reader who takes nothing: ephemeral envelopes are left to the session
-    /// that they wait for.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::page`].
-    pub async fn look(
-        &self,
-        mailbox: MailboxId,
-        after: EnvelopeId,
-        room: Room,
-    ) -> Result<Vec<Arc<Envelope>>, store::Error> {
-        let all_over = |now| Times {
-            now,
-            ephemeral_before: UnixMs(u64::MAX),
-        };
-        Ok(self.read(mailbox, after, room, all_over).await?.0)
-    }
-
-    async fn read(
-        &self,
-        mailbox: MailboxId,
-        mut after: EnvelopeId,
-        room: Room,
-        times: impl Fn(UnixMs) -> Times,
-    ) -> Result<(Vec<Arc<Envelope>>, EnvelopeId), store::Error> {
-        loop {
-            let now = self.clock.now();
-            let (floor, gone) = {
-                let mut books = self.books.lock();
-                match books.tail.page(mailbox, after, room, times(now)) {
-                    Page::Here(page) => {
-                        let cursor = page.last().map_or(after, |envelope| envelope.id);
-                        return Ok((page, cursor));
-                    }
-                    Page::Below(floor) => (floor, books.gone_after(mailbox, after)),
-                }
-            };
-            let span = Span {
-                after,
-                up_to: floor,
-                now,
-            };
-            let mut page = self.store.read(mailbox, span, room).await?;
-            // Both: an ack may have come since, and a delete may have been committed since.
-            let later = self.books.lock().gone_after(mailbox, after);
-            after = page.last().map_or(floor, |envelope| envelope.id);
-            let is_gone = |id: &EnvelopeId| gone.binary_search(id).is_ok() || later.binary_search(id).is_ok();
-            page.retain(|envelope| !is_gone(&envelope.id));
-            if !page.is_empty() {
-                return Ok((page, after));
-            }
-        }
     }
 
     /// Deliveries of a page's envelopes before this one, in the page's order.
@@ -286,11 +251,13 @@ impl Committer {
     }
 
     /// Forgets acked envelopes: before their commit for good, else with one of the next commits.
-    /// Waits while too many acks wait for theirs.
+    /// Waits while too many acks wait for theirs, but not for ever: what finds no place comes again.
     pub async fn ack(&self, mailbox: MailboxId, acks: &[Receipt]) {
         for acks in acks.chunks(ACKS_AT_ONCE as usize) {
-            let Ok(mut permit) = self.ack_room.acquire_many(acks.len() as u32).await else {
-                return;
+            let room = timeout(PATIENCE, self.ack_room.acquire_many(acks.len() as u32)).await;
+            let Ok(Ok(mut permit)) = room else {
+                self.unacked(mailbox, acks.iter().map(|ack| ack.id));
+                continue;
             };
             let stored = self.forget_acked(mailbox, acks);
             // Each delete holds its place until a commit has taken it.
@@ -384,6 +351,15 @@ impl From<&Envelope> for Receipt {
 /// Whom to ring for a send, and up to which id.
 pub type Rings = SmallVec<[(MailboxId, EnvelopeId); 1]>;
 
+/// What an accepted send wants of who is connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Calls {
+    /// New mail is on the tail.
+    Ring(Rings),
+    /// An earlier try is in the store after all: those who have passed it should look again.
+    Look(SmallVec<[MailboxId; 1]>),
+}
+
 impl Books {
     fn gone_after(&self, mailbox: MailboxId, cursor: EnvelopeId) -> Vec<EnvelopeId> {
         self.tail
@@ -401,6 +377,10 @@ fn code_of(error: &store::Error) -> Code {
         store::Error::Corrupt(_) => Code::Internal,
     }
 }
+
+/// How long the store is asked again before those who wait are told that it does not answer. One request
+/// that is under way then still takes its time.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Acks that may wait for their delete, over all sessions.
 const MAX_WAITING_ACKS: usize = 65_536;

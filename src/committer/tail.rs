@@ -14,10 +14,11 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use chatctl_protocol::EnvelopeId;
+use tokio::time::Instant;
 
 use crate::committer::ledger::Ledger;
 use crate::model::{Envelope, MailboxId, NumberHasher, UnixMs};
-use crate::store::Room;
+use crate::store::{Room, Usage};
 
 /// The lately accepted envelopes of all mailboxes.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub(super) struct Slots {
     gone: BTreeSet<EnvelopeId>,
     /// What it holds, once it was asked of the store.
     pub(super) ledger: Option<Ledger>,
+    /// When that was.
+    pub(super) counted_at: Option<Instant>,
     /// Deliveries of envelopes that were not acked by the session that got them.
     attempts: HashMap<EnvelopeId, u32, NumberHasher>,
 }
@@ -76,6 +79,11 @@ impl Tail {
         }
     }
 
+    /// Everything up to here is durable, or will never be.
+    pub(super) const fn durable(&self) -> EnvelopeId {
+        self.durable
+    }
+
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
@@ -100,9 +108,10 @@ impl Tail {
         self.boxes.get(&mailbox).map(|slots| slots.position(id).is_some())
     }
 
-    /// The mailbox's next envelopes after `after`. Ephemeral ones leave the tail as they are read,
+    /// The mailbox's next envelopes of the stretch. Ephemeral ones leave the tail as they are read,
     /// stale ones (accepted before `ephemeral_before`) are dropped.
-    pub(super) fn page(&mut self, mailbox: MailboxId, after: EnvelopeId, room: Room, times: Times) -> Page {
+    pub(super) fn page(&mut self, mailbox: MailboxId, stretch: Stretch, room: Room, times: Times) -> Page {
+        let Stretch { after, up_to } = stretch;
         if after < self.floor {
             return Page::Below(self.floor);
         }
@@ -114,6 +123,7 @@ impl Tail {
         let mut next = slots.envelopes.partition_point(|envelope| envelope.id <= after);
         while page.len() < room.envelopes
             && let Some(envelope) = slots.envelopes.get(next)
+            && envelope.id <= up_to
         {
             if times.is_over(envelope) {
                 next += 1;
@@ -231,12 +241,36 @@ impl Slots {
         self.attempts.remove(&id);
     }
 
+    /// What the store has counted, and what is not durable yet besides.
+    pub(super) fn counted(&mut self, usage: Usage, durable: EnvelopeId, now: Instant) {
+        let mut ledger = Ledger::from(usage);
+        let rest = self.envelopes.iter().filter(|envelope| envelope.id > durable);
+        for envelope in rest.filter(|envelope| !envelope.ephemeral) {
+            ledger.add(envelope.sender, envelope.payload.len() as u64);
+        }
+        self.ledger = Some(ledger);
+        self.counted_at = Some(now);
+    }
+
     /// A session ended with these unacked.
     pub(super) fn unacked(&mut self, ids: impl Iterator<Item = EnvelopeId>) {
+        // What another relay's session acks is never counted out here.
+        if self.attempts.len() > MAX_ATTEMPTS {
+            self.attempts.clear();
+        }
         for id in ids {
             *self.attempts.entry(id).or_insert(0) += 1;
         }
     }
+}
+
+/// Ids with `after < id <= up_to`.
+#[derive(Debug, Clone, Copy)]
+pub struct Stretch {
+    /// The last id that is not meant.
+    pub after: EnvelopeId,
+    /// The last id that is.
+    pub up_to: EnvelopeId,
 }
 
 /// The times that end an envelope's stay.
@@ -260,3 +294,6 @@ pub(super) fn cost(envelope: &Envelope) -> usize {
 
 /// Bytes of bookkeeping per envelope, about.
 const OVERHEAD: usize = 256;
+
+/// Most envelopes of a mailbox whose attempts are remembered, about: far more than windows hold.
+const MAX_ATTEMPTS: usize = 4096;

@@ -9,8 +9,9 @@
 //! lists that are in use). A change forgets the list before it is answered, and a load that began
 //! before that is not kept: the cache's placeholder goes with the entry, and the load's insert finds
 //! it gone. Forgetting hangs on drop, so a caller that leaves midway, or a store that does not know the
-//! outcome, forgets as well. What lands in the store later than that (or through another node) is seen
-//! within [`FRESH_MS`].
+//! outcome, forgets as well. What lands in the store later than that is seen within [`FRESH_MS`]. Where
+//! other relays change lists too, that is within [`FRESH_SHARED_MS`]; who cannot wait, as a device that
+//! signs on or a send that is refused, forgets the list first.
 
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 const CACHE_LISTS: usize = 64 * 1024;
 /// Age at which a list is loaded anew.
 const FRESH_MS: u64 = 30_000;
+/// The same where other relays may change it.
+const FRESH_SHARED_MS: u64 = 2_000;
 
 #[derive(Debug, Clone)]
 struct Loaded {
@@ -38,8 +41,8 @@ struct Loaded {
 
 impl Loaded {
     /// A clock that stepped back makes everything old: better a read too many than a list for ever.
-    fn is_fresh(&self, now: UnixMs) -> bool {
-        now.0.checked_sub(self.at.0).is_some_and(|age| age <= FRESH_MS)
+    fn is_fresh(&self, now: UnixMs, longest_ms: u64) -> bool {
+        now.0.checked_sub(self.at.0).is_some_and(|age| age <= longest_ms)
     }
 }
 
@@ -97,9 +100,17 @@ impl Directory {
     /// [`Error::Store`].
     pub async fn devices(&self, account: &AccountId) -> Result<Arc<DeviceList>, Error> {
         let now = self.clock.now();
+        let longest_ms = match self.store.is_shared() {
+            true => FRESH_SHARED_MS,
+            false => FRESH_MS,
+        };
         match self.lists.0.get(account) {
-            Some(loaded) if loaded.is_fresh(now) => return Ok(loaded.list),
-            Some(_) => drop(self.lists.0.remove_if(account, |loaded| !loaded.is_fresh(now))),
+            Some(loaded) if loaded.is_fresh(now, longest_ms) => return Ok(loaded.list),
+            Some(_) => drop(
+                self.lists
+                    .0
+                    .remove_if(account, |loaded| !loaded.is_fresh(now, longest_ms)),
+            ),
             None => {}
         }
         match self.lists.0.get_value_or_guard_async(account).await {
@@ -192,7 +203,7 @@ impl Directory {
     }
 
     /// Forgets a list that turned out to be older than the store.
-    pub(super) fn forget(&self, account: &AccountId) {
+    pub fn forget(&self, account: &AccountId) {
         drop(self.lists.forget(account));
     }
 }

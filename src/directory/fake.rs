@@ -162,7 +162,13 @@ impl MailStore for Fake {
         self.model.gaps_told(mailbox, told).await
     }
 
+    async fn ping(&self) -> Result<(), Error> {
+        self.model.ping().await
+    }
+
     async fn close(&self) -> Result<(), Error> {
         self.model.close().await
     }
 }
+
+impl crate::store::SessionStore for Fake {}

@@ -81,13 +81,18 @@ async fn healthz() -> Json<Health> {
     Json(Health { status: "alive" })
 }
 
-/// Whether new clients are welcome: not while the relay drains, or once its store has stopped.
+/// Whether new clients are welcome: not while the relay drains or its store does not answer, nor once that
+/// has stopped.
 #[utoipa::path(get, path = "/readyz", tag = "operations", responses(
     (status = 200, body = Health),
     (status = 503, body = Problem, content_type = "application/problem+json"),
 ))]
 async fn readyz(State(doors): State<Doors>) -> Result<Json<Health>, Problem> {
     doors.readiness.check()?;
+    if !doors.switchboard.answers().await {
+        let problem = Problem::new(Code::Unavailable, "The relay is not ready.");
+        return Err(problem.detail("The store does not answer.").retry_after(5));
+    }
     Ok(Json(Health { status: "ready" }))
 }
 

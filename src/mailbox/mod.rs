@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use chatctl_protocol::EnvelopeId;
 
-use crate::committer::{Committer, Receipt};
+use crate::committer::{Committer, Receipt, Stretch};
 use crate::model::{Envelope, MailboxId};
 use crate::store::{self, Room};
 
@@ -41,6 +41,29 @@ pub struct Mailbox {
     unacked_bytes: usize,
     /// Size of the envelope that comes next and did not fit; 0 when that is not known.
     next_bytes: usize,
+    look: Look,
+}
+
+/// Looking into the store for what no cursor brings: mail that another relay has accepted, or a commit that
+/// was given up and came through.
+#[derive(Debug)]
+struct Look {
+    is_wanted: bool,
+    /// The last barrier behind which was looked.
+    barrier: EnvelopeId,
+    /// Acked mail that is not deleted yet is in the way.
+    is_stuck: bool,
+}
+
+/// What one step of reading brought.
+enum Step {
+    Mail(Vec<Delivery>),
+    /// What comes next does not fit.
+    NoRoom,
+    /// Only what was delivered before.
+    Nothing,
+    /// There is no more.
+    End,
 }
 
 /// What is remembered of an envelope until its ack.
@@ -54,8 +77,13 @@ struct Delivered {
 impl Mailbox {
     /// The mailbox from its oldest envelope on.
     #[must_use]
-    pub const fn open(committer: Arc<Committer>, id: MailboxId, window: Window) -> Self {
+    pub fn open(committer: Arc<Committer>, id: MailboxId, window: Window) -> Self {
         Self {
+            look: Look {
+                is_wanted: committer.is_shared(),
+                barrier: EnvelopeId::ZERO,
+                is_stuck: false,
+            },
             committer,
             id,
             cursor: EnvelopeId::ZERO,
@@ -66,23 +94,75 @@ impl Mailbox {
         }
     }
 
-    /// The next envelopes that fit the window, oldest first, and moves the cursor over them. Empty when
-    /// there are none, or no room: then [`Self::has_room`] says so. Not cancel safe: what a dropped call had read comes again only on
+    /// The next envelopes that fit the window, and moves the cursor over them. Empty when
+    /// there are none, or no room: then [`Self::has_room`] says so. Those of one sender come in the order in
+    /// which they were accepted, wherever that was. Not cancel safe: what a dropped call had read comes again only on
     /// the next session.
     ///
     /// # Errors
     ///
     /// [`store::Error`] when the store could not be read; the cursor stays.
     pub async fn next(&mut self) -> Result<Vec<Delivery>, store::Error> {
-        if !self.has_room() {
-            return Ok(Vec::new());
+        self.look.is_stuck = false;
+        while self.has_room() {
+            // A sender that has come from another relay may have left mail there: first what this relay
+            // accepted before it came, then that mail, then what it sends here.
+            let barrier = self.committer.barrier();
+            let up_to = match self.look.barrier < barrier {
+                true => barrier,
+                false => EnvelopeId::MAX,
+            };
+            match self.read_on(up_to).await? {
+                Step::Mail(page) => return Ok(page),
+                Step::NoRoom => break,
+                Step::Nothing => continue,
+                Step::End => {}
+            }
+            if up_to == EnvelopeId::MAX && !self.look.is_wanted {
+                break;
+            }
+            // Only now: a sender that has left this relay sent what is read by now before what is found.
+            match self.look_through(up_to).await? {
+                Step::Mail(page) => return Ok(page),
+                Step::NoRoom => break,
+                Step::Nothing => {
+                    self.look.is_stuck = true;
+                    self.committer.delete_soon();
+                    break;
+                }
+                Step::End if up_to == EnvelopeId::MAX => self.look.is_wanted = false,
+                Step::End => self.look.barrier = barrier,
+            }
         }
-        let room = Room {
-            envelopes: self.window.envelopes.max(1) - self.unacked.len(),
-            bytes: self.window.bytes - self.unacked_bytes,
+        Ok(Vec::new())
+    }
+
+    /// Has the next read look into the store from the beginning, past what was delivered here and what was
+    /// acked: mail with an id below the cursor is found too.
+    pub const fn look_again(&mut self) {
+        self.look.is_wanted = true;
+    }
+
+    /// Whether the last read found nothing only since acked mail that is not deleted yet is in the way.
+    #[must_use]
+    pub const fn is_stuck(&self) -> bool {
+        self.look.is_stuck
+    }
+
+    /// What comes next by the cursor, up to an id.
+    async fn read_on(&mut self, up_to: EnvelopeId) -> Result<Step, store::Error> {
+        let room = self.room();
+        let stretch = Stretch {
+            after: self.cursor,
+            up_to,
         };
-        let (page, cursor) = self.committer.page(self.id, self.cursor, room).await?;
+        let (mut page, cursor) = self.committer.page(self.id, stretch, room).await?;
         self.next_bytes = 0;
+        if page.is_empty() {
+            return Ok(Step::End);
+        }
+        // A look may have been quicker.
+        page.retain(|envelope| !self.unacked.contains_key(&envelope.id));
         // A page never comes back empty for want of bytes: its first envelope may be larger than the
         // room. An ephemeral one has left the tail by now, and cannot wait.
         if let Some(first) = page.first()
@@ -91,14 +171,67 @@ impl Mailbox {
             && !first.ephemeral
         {
             self.next_bytes = first.payload.len();
-            return Ok(Vec::new());
+            return Ok(Step::NoRoom);
         }
         self.cursor = cursor;
+        Ok(match page.is_empty() {
+            true => Step::Nothing,
+            false => Step::Mail(self.deliver_all(page)),
+        })
+    }
+
+    /// What the store holds up to an id and no cursor brings.
+    ///
+    /// Each page is a look from the beginning, never from where the last one ended: mail of a sender may have
+    /// been committed meanwhile behind that place, and more of the same sender after it. So what one relay
+    /// accepted from one sender is found in its order. What this finds may be older than what another sender's
+    /// mail was delivered with; the same sender's cannot be: its next relay mints above what it was answered
+    /// before, and holds its readers at the barrier until they have looked.
+    async fn look_through(&mut self, up_to: EnvelopeId) -> Result<Step, store::Error> {
+        let room = Room {
+            envelopes: self.window.envelopes.max(1),
+            bytes: self.window.bytes.saturating_mul(2),
+        };
+        let (mut page, is_all) = self.committer.stored(self.id, up_to, room).await?;
+        let cursor = self.cursor;
+        page.retain(|envelope| {
+            !self.unacked.contains_key(&envelope.id) && !self.committer.comes_by_cursor(envelope.id, cursor)
+        });
+        self.next_bytes = 0;
+        let Some(first) = page.first() else {
+            return Ok(match is_all {
+                true => Step::End,
+                false => Step::Nothing,
+            });
+        };
+        let room = self.room();
+        if first.payload.len() > room.bytes && !self.unacked.is_empty() {
+            self.next_bytes = first.payload.len();
+            return Ok(Step::NoRoom);
+        }
+        page.truncate(room.envelopes);
+        let mut bytes = 0;
+        let fits = page.iter().take_while(|envelope| {
+            let is_first = bytes == 0;
+            bytes += envelope.payload.len();
+            is_first || bytes <= room.bytes
+        });
+        page.truncate(fits.count());
+        Ok(Step::Mail(self.deliver_all(page)))
+    }
+
+    fn room(&self) -> Room {
+        Room {
+            envelopes: self.window.envelopes.max(1) - self.unacked.len().min(self.window.envelopes.max(1)),
+            bytes: self.window.bytes.saturating_sub(self.unacked_bytes),
+        }
+    }
+
+    fn deliver_all(&mut self, page: Vec<Arc<Envelope>>) -> Vec<Delivery> {
         let attempts = self.committer.attempts(self.id, &page);
         let page = page.into_iter().zip(attempts);
-        Ok(page
-            .map(|(envelope, before)| self.deliver(envelope, before))
-            .collect())
+        page.map(|(envelope, before)| self.deliver(envelope, before))
+            .collect()
     }
 
     fn deliver(&mut self, envelope: Arc<Envelope>, before: u32) -> Delivery {

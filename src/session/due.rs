@@ -14,6 +14,10 @@ pub(super) struct Due {
     pub(super) key_notices: Option<Instant>,
     pub(super) devices_notice: Option<Instant>,
     pub(super) ack: Option<Instant>,
+    /// To look for what other relays did.
+    pub(super) look: Option<Instant>,
+    /// To read on, after the store did not answer or something was in the way.
+    pub(super) reading: Option<Instant>,
 }
 
 impl Due {
@@ -25,6 +29,8 @@ impl Due {
             key_notices: None,
             devices_notice: None,
             ack: None,
+            look: None,
+            reading: None,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod due;
 mod frames;
+mod looking;
 mod notices;
 mod receive;
 
@@ -27,7 +28,8 @@ use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
 use crate::model::{Clock, Identity, MailboxId};
 use crate::session::due::Due;
-use crate::store::Gap;
+use crate::session::looking::Looks;
+use crate::store::{self, Gap};
 use crate::switchboard::{Sender, SignedOn, Switchboard};
 
 pub use crate::session::frames::{envelope_frame, send_from_frame};
@@ -110,6 +112,7 @@ pub struct Session {
     gaps_said: Vec<Gap>,
     dice: SmallRng,
     due: Due,
+    looks: Looks,
 }
 
 /// How far the mail from before the session has come.
@@ -155,7 +158,7 @@ impl Session {
             limits: Some(limits.into()),
         });
         let wake = presence.wake();
-        let session = Self {
+        let mut session = Self {
             due: Due::new(&identity, now),
             sender: Sender {
                 address: Arc::new(identity.address.clone()),
@@ -179,8 +182,10 @@ impl Session {
             has_mail: mode == Mode::Consume,
             gaps_said: Vec::new(),
             dice,
+            looks: Looks::default(),
             around,
         };
+        session.plan_look();
         Ok((session, hello_ok))
     }
 
@@ -194,7 +199,14 @@ impl Session {
     #[must_use]
     pub fn deadline(&self) -> Instant {
         let due = &self.due;
-        let others = [due.token_warning, due.key_notices, due.devices_notice, due.ack];
+        let others = [
+            due.token_warning,
+            due.key_notices,
+            due.devices_notice,
+            due.ack,
+            due.look,
+            due.reading,
+        ];
         others.into_iter().flatten().fold(due.token_end, Instant::min)
     }
 
@@ -215,6 +227,10 @@ impl Session {
         if rung.notices.contains(Notices::GAP) {
             self.say_gaps(out).await;
         }
+        if rung.notices.contains(Notices::LOOK) {
+            self.look_at_mail();
+        }
+        self.look_around(out).await?;
         if rung.mail > EnvelopeId::ZERO {
             self.has_mail |= self.mode == Mode::Consume;
             self.say_mail_waits(out).await;
@@ -259,10 +275,24 @@ impl Session {
     }
 
     async fn deliver(&mut self, out: &mut Vec<Body>) -> Result<(), Leave> {
-        while self.has_mail && self.mailbox.has_room() {
-            let page = self.mailbox.next().await.map_err(|_| {
-                Leave::new(CloseCode::Overloaded, "the relay cannot read its store").retry_after(BUSY_PAUSE)
-            })?;
+        let may_read = self.may_read();
+        while may_read && self.has_mail && self.mailbox.has_room() {
+            let page = match self.mailbox.next().await {
+                Ok(page) => page,
+                // The socket stays: the mail is not lost, and the store comes back.
+                Err(store::Error::Unavailable(_)) => {
+                    self.due.reading = Some(Instant::now() + AWAY_PAUSE);
+                    break;
+                }
+                Err(store::Error::Full | store::Error::Poisoned(_) | store::Error::Corrupt(_)) => {
+                    let leave = Leave::new(CloseCode::Overloaded, "the relay cannot read its store");
+                    return Err(leave.retry_after(BUSY_PAUSE));
+                }
+            };
+            if page.is_empty() && self.mailbox.is_stuck() {
+                self.due.reading = Some(Instant::now() + STUCK_PAUSE);
+                break;
+            }
             if page.is_empty() && self.mailbox.has_room() {
                 self.has_mail = false;
                 self.backlog.is_read = true;
@@ -297,7 +327,8 @@ async fn sign_on(
 ) -> Result<(MailboxId, SignedOn), Leave> {
     let busy =
         || Leave::new(CloseCode::Overloaded, "the relay cannot reach its store").retry_after(BUSY_PAUSE);
-    let device = switchboard.device(&identity.address).await.map_err(|_| busy())?;
+    let device = switchboard.device_now(&identity.address).await;
+    let device = device.map_err(|_| busy())?;
     let not_registered = Leave::new(CloseCode::DeviceRemoved, "the device is not registered");
     let device = device.ok_or(not_registered)?;
     let signed_on = match mode {
@@ -306,7 +337,8 @@ async fn sign_on(
     };
     let signed_on = signed_on.map_err(|_| busy())?;
     // Once more: a removal before the sign-on found nobody to tell.
-    let again = switchboard.device(&identity.address).await.map_err(|_| busy())?;
+    let again = switchboard.device_now(&identity.address).await;
+    let again = again.map_err(|_| busy())?;
     if again.ok_or(not_registered)?.mailbox != device.mailbox {
         return Err(Leave::new(
             CloseCode::Reregistered,
@@ -318,6 +350,12 @@ async fn sign_on(
 
 /// When to come back to a relay whose store is out of reach.
 const BUSY_PAUSE: Duration = Duration::from_secs(5);
+
+/// Time until a session reads on whose store did not answer.
+const AWAY_PAUSE: Duration = Duration::from_secs(2);
+
+/// Time until a session reads on that found acked mail in its way.
+const STUCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Sends over the rate, less those within it, before the session is closed.
 const MAX_FLOODS: u32 = 1_000;

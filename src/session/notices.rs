@@ -81,6 +81,7 @@ impl Session {
             && let Ok(pending) = self.around.switchboard.pending(self.sender.mailbox).await
             && pending > 0
         {
+            self.waiting_said(pending);
             out.push(Body::MailWaiting(v1::MailWaiting { pending }));
         }
     }

@@ -56,7 +56,8 @@ pub struct Batch {
     pub postings: Vec<Posting>,
     /// Acked envelopes. An id of another mailbox, or one that is not there, is no error.
     pub deletions: Vec<Deletion>,
-    /// No id at or above this one is minted before a later batch raises it. `None` leaves it as it is.
+    /// No id of this node at or above this one is minted before a later batch raises it. `None` leaves it
+    /// as it is.
     pub id_ceiling: Option<EnvelopeId>,
 }
 
@@ -169,8 +170,11 @@ pub struct ExpiredEnvelope {
 /// What the relay needs to know before it mints an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Start {
-    /// Every id at or below may have been used: the ceiling, and the highest stored.
+    /// Every id of this node at or below may have been used, and every stored id is at or below: the
+    /// node's ceiling, and the highest id stored. May have another node's bits.
     pub id_floor: EnvelopeId,
+    /// This process' number in its ids, below 1024. Nobody else mints ids with it while this process does.
+    pub node: u16,
     /// The mailbox epoch of the whole store; changes at a restore.
     pub epoch: u64,
 }
@@ -178,10 +182,13 @@ pub struct Start {
 /// Mail and its idempotency records.
 #[async_trait]
 pub trait MailStore: Send + Sync + fmt::Debug {
-    /// Where ids begin.
+    /// Where ids begin. On a store that relays share, the first call takes a number for this process.
     async fn start(&self) -> Result<Start, Error>;
 
     /// Writes a batch: all of it, durable on return, except refused postings.
+    ///
+    /// A ceiling is refused with [`Error::Poisoned`], and the batch with it, once another process has taken
+    /// this one's number: it must mint no more.
     ///
     /// Committing a posting again (after [`Error::Unavailable`]) changes nothing. An envelope stored
     /// and deleted in one batch is gone.
@@ -207,6 +214,9 @@ pub trait MailStore: Send + Sync + fmt::Debug {
 
     /// The owner has been told of these: takes `dropped` off each reason's count.
     async fn gaps_told(&self, mailbox: MailboxId, told: &[Gap]) -> Result<(), Error>;
+
+    /// Whether the store could be read and written now. Cheap, and changes nothing.
+    async fn ping(&self) -> Result<(), Error>;
 
     /// Writes everything down and lets go of the files. Later verbs answer [`Error::Unavailable`].
     async fn close(&self) -> Result<(), Error>;

@@ -28,6 +28,7 @@ mod keys;
 mod mail;
 pub mod model;
 pub mod mongodb;
+mod sessions;
 pub mod upkeep;
 
 pub use crate::store::accounts::{AccountStore, OnOther, PutAccount};
@@ -39,6 +40,7 @@ pub use crate::store::mail::{
     Batch, Committed, Deletion, Expired, ExpiredEnvelope, Gap, GapReason, MailStore, Posting, Room, SendKey,
     SendRecord, Span, Start, Usage,
 };
+pub use crate::store::sessions::{Lease, SessionStore};
 
 /// Why a store could not do it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -70,5 +72,5 @@ impl From<chatctl_protocol::NameError> for Error {
 }
 
 /// The store, as the daemon holds it.
-pub trait Store: MailStore + AccountStore + DeviceStore + KeyStore {}
-impl<T: MailStore + AccountStore + DeviceStore + KeyStore> Store for T {}
+pub trait Store: MailStore + AccountStore + DeviceStore + KeyStore + SessionStore {}
+impl<T: MailStore + AccountStore + DeviceStore + KeyStore + SessionStore> Store for T {}

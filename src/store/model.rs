@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::model::{Device, DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::{
     Batch, Committed, DeviceStore, Error, Expired, ExpiredEnvelope, Gap, GapReason, KeyLogEntry, MailStore,
-    Registered, Registration, Room, SendKey, SendRecord, Span, Start, Usage,
+    Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start, Usage,
 };
 
 mod accounts;
@@ -115,6 +115,11 @@ impl Model {
     /// Makes every commit of mail from now on change nothing and answer `error`.
     pub fn fail_commits(&self, error: Error) {
         *self.trouble.lock() = Some(Trouble::KeepsFailing(error));
+    }
+
+    /// Commits of mail are written again from now on.
+    pub fn mend_commits(&self) {
+        *self.trouble.lock() = None;
     }
 
     /// Makes the next commit of mail succeed and answer [`Error::Unavailable`].
@@ -265,6 +270,7 @@ impl MailStore for Model {
                 .filter_map(|record| record.envelope_ids.last().copied());
             Start {
                 id_floor: stored.chain(answered).fold(state.ceiling, EnvelopeId::max),
+                node: 0,
                 epoch: 1,
             }
         })
@@ -364,11 +370,20 @@ impl MailStore for Model {
         })
     }
 
+    async fn ping(&self) -> Result<(), Error> {
+        if let Some(Trouble::KeepsFailing(error)) = &*self.trouble.lock() {
+            return Err(error.clone());
+        }
+        self.with(|_| ())
+    }
+
     async fn close(&self) -> Result<(), Error> {
         *self.poisoned.lock() = Some(Error::Unavailable("the store is closed".into()));
         Ok(())
     }
 }
+
+impl SessionStore for Model {}
 
 #[async_trait]
 impl DeviceStore for Model {

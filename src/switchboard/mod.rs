@@ -7,11 +7,13 @@ mod send;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chatctl_protocol::{Address, EnvelopeId, Limits};
 use governor::clock::DefaultClock;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
+use tokio::time::Instant;
 
 use crate::committer::{Committer, Receipt};
 use crate::config::Config;
@@ -36,6 +38,9 @@ pub struct Switchboard {
     limits: Limits,
     sends: RateLimiter<MailboxId, DashMapStateStore<MailboxId, NumberHasher>, DefaultClock>,
     epoch: u64,
+    look_again: Duration,
+    /// When the store was last asked whether it answers, and what came of it.
+    probe: tokio::sync::Mutex<Option<(Instant, bool)>>,
 }
 
 /// The parts that a switchboard connects.
@@ -97,6 +102,8 @@ impl Switchboard {
             limits: config.limits.clone(),
             sends: RateLimiter::dashmap_with_hasher(quota, NumberHasher::default()),
             epoch,
+            look_again: config.look_again,
+            probe: tokio::sync::Mutex::default(),
         })
     }
 
@@ -124,6 +131,18 @@ impl Switchboard {
             .await?
             .device(&address.device_id)
             .cloned())
+    }
+
+    /// The device of an address as the store has it at this moment, whichever relay registered it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Directory::devices`].
+    pub async fn device_now(&self, address: &Address) -> Result<Option<Device>, directory::Error> {
+        if self.store.is_shared() {
+            self.directory.forget(&address.account);
+        }
+        self.device(address).await
     }
 
     /// Registers a device; mail of a replaced installation goes too.
@@ -160,10 +179,15 @@ impl Switchboard {
     ///
     /// # Errors
     ///
-    /// [`store::Error`] when the mailbox cannot be counted.
+    /// [`store::Error`] when the session cannot be taken, or the mailbox cannot be counted.
     pub async fn sign_on(&self, mailbox: MailboxId) -> Result<SignedOn, store::Error> {
         // Sign on before the first read: a ring between the two would otherwise be missed.
         let presence = self.hub.sign_on(mailbox);
+        if self.store.is_shared() {
+            let lease = self.store.sign_on(mailbox, self.clock.now()).await?;
+            presence.hold(lease.epoch);
+            self.committer.signed_on(lease);
+        }
         self.begin(mailbox, presence).await
     }
 
@@ -185,6 +209,55 @@ impl Switchboard {
             mark: self.committer.last_id(),
             epoch: self.epoch,
         })
+    }
+
+    /// Whether other relays may use the same store.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.store.is_shared()
+    }
+
+    /// How often a session looks for what other relays have accepted; `None` where there are none.
+    #[must_use]
+    pub fn look_again(&self) -> Option<Duration> {
+        self.store.is_shared().then_some(self.look_again)
+    }
+
+    /// Whether the store did not answer when it was last asked.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.committer.is_away()
+    }
+
+    /// Whether the store answers: the last commit or read, and a probe, which is at most
+    /// [`PROBE_AGE`] old. Many callers share one probe.
+    pub async fn answers(&self) -> bool {
+        if self.is_away() {
+            return false;
+        }
+        let mut probe = self.probe.lock().await;
+        if probe.is_none_or(|(at, _)| at.elapsed() >= PROBE_AGE) {
+            let answers = self.store.ping().await.is_ok();
+            *probe = Some((Instant::now(), answers));
+        }
+        probe.is_some_and(|(_, answers)| answers) && !self.is_away()
+    }
+
+    /// Displaces the sessions of this relay that other relays have taken over.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when the store cannot say; those that it did name are displaced.
+    pub async fn displace(&self) -> Result<(), store::Error> {
+        let held = self.hub.leases();
+        for some in held.chunks(LEASES_AT_ONCE) {
+            for mailbox in self.store.displaced(some).await? {
+                if let Some((_, epoch)) = some.iter().find(|(held, _)| *held == mailbox) {
+                    self.hub.displace(mailbox, *epoch);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Envelopes that wait in a mailbox.
@@ -288,3 +361,9 @@ impl Switchboard {
         self.sends.shrink_to_fit();
     }
 }
+
+/// Age at which a probe of the store is made anew.
+const PROBE_AGE: Duration = Duration::from_secs(1);
+
+/// Sessions that the store is asked about in one go.
+const LEASES_AT_ONCE: usize = 1_000;

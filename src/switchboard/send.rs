@@ -8,7 +8,8 @@ use governor::clock::{Clock as _, DefaultClock};
 use sha2::{Digest as _, Sha256};
 use smallvec::{SmallVec, smallvec};
 
-use crate::committer::{Mail, Part, Ticket};
+use crate::committer::{Calls, Mail, Part, Ticket};
+use crate::hub::Notices;
 use crate::metrics::Count as _;
 use crate::model::{Device, MailboxId};
 use crate::store::SendKey;
@@ -115,9 +116,17 @@ impl Switchboard {
             }
         };
         // Tail before ring: whoever comes for the bell must find the mail.
-        let rings = self.committer.accept(mail, ticket).await;
-        for (mailbox, id) in rings {
-            self.hub.ring(mailbox, id);
+        match self.committer.accept(mail, ticket).await {
+            Calls::Ring(rings) => {
+                for (mailbox, id) in rings {
+                    self.hub.ring(mailbox, id);
+                }
+            }
+            Calls::Look(mailboxes) => {
+                for mailbox in mailboxes {
+                    self.hub.notify(mailbox, Notices::LOOK);
+                }
+            }
         }
         Ok(())
     }
@@ -138,15 +147,14 @@ impl Switchboard {
         if send.messages.iter().any(too_large) {
             return Err(Code::PayloadTooLarge.into());
         }
-        let devices = self
-            .directory
-            .devices(&send.to)
-            .await
-            .map_err(|_| Refusal::from(Code::Unavailable))?;
-        if devices.devices.is_empty() {
-            return Err(Code::UnknownAccount.into());
-        }
-        let mailboxes = match_devices(&devices.devices, &send, sender)?;
+        let mailboxes = match self.match_list(&send, sender).await {
+            // The list may have changed on another relay: what refuses a send is what the store has.
+            Err(refusal) if self.store.is_shared() && refusal.code != Code::Unavailable => {
+                self.directory.forget(&send.to);
+                self.match_list(&send, sender).await?
+            }
+            matched => matched?,
+        };
         let ttl = match send.ttl_seconds {
             0 => self.limits.max_ttl_seconds,
             asked => asked.min(self.limits.max_ttl_seconds),
@@ -171,6 +179,18 @@ impl Switchboard {
             ephemeral: send.ephemeral,
             parts: parts.collect(),
         })
+    }
+
+    async fn match_list(&self, send: &Send, sender: &Sender) -> Result<SmallVec<[MailboxId; 1]>, Refusal> {
+        let devices = self
+            .directory
+            .devices(&send.to)
+            .await
+            .map_err(|_| Refusal::from(Code::Unavailable))?;
+        if devices.devices.is_empty() {
+            return Err(Code::UnknownAccount.into());
+        }
+        match_devices(&devices.devices, send, sender)
     }
 
     fn check_rate(&self, sender: MailboxId) -> Result<(), Refusal> {

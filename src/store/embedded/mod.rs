@@ -21,7 +21,8 @@ use chatctl_protocol::{AccountId, Address, EnvelopeId, PoolName, Suite};
 use crate::model::{DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::{
     Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Gap, KeyLogEntry, KeyStore, Keyset,
-    MailStore, Registered, Registration, Room, SendKey, SendRecord, Span, Start, Upload, Uploaded, Usage,
+    MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start, Upload,
+    Uploaded, Usage,
 };
 use files::Directory;
 use index::MailIndex;
@@ -176,6 +177,7 @@ impl Embedded {
             id_floor: EnvelopeId::from_u64(meta("id_ceiling")?)
                 .max(stored)
                 .max(answered),
+            node: 0,
             epoch: meta("epoch")?,
         };
         let readers = (0..READERS).map(|_| schema::reader(&directory.database()));
@@ -285,11 +287,17 @@ impl MailStore for Embedded {
             .await
     }
 
+    async fn ping(&self) -> Result<(), Error> {
+        self.shared.healthy()
+    }
+
     async fn close(&self) -> Result<(), Error> {
         self.readers.close().await?;
         self.writer.close().await
     }
 }
+
+impl SessionStore for Embedded {}
 
 #[async_trait]
 impl DeviceStore for Embedded {

@@ -18,7 +18,7 @@ use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::documents::{date, malformed};
 use crate::store::mongodb::layout::{Collection, Index};
 use crate::store::mongodb::transaction::Stop;
-use crate::store::mongodb::{error, keys, mail, pools, records};
+use crate::store::mongodb::{error, keys, mail, pools, records, sessions};
 
 /// `_id` the mailbox, `t` since when it is gone.
 const PURGES: &str = "purges";
@@ -50,6 +50,7 @@ pub(super) async fn note<T: Send>(
 ) -> Result<(), Stop<T>> {
     records::forget(db, session, mailbox, now).await?;
     keys::forget(db, session, mailbox).await?;
+    sessions::forget(db, session, mailbox).await?;
     let purge = doc! { "_id": mailbox.0.cast_signed(), "t": date(now) };
     db.collection(PURGES).insert_one(purge).session(session).await?;
     Ok(())

@@ -9,7 +9,7 @@ use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 
-use crate::store::mongodb::{departures, devices, history, keys, mail, meta, nodes, pools, records};
+use crate::store::mongodb::{departures, devices, history, keys, mail, meta, nodes, pools, records, sessions};
 
 /// The layout that this version writes.
 pub(super) const VERSION: u32 = 1;
@@ -70,6 +70,7 @@ pub(super) fn collections() -> impl Iterator<Item = &'static Collection> {
         nodes::COLLECTIONS,
         mail::COLLECTIONS,
         records::COLLECTIONS,
+        sessions::COLLECTIONS,
         devices::COLLECTIONS,
         departures::COLLECTIONS,
         keys::COLLECTIONS,

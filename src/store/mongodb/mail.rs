@@ -17,8 +17,9 @@ use crate::store::head::{self, Stored};
 use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::documents::{binary, date, envelope_key, malformed, pair, split, time};
 use crate::store::mongodb::layout::{BACK_STOP, Collection, Index};
+use crate::store::mongodb::nodes::Seat;
 use crate::store::mongodb::transaction::{Stop, Work};
-use crate::store::mongodb::{devices, error, nodes, records};
+use crate::store::mongodb::{devices, error, records};
 use crate::store::{
     Batch, Committed, Deletion, Error, Expired, ExpiredEnvelope, Gap, GapReason, Posting, Room, Span, Usage,
 };
@@ -72,6 +73,8 @@ struct Commit<'a> {
     deletions: &'a [Deletion],
     /// Some of it may be there: an earlier try was cut off.
     again: bool,
+    /// Whose ceiling is raised.
+    seat: Option<Seat>,
 }
 
 /// What became of it.
@@ -86,7 +89,7 @@ enum Committing {
 /// # Errors
 ///
 /// As [`crate::store::MailStore::commit`].
-pub(super) async fn commit(db: &Connection, batch: &Batch) -> Result<Committed, Error> {
+pub(super) async fn commit(db: &Connection, batch: &Batch, seat: Option<Seat>) -> Result<Committed, Error> {
     let (first, rest) = batch
         .deletions
         .split_at(batch.deletions.len().min(DELETIONS_AT_ONCE));
@@ -94,6 +97,7 @@ pub(super) async fn commit(db: &Connection, batch: &Batch) -> Result<Committed, 
         batch,
         deletions: first,
         again: false,
+        seat,
     };
     let committed = match db.transact(&work).await? {
         Committing::Done(committed) => committed,
@@ -113,6 +117,7 @@ pub(super) async fn commit(db: &Connection, batch: &Batch) -> Result<Committed, 
             batch: &rest,
             deletions,
             again: false,
+            seat: None,
         })
         .await?;
     }
@@ -148,8 +153,8 @@ impl Work for Commit<'_> {
                 .session(&mut *session)
                 .await?;
         }
-        if let Some(ceiling) = self.batch.id_ceiling {
-            nodes::raise_ceiling(db, session, ceiling).await?;
+        if let (Some(ceiling), Some(seat)) = (self.batch.id_ceiling, self.seat) {
+            seat.raise(db, session, ceiling).await?;
         }
         Ok(Committing::Done(Committed { refused }))
     }

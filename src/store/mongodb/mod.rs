@@ -18,11 +18,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chatctl_protocol::{AccountId, Address, PoolName, Suite};
+use mongodb::bson::doc;
+use tokio::sync::OnceCell;
 
 use crate::model::{DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::{
-    Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Gap, KeyLogEntry, KeyStore, Keyset,
-    MailStore, Registered, Registration, Room, SendKey, SendRecord, Span, Start, Upload, Uploaded, Usage,
+    Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Gap, KeyLogEntry, KeyStore, Keyset, Lease,
+    MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start, Upload,
+    Uploaded, Usage,
 };
 
 pub use crate::store::mongodb::connect::{OpenError, Options, Uri};
@@ -31,6 +34,7 @@ pub use crate::store::mongodb::legacy::{LegacyDocument, LegacyUser, LegacyUsers}
 
 use connection::Connection;
 use lookups::Lookups;
+use nodes::Seat;
 
 mod accounts;
 mod bundles;
@@ -53,6 +57,7 @@ mod meta;
 mod nodes;
 mod pools;
 mod records;
+mod sessions;
 mod transaction;
 mod upkeep;
 
@@ -61,6 +66,8 @@ mod upkeep;
 pub struct MongoDb {
     db: Connection,
     lookups: Lookups,
+    /// This process' number, once it was needed: tools that mint nothing take none.
+    seat: OnceCell<Seat>,
 }
 
 impl MongoDb {
@@ -75,6 +82,7 @@ impl MongoDb {
         Ok(Arc::new(Self {
             db,
             lookups: Lookups::default(),
+            seat: OnceCell::new(),
         }))
     }
 
@@ -95,7 +103,12 @@ impl MongoDb {
         Ok(Arc::new(Self {
             db,
             lookups: Lookups::default(),
+            seat: OnceCell::new(),
         }))
+    }
+
+    async fn seat(&self) -> Result<Seat, Error> {
+        self.seat.get_or_try_init(|| Seat::take(&self.db)).await.copied()
     }
 
     /// Drops the whole database, for tests.
@@ -126,25 +139,28 @@ impl MongoDb {
 #[async_trait]
 impl MailStore for MongoDb {
     async fn start(&self) -> Result<Start, Error> {
+        let seat = self.seat().await?;
+        let ceiling = seat.ceiling(&self.db).await?;
+        // After the number: what its last owner stored is below its ceiling or in here.
         let newest = records::newest(&self.db).await?;
-        self.db
-            .within(async {
-                let ceiling = nodes::ceiling(&self.db)
-                    .await
-                    .map_err(|error| error::meaning(&error))?;
-                let epoch = meta::number(&self.db, "epoch")
-                    .await
-                    .map_err(|error| error::meaning(&error))?;
-                Ok(Start {
-                    id_floor: ceiling.max(newest),
-                    epoch: epoch.unwrap_or_default().cast_unsigned(),
-                })
-            })
-            .await
+        let epoch = async {
+            let epoch = meta::number(&self.db, "epoch").await;
+            epoch.map_err(|error| error::meaning(&error))
+        };
+        let epoch = self.db.within(epoch).await?;
+        Ok(Start {
+            id_floor: ceiling.max(newest),
+            node: seat.number,
+            epoch: epoch.unwrap_or_default().cast_unsigned(),
+        })
     }
 
     async fn commit(&self, batch: Batch) -> Result<Committed, Error> {
-        mail::commit(&self.db, &batch).await
+        let seat = match batch.id_ceiling {
+            Some(_) => Some(self.seat().await?),
+            None => None,
+        };
+        mail::commit(&self.db, &batch, seat).await
     }
 
     async fn read(&self, mailbox: MailboxId, span: Span, room: Room) -> Result<Vec<Arc<Envelope>>, Error> {
@@ -175,9 +191,40 @@ impl MailStore for MongoDb {
         mail::gaps_told(&self.db, mailbox, told).await
     }
 
+    async fn ping(&self) -> Result<(), Error> {
+        self.db
+            .within(async {
+                let mut session = self.db.session().await?;
+                let pinged = self
+                    .db
+                    .database
+                    .run_command(doc! { "ping": 1 })
+                    .session(&mut session);
+                pinged.await.map_err(|error| error::meaning(&error))?;
+                Ok(())
+            })
+            .await
+    }
+
     async fn close(&self) -> Result<(), Error> {
         self.db.close().await;
         Ok(())
+    }
+}
+
+#[async_trait]
+impl SessionStore for MongoDb {
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn sign_on(&self, mailbox: MailboxId, now: UnixMs) -> Result<Lease, Error> {
+        let node = self.seat().await?.number;
+        sessions::sign_on(&self.db, mailbox, node, now).await
+    }
+
+    async fn displaced(&self, held: &[(MailboxId, u64)]) -> Result<Vec<MailboxId>, Error> {
+        sessions::displaced(&self.db, held).await
     }
 }
 

@@ -20,7 +20,7 @@ use crate::store::mongodb::layout::{Collection, Index, RECORDS_BACK_STOP};
 use crate::store::mongodb::transaction::Stop;
 use crate::store::{Error, Posting, SendKey, SendRecord};
 
-/// `_id` the lowest envelope id, `a` when the last of them was accepted, `h` hashes of the names, `b` the records.
+/// `_id` the lowest envelope id, `z` the highest, `a` when the last of them was accepted, `h` hashes of the names, `b` the records.
 const RECORDS: &str = "records";
 /// Senders that are gone, whose records count no more: `_id` the mailbox, `t` since when.
 const GONE: &str = "gone";
@@ -31,10 +31,11 @@ pub(super) const COLLECTIONS: &[Collection] = &[
         schema: || {
             doc! {
                 "bsonType": "object",
-                "required": ["_id", "a", "h", "b"],
+                "required": ["_id", "z", "a", "h", "b"],
                 "additionalProperties": false,
                 "properties": {
                     "_id": { "bsonType": "long" },
+                    "z": { "bsonType": "long" },
                     "a": { "bsonType": "date" },
                     "h": { "bsonType": "array", "minItems": 1, "items": { "bsonType": "long" } },
                     "b": { "bsonType": "binData" },
@@ -116,8 +117,12 @@ pub(super) async fn remember<T>(
         .clone()
         .filter_map(|record| record.envelope_ids.first())
         .min();
+    let highest = records
+        .clone()
+        .filter_map(|record| record.envelope_ids.last())
+        .max();
     let accepted_at = records.clone().map(|record| record.accepted_at).max();
-    let (Some(lowest), Some(accepted_at)) = (lowest, accepted_at) else {
+    let (Some(lowest), Some(highest), Some(accepted_at)) = (lowest, highest, accepted_at) else {
         return Ok(());
     };
     let mut hashes = mongodb::bson::RawArrayBuf::new();
@@ -127,6 +132,7 @@ pub(super) async fn remember<T>(
     };
     let document: RawDocumentBuf = rawdoc! {
         "_id": lowest.as_u64().cast_signed(),
+        "z": highest.as_u64().cast_signed(),
         "a": date(accepted_at),
         "h": hashes,
         "b": binary(body.encode_to_vec()),
@@ -237,17 +243,24 @@ pub(super) async fn expire<T>(
 pub(super) async fn newest(db: &Connection) -> Result<EnvelopeId, Error> {
     db.within(async {
         let mut session = db.session().await?;
-        let last = db
+        // A node's commits are in the order of their ids; those of several nodes overlap by moments.
+        let found = db
             .collection(RECORDS)
-            .find_one(doc! {})
+            .find(doc! {})
             .sort(doc! { "_id": -1 })
+            .limit(NEWEST)
+            .projection(doc! { "z": 1 })
             .session(&mut session)
             .await;
-        let last = last.map_err(|error| error::meaning(&error))?;
+        let mut found = found.map_err(|error| error::meaning(&error))?;
+        let mut newest = EnvelopeId::ZERO;
+        while let Some(document) = found.next(&mut session).await {
+            let document = document.map_err(|error| error::meaning(&error))?;
+            let highest = document.get_i64("z").map_err(|_| malformed(RECORDS))?;
+            newest = newest.max(EnvelopeId::from_u64(highest.cast_unsigned()));
+        }
         db.learn(&session);
-        let records = last.map(|last| decode(&last)).transpose()?.unwrap_or_default();
-        let ids = records.iter().flat_map(|record| &record.envelope_ids);
-        Ok(ids.copied().max().unwrap_or(EnvelopeId::ZERO))
+        Ok(newest)
     })
     .await
 }
@@ -350,3 +363,6 @@ fn decode_one(record: Record) -> Result<SendRecord, Error> {
         accepted_at: UnixMs(record.accepted_at),
     })
 }
+
+/// Commits among which the newest id is looked for.
+const NEWEST: i64 = 8;

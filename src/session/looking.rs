@@ -1,0 +1,109 @@
+//! What a session looks for by itself, where other relays use the same store: nobody rings here for what
+//! they accept, remove or register.
+//!
+//! Owns when it looks. Must not know how the store is read.
+
+use chatctl_protocol::CloseCode;
+use chatctl_protocol::v1::frame::Body;
+use chatctl_protocol::v1::{self, Mode};
+use tokio::time::Instant;
+
+use crate::session::{AWAY_PAUSE, Leave, Session};
+
+/// What was looked for already.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    count: u32,
+    /// What a watcher was last told to wait.
+    waiting_said: u64,
+}
+
+impl Session {
+    /// Plans the next look, if there is anything to look for.
+    pub(super) fn plan_look(&mut self) {
+        let every = self.around.switchboard.look_again();
+        self.due.look = every.map(|every| Instant::now() + every);
+    }
+
+    /// There may be mail in the store that the cursor has passed.
+    pub(super) fn look_at_mail(&mut self) {
+        if self.mode == Mode::Consume {
+            self.mailbox.look_again();
+            self.has_mail = true;
+        }
+    }
+
+    /// Looks, when it is time to: whether the device is still this one, for mail, and now and then for
+    /// losses and keys.
+    pub(super) async fn look_around(&mut self, out: &mut Vec<Body>) -> Result<(), Leave> {
+        let now = Instant::now();
+        if self.due.look.take_if(|at| *at <= now).is_none() {
+            return Ok(());
+        }
+        self.plan_look();
+        if self.around.switchboard.is_away() {
+            return Ok(());
+        }
+        self.check_device().await?;
+        if self.mode != Mode::Consume {
+            self.look_at_count(out).await;
+            return Ok(());
+        }
+        self.look_at_mail();
+        self.looks.count = self.looks.count.wrapping_add(1);
+        if self.looks.count.is_multiple_of(LOOKS_PER_NOTICE) {
+            self.say_gaps(out).await;
+            self.due.key_notices.get_or_insert(now);
+        }
+        Ok(())
+    }
+
+    /// Another relay may have removed the device, or registered it anew.
+    async fn check_device(&self) -> Result<(), Leave> {
+        // A store that does not answer says nothing about the device.
+        let Ok(device) = self.around.switchboard.device(&self.identity.address).await else {
+            return Ok(());
+        };
+        match device {
+            Some(device) if device.mailbox == self.sender.mailbox => Ok(()),
+            Some(_) => Err(Leave::new(
+                CloseCode::Reregistered,
+                "the device was registered again",
+            )),
+            None => Err(Leave::new(CloseCode::DeviceRemoved, "the device was removed")),
+        }
+    }
+
+    /// Tells a watcher what waits, if that is news.
+    async fn look_at_count(&mut self, out: &mut Vec<Body>) {
+        let Ok(pending) = self.around.switchboard.pending(self.sender.mailbox).await else {
+            return;
+        };
+        if pending > self.looks.waiting_said {
+            out.push(Body::MailWaiting(v1::MailWaiting { pending }));
+        }
+        self.looks.waiting_said = pending;
+    }
+
+    /// Whether it is time to read, and the store is there to be read.
+    pub(super) fn may_read(&mut self) -> bool {
+        let now = Instant::now();
+        if self.due.reading.is_some_and(|at| at > now) {
+            return false;
+        }
+        self.due.reading = None;
+        if self.has_mail && self.around.switchboard.is_away() {
+            self.due.reading = Some(now + AWAY_PAUSE);
+            return false;
+        }
+        true
+    }
+
+    /// A watcher was told that so many wait.
+    pub(super) const fn waiting_said(&mut self, pending: u64) {
+        self.looks.waiting_said = pending;
+    }
+}
+
+/// Looks from one question about losses and keys to the next: those are also told at sign-on.
+const LOOKS_PER_NOTICE: u32 = 10;
