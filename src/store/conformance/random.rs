@@ -188,16 +188,18 @@ impl<S: Subject> Pair<S> {
             Verb::DropQueue { mailbox } => {
                 same!(self, drop_queue(MailboxId(mailbox), &Suite::Signal, &pool("ec")));
             }
-            Verb::Crash => {
-                self.model.crash().await;
-                self.subject.crash().await;
-                let (model, subject) = (
-                    self.model.store().start().await,
-                    self.subject.store().start().await,
-                );
-                assert_eq!(model.unwrap().id_floor, subject.unwrap().id_floor);
-            }
+            Verb::Crash => self.crash().await,
         }
+    }
+
+    async fn crash(&mut self) {
+        self.model.crash().await;
+        self.subject.crash().await;
+        let (model, subject) = (
+            self.model.store().start().await,
+            self.subject.store().start().await,
+        );
+        assert_eq!(model.unwrap().id_floor, subject.unwrap().id_floor);
     }
 
     async fn commit(&mut self, sends: &[Vec<(u64, bool)>], acked: &[(u64, u64)], again: bool) {
