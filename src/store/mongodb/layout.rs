@@ -9,7 +9,9 @@ use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 
-use crate::store::mongodb::{departures, devices, history, keys, mail, meta, nodes, pools, records, sessions};
+use crate::store::mongodb::{
+    departures, devices, history, keys, keysets, mail, meta, nodes, pools, records, sessions,
+};
 
 /// The layout that this version writes.
 pub(super) const VERSION: u32 = 1;
@@ -73,6 +75,7 @@ pub(super) fn collections() -> impl Iterator<Item = &'static Collection> {
         sessions::COLLECTIONS,
         devices::COLLECTIONS,
         departures::COLLECTIONS,
+        keysets::COLLECTIONS,
         keys::COLLECTIONS,
         pools::COLLECTIONS,
     ]
