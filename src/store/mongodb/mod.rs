@@ -41,6 +41,8 @@ mod error;
 mod keys;
 mod layout;
 mod legacy;
+#[doc(hidden)]
+pub mod legacy_fixture;
 mod lookups;
 mod mail;
 mod meta;

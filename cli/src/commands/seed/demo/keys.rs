@@ -46,11 +46,11 @@ impl Bundle {
         let bundle = Self {
             identity: base64_encode(identity(account)),
             one_time_keys: drawn.into_iter().map(|key| signed(account, key)).collect(),
-            fallback: account
-                .fallback_key()
-                .into_iter()
-                .next()
-                .map(|key| signed(account, key)),
+            fallback: account.fallback_key().into_iter().next().map(|key| Key {
+                // The account counts its fallbacks apart, and a pool has its ids together.
+                id: format!("fallback-{}", key.0.to_base64()),
+                ..signed(account, key)
+            }),
         };
         account.mark_keys_as_published();
         bundle
