@@ -18,7 +18,7 @@ use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::documents::{date, malformed};
 use crate::store::mongodb::layout::{Collection, Index};
 use crate::store::mongodb::transaction::Stop;
-use crate::store::mongodb::{error, keys, mail, pools, records};
+use crate::store::mongodb::{error, keysets, mail, pools, records};
 
 /// `_id` the mailbox, `t` since when it is gone.
 const PURGES: &str = "purges";
@@ -49,7 +49,7 @@ pub(super) async fn note<T: Send>(
     now: UnixMs,
 ) -> Result<(), Stop<T>> {
     records::forget(db, session, mailbox, now).await?;
-    keys::forget(db, session, mailbox).await?;
+    keysets::forget(db, session, mailbox).await?;
     let purge = doc! { "_id": mailbox.0.cast_signed(), "t": date(now) };
     db.collection(PURGES).insert_one(purge).session(session).await?;
     Ok(())
@@ -114,3 +114,36 @@ const AFTERMATH_MS: u64 = 5 * 60 * 1000;
 
 /// Most mailboxes that one call empties.
 const MAILBOXES_AT_ONCE: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::{DateTime, doc};
+
+    use super::*;
+    use crate::store::conformance::mongodb::OnServer;
+    use crate::store::conformance::{NOW, address, mailbox};
+    use crate::store::mongodb::documents::{binary, pair};
+    use crate::store::{DeviceStore as _, MailStore as _, Usage};
+
+    #[tokio::test]
+    async fn what_reaches_a_mailbox_as_it_goes_is_removed_a_while_later() {
+        let store = OnServer::new().await.store;
+        let bob = mailbox(&*store, "bob").await;
+        store.remove_device(&address("bob", "1"), NOW).await.unwrap();
+        let late = doc! {
+            "_id": binary(pair(bob.0, 1)),
+            "s": 1_i64,
+            "e": DateTime::MAX,
+            "h": binary([]),
+            "p": binary([1]),
+        };
+        store.db.collection("mail").insert_one(late).await.unwrap();
+        store.expire(NOW, UnixMs(0), 10).await.unwrap();
+        assert_eq!(store.usage(bob).await.unwrap().envelopes, 1);
+        let later = UnixMs(NOW.0 + AFTERMATH_MS + 1);
+        assert!(store.expire(later, UnixMs(0), 10).await.unwrap().done);
+        assert_eq!(store.usage(bob).await.unwrap(), Usage::default());
+        let purges = store.db.collection(PURGES);
+        assert_eq!(purges.count_documents(doc! {}).await.unwrap(), 0);
+    }
+}

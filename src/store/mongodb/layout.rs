@@ -10,7 +10,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 
 use crate::store::mongodb::connection::Connection;
-use crate::store::mongodb::{departures, devices, error, keys, mail, meta, nodes, pools, records};
+use crate::store::mongodb::{departures, devices, error, keys, keysets, mail, meta, nodes, pools, records};
 
 /// The layout that this version writes.
 pub(super) const VERSION: u32 = 1;
@@ -65,6 +65,7 @@ pub(super) fn collections() -> impl Iterator<Item = &'static Collection> {
         records::COLLECTIONS,
         devices::COLLECTIONS,
         departures::COLLECTIONS,
+        keysets::COLLECTIONS,
         keys::COLLECTIONS,
         pools::COLLECTIONS,
     ]

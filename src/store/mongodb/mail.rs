@@ -128,11 +128,13 @@ impl Work for Commit<'_> {
         db: &Connection,
         session: &mut ClientSession,
     ) -> Result<Committing, Stop<Committing>> {
-        let refused = self.refused(db, session).await?;
-        let known = match self.again {
+        let mut refused = self.refused(db, session).await?;
+        // What was written before its mailbox went is not refused when it comes again.
+        let known = match self.again || !refused.is_empty() {
             true => records::known(db, session, &self.batch.postings).await?,
             false => HashSet::new(),
         };
+        refused.retain(|index| !known.contains(index));
         let postings = self.fresh(&refused, &known);
         let inserted = self.insert(db, session, &postings).await;
         match inserted {

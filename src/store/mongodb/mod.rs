@@ -30,8 +30,10 @@ pub use crate::store::mongodb::legacy::{LegacyDocument, LegacyUser, LegacyUsers}
 
 use connection::Connection;
 use lookups::Lookups;
+use turns::Turns;
 
 mod accounts;
+mod claims;
 mod connect;
 mod connection;
 mod departures;
@@ -39,6 +41,7 @@ mod devices;
 mod documents;
 mod error;
 mod keys;
+mod keysets;
 mod layout;
 mod legacy;
 #[doc(hidden)]
@@ -49,13 +52,17 @@ mod meta;
 mod nodes;
 mod pools;
 mod records;
+mod registrations;
 mod transaction;
+mod turns;
+mod uploads;
 
 /// The store in a database of its own. Dropping it loses nothing.
 #[derive(Debug)]
 pub struct MongoDb {
     db: Connection,
     lookups: Lookups,
+    turns: Turns,
 }
 
 impl MongoDb {
@@ -70,6 +77,7 @@ impl MongoDb {
         Ok(Arc::new(Self {
             db,
             lookups: Lookups::default(),
+            turns: Turns::default(),
         }))
     }
 
@@ -87,6 +95,7 @@ impl MongoDb {
         Ok(Arc::new(Self {
             db,
             lookups: Lookups::default(),
+            turns: Turns::default(),
         }))
     }
 
@@ -176,7 +185,7 @@ impl MailStore for MongoDb {
 #[async_trait]
 impl DeviceStore for MongoDb {
     async fn register(&self, address: &Address, registration: Registration) -> Result<Registered, Error> {
-        let registered = devices::register(&self.db, address, &registration).await?;
+        let registered = registrations::register(&self.db, address, &registration).await?;
         if let Registered::Replaced { old, .. } = &registered {
             self.empty(*old).await;
         }
@@ -184,7 +193,7 @@ impl DeviceStore for MongoDb {
     }
 
     async fn remove_device(&self, address: &Address, now: UnixMs) -> Result<Option<MailboxId>, Error> {
-        let removed = devices::remove(&self.db, address, now).await?;
+        let removed = registrations::remove(&self.db, address, now).await?;
         if let Some(mailbox) = removed {
             self.empty(mailbox).await;
         }
@@ -198,36 +207,50 @@ impl DeviceStore for MongoDb {
 
 #[async_trait]
 impl KeyStore for MongoDb {
-    async fn upload(&self, _upload: Upload) -> Result<Uploaded, Error> {
-        Err(not_yet())
+    async fn upload(&self, upload: Upload) -> Result<Uploaded, Error> {
+        self.in_turn([upload.mailbox], uploads::upload(&self.db, &upload))
+            .await
     }
 
-    async fn keyset(&self, _mailbox: MailboxId, _suite: &Suite) -> Result<Option<Keyset>, Error> {
-        Err(not_yet())
+    async fn keyset(&self, mailbox: MailboxId, suite: &Suite) -> Result<Option<Keyset>, Error> {
+        keys::keyset(&self.db, mailbox, suite).await
     }
 
-    async fn suites(&self, _mailbox: MailboxId) -> Result<Vec<Suite>, Error> {
-        Err(not_yet())
+    async fn suites(&self, mailbox: MailboxId) -> Result<Vec<Suite>, Error> {
+        keys::suites(&self.db, mailbox).await
     }
 
-    async fn drop_queue(&self, _mailbox: MailboxId, _suite: &Suite, _pool: &PoolName) -> Result<bool, Error> {
-        Err(not_yet())
+    async fn drop_queue(&self, mailbox: MailboxId, suite: &Suite, pool: &PoolName) -> Result<bool, Error> {
+        self.in_turn([mailbox], keys::drop_queue(&self.db, mailbox, suite, pool))
+            .await
     }
 
-    async fn claim(&self, _claim: Claim) -> Result<Vec<Claimed>, Error> {
-        Err(not_yet())
+    async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, Error> {
+        let mailboxes: Vec<MailboxId> = claim.targets.iter().map(|target| target.mailbox).collect();
+        self.in_turn(mailboxes, claims::claim(&self.db, &claim)).await
     }
 
     async fn key_log(
         &self,
-        _account: &AccountId,
-        _after: u64,
-        _limit: usize,
+        account: &AccountId,
+        after: u64,
+        limit: usize,
     ) -> Result<Vec<KeyLogEntry>, Error> {
-        Err(not_yet())
+        keys::log(&self.db, account, after, limit).await
     }
 }
 
-fn not_yet() -> Error {
-    Error::Unavailable("not written yet".into())
+impl MongoDb {
+    /// Does something when it is the turn of some mailboxes, both within the deadline.
+    async fn in_turn<T>(
+        &self,
+        mailboxes: impl IntoIterator<Item = MailboxId> + Send,
+        verb: impl Future<Output = Result<T, Error>> + Send,
+    ) -> Result<T, Error> {
+        let in_turn = async {
+            let _turns = self.turns.of(mailboxes).await;
+            verb.await
+        };
+        self.db.within(in_turn).await
+    }
 }
