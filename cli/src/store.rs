@@ -126,6 +126,7 @@ pub(crate) fn embedded_failure(directory: &Path, error: &embedded::OpenError) ->
             Exit::Protocol,
             "install the chatctl that wrote it, or a newer one",
         ),
+        OpenError::Older { .. } => (Exit::Config, "run `chatctl seed apply` of this version"),
         OpenError::NotAStore => (Exit::DataErr, "name a directory of chatctl's own with --data-dir"),
         OpenError::NoWal | OpenError::Io(_) => (
             Exit::CantCreate,

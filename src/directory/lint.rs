@@ -43,7 +43,7 @@ pub enum LintError {
 /// # Errors
 ///
 /// [`LintError`] names the first item that is wrong.
-pub(super) fn check(suite: &Suite, identity: &Bytes, items: &[(PoolName, Item)]) -> Result<(), LintError> {
+pub fn check(suite: &Suite, identity: &Bytes, items: &[(PoolName, Item)]) -> Result<(), LintError> {
     let wrong = |rule| LintError::Identity {
         suite: suite.clone(),
         rule,

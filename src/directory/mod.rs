@@ -44,7 +44,7 @@ mod stories;
 pub use self::accept::{KeyUpload, NewItem, NewPool};
 pub use self::claim::{ClaimAnswer, ClaimRequest, ClaimedAccount, ClaimedDevice, Missing};
 pub use self::keys::Published;
-pub use self::lint::LintError;
+pub use self::lint::{LintError, check as check_signatures};
 pub use self::notices::KeyNotice;
 
 use self::budget::Budgets;

@@ -28,6 +28,7 @@ mod keys;
 mod mail;
 pub mod model;
 pub mod mongodb;
+pub mod upkeep;
 
 pub use crate::store::accounts::{AccountStore, OnOther, PutAccount};
 pub use crate::store::devices::{DeviceStore, Registered, Registration};

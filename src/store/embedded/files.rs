@@ -14,6 +14,7 @@ use crate::store::embedded::OpenError;
 /// The database's name in its directory.
 pub(super) const DATABASE: &str = "chatctl.sqlite";
 const LOG: &str = "chatctl.sqlite-wal";
+const SHARED: &str = "chatctl.sqlite-shm";
 const LOCK: &str = "chatctl.lock";
 
 /// A store's directory, held by this process until it is dropped.
@@ -58,6 +59,18 @@ impl Directory {
     /// Lets others have the directory.
     pub(super) fn release(&self) {
         drop(self.lock.lock().take());
+    }
+
+    /// Deletes the database. The lock's file stays, or two could hold two files of its name.
+    pub(super) fn remove_database(&self) -> io::Result<()> {
+        // The log first: a new database beside an old log would take what the log says for its own.
+        for name in [LOG, SHARED, DATABASE] {
+            match std::fs::remove_file(self.path.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        sync(&self.path)
     }
 
     /// What is free and what is taken.

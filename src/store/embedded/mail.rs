@@ -268,7 +268,7 @@ fn cut_back(conn: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
-fn decode(row: &Row<'_>) -> Result<Arc<Envelope>, Error> {
+pub(super) fn decode(row: &Row<'_>) -> Result<Arc<Envelope>, Error> {
     let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
     let blob = |column| Ok::<_, Error>(row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from)?);
     let stored = Stored {

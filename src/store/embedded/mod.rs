@@ -35,6 +35,7 @@ mod devices;
 mod fault;
 mod files;
 mod index;
+mod inspect;
 mod keys;
 mod mail;
 mod pools;
@@ -45,7 +46,10 @@ mod schema;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod writer;
+
+pub use crate::store::embedded::upkeep::Premises;
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
@@ -91,6 +95,14 @@ pub enum OpenError {
         found: i32,
         /// What this version knows.
         known: i32,
+    },
+    /// An older version of chatctl wrote it, and it is only read here.
+    #[error("the store has schema {found}, and this version needs schema {wanted}")]
+    Older {
+        /// What the file says.
+        found: i32,
+        /// What this version needs.
+        wanted: i32,
     },
     /// The file is a database of something else.
     #[error("the file is not a chatctl store")]

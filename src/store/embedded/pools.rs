@@ -102,6 +102,25 @@ pub(super) fn counts(conn: &Connection, keyset: i64) -> Result<Vec<PoolCount>, E
     Ok(counts)
 }
 
+/// The items of a keyset with their pools: each fallback, and each queue's first ones or all.
+pub(super) fn some_items(
+    conn: &Connection,
+    keyset: i64,
+    first: Option<usize>,
+) -> Result<Vec<(PoolName, Item)>, Error> {
+    let mut items = Vec::new();
+    for name in counts(conn, keyset)?.into_iter().map(|count| count.pool) {
+        let Some(pool) = find(conn, keyset, &name)? else {
+            continue;
+        };
+        for (_, place) in places(conn, pool)?.into_iter().take(first.unwrap_or(usize::MAX)) {
+            items.push((name.clone(), read(conn, place)?));
+        }
+        items.extend(fallback(conn, pool)?.map(|item| (name.clone(), item)));
+    }
+    Ok(items)
+}
+
 /// Items in a pool's queue.
 pub(super) fn count(conn: &Connection, pool: PoolId) -> Result<u64, Error> {
     let count: i64 = conn

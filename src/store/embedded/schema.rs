@@ -170,15 +170,30 @@ pub(super) fn reader(path: &Path) -> Result<Connection, OpenError> {
     Ok(conn)
 }
 
-fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
-    let pragma = |conn: &Connection, name| conn.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    let found = pragma(conn, "user_version")?;
-    let is_ours = pragma(conn, "application_id")? == APPLICATION_ID;
+/// The schema of a database; `None` when nothing is in it yet.
+///
+/// # Errors
+///
+/// [`OpenError::NotAStore`], [`OpenError::Newer`].
+pub(super) fn found(conn: &Connection) -> Result<Option<i32>, OpenError> {
+    let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let found = pragma("user_version")?;
+    let is_ours = pragma("application_id")? == APPLICATION_ID;
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    let is_new = found == 0 && tables == 0;
-    if !is_ours && !is_new {
-        return Err(OpenError::NotAStore);
+    match (is_ours, found == 0 && tables == 0) {
+        (true, _) if found > VERSION => Err(OpenError::Newer {
+            found,
+            known: VERSION,
+        }),
+        (true, _) => Ok(Some(found)),
+        (false, true) => Ok(None),
+        (false, false) => Err(OpenError::NotAStore),
     }
+}
+
+fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
+    let is_new = found(conn)?.is_none();
+    let found = found(conn)?.unwrap_or(0);
     let Some(missing) = usize::try_from(found)
         .ok()
         .and_then(|found| MIGRATIONS.get(found..))

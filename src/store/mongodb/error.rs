@@ -20,6 +20,9 @@ const DENIED: [i32; 3] = [13, 18, 8_000];
 /// Code of a collection that is there already.
 const EXISTS: i32 = 48;
 
+/// Codes of an index that is there with other options, or other keys.
+const CONFLICTS: [i32; 2] = [85, 86];
+
 /// Code of a document that its validator refuses: our own mistake.
 const INVALID: i32 = 121;
 
@@ -92,6 +95,11 @@ pub(super) fn is_duplicate(error: &DriverError) -> bool {
 /// Whether a collection that was to be made is there already.
 pub(super) fn is_existing(error: &DriverError) -> bool {
     code(error) == Some(EXISTS)
+}
+
+/// Whether an index that was to be made is there and is another one.
+pub(super) fn is_conflict(error: &DriverError) -> bool {
+    code(error).is_some_and(|code| CONFLICTS.contains(&code))
 }
 
 /// Whether the login or the user's rights are the reason.

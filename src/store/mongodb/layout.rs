@@ -1,7 +1,7 @@
 //! What the database should look like: collections, validators, indexes, and the number of this layout.
 //!
-//! Owns the list of all collections; each collection is described beside the code that writes it. Must not
-//! change anything but through [`lay_out`].
+//! Owns the list of all collections; each collection is described beside the code that writes it. Changes
+//! nothing: see `upkeep`.
 
 use std::time::Duration;
 
@@ -9,8 +9,7 @@ use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 
-use crate::store::mongodb::connection::Connection;
-use crate::store::mongodb::{departures, devices, error, keys, keysets, mail, meta, nodes, pools, records};
+use crate::store::mongodb::{departures, devices, history, keys, keysets, mail, meta, nodes, pools, records};
 
 /// The layout that this version writes.
 pub(super) const VERSION: u32 = 1;
@@ -39,6 +38,13 @@ pub(super) struct Index {
     pub(super) expire_after: Option<Duration>,
 }
 
+impl Collection {
+    /// The rule that the server checks its documents by.
+    pub(super) fn validator(&self) -> Document {
+        doc! { "$jsonSchema": (self.schema)() }
+    }
+}
+
 impl Index {
     /// As the driver wants it.
     pub(super) fn model(&self) -> IndexModel {
@@ -60,6 +66,7 @@ impl Index {
 pub(super) fn collections() -> impl Iterator<Item = &'static Collection> {
     [
         meta::COLLECTIONS,
+        history::COLLECTIONS,
         nodes::COLLECTIONS,
         mail::COLLECTIONS,
         records::COLLECTIONS,
@@ -71,31 +78,6 @@ pub(super) fn collections() -> impl Iterator<Item = &'static Collection> {
     ]
     .into_iter()
     .flatten()
-}
-
-/// Makes what is missing.
-///
-/// # Errors
-///
-/// The driver's.
-pub(super) async fn lay_out(db: &Connection) -> mongodb::error::Result<()> {
-    for collection in collections() {
-        let validator = doc! { "$jsonSchema": (collection.schema)() };
-        let created = db
-            .database
-            .create_collection(collection.name)
-            .validator(validator)
-            .await;
-        match created {
-            Err(error) if !error::is_existing(&error) => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        if !collection.indexes.is_empty() {
-            let models = collection.indexes.iter().map(Index::model);
-            db.collection(collection.name).create_indexes(models).await?;
-        }
-    }
-    meta::record_layout(db).await
 }
 
 /// How long after its time the server itself deletes what a relay should have deleted: late enough that a

@@ -1,10 +1,10 @@
 //! An old database for tests, as extended JSON: nobody outside of this folder names the driver.
 
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Document, doc};
 use serde_json::Value;
 
-use crate::store::Error;
 use crate::store::mongodb::connect::{self, OpenError, Options, Uri};
+use crate::store::mongodb::documents::malformed;
 use crate::store::mongodb::error;
 
 /// Writes documents into a collection of a database.
@@ -19,12 +19,10 @@ pub async fn plant(
     documents: &[Value],
 ) -> Result<(), OpenError> {
     let link = connect::link(uri, options).await?;
-    let malformed = |_| OpenError::Store(Error::Corrupt("it is not extended JSON".into()));
-    let documents = documents.iter().map(|document| {
-        let document = Bson::try_from(document.clone()).map_err(malformed)?;
-        Ok(document.as_document().cloned().unwrap_or_default())
-    });
-    let documents = documents.collect::<Result<Vec<Document>, OpenError>>()?;
+    let documents = documents.iter().cloned().map(serde_json::from_value);
+    let documents = documents
+        .collect::<Result<Vec<Document>, _>>()
+        .map_err(|_| malformed("extended JSON"))?;
     let collection = link.client.database(database).collection::<Document>(collection);
     let planted = collection.insert_many(documents).await;
     planted.map(drop).map_err(|error| error::meaning(&error).into())
@@ -51,7 +49,7 @@ pub async fn show(
     let mut documents = Vec::new();
     while cursor.advance().await.map_err(failed)? {
         let document = cursor.deserialize_current().map_err(failed)?;
-        documents.push(Bson::Document(document).into_canonical_extjson());
+        documents.push(serde_json::to_value(document).map_err(|_| malformed("extended JSON"))?);
     }
     Ok(documents)
 }

@@ -11,8 +11,8 @@ use crate::store::mongodb::documents::malformed;
 use crate::store::mongodb::error;
 use crate::store::mongodb::layout::{self, Collection};
 
-/// Facts, by name: `layout` and `epoch`.
-const META: &str = "meta";
+/// Facts, by name: `layout` and `epoch` (`n`), `environment` (`text`), and `lease`.
+pub(super) const META: &str = "meta";
 /// The last number taken, by what is numbered.
 const COUNTERS: &str = "counters";
 
@@ -62,6 +62,35 @@ pub(super) async fn record_layout(db: &Connection) -> mongodb::error::Result<()>
 pub(super) async fn number(db: &Connection, name: &str) -> mongodb::error::Result<Option<i64>> {
     let found: Option<Document> = db.collection(META).find_one(doc! { "_id": name }).await?;
     Ok(found.and_then(|found| found.get("n").and_then(Bson::as_i64)))
+}
+
+/// What the database says of where it is used.
+///
+/// # Errors
+///
+/// The driver's.
+pub(super) async fn environment(db: &Connection) -> mongodb::error::Result<Option<String>> {
+    let found: Option<Document> = db
+        .collection(META)
+        .find_one(doc! { "_id": "environment" })
+        .await?;
+    Ok(found.and_then(|found| found.get_str("text").ok().map(str::to_owned)))
+}
+
+/// Sets what the database says of where it is used.
+///
+/// # Errors
+///
+/// The driver's.
+pub(super) async fn set_environment(db: &Connection, environment: &str) -> mongodb::error::Result<()> {
+    db.collection(META)
+        .update_one(
+            doc! { "_id": "environment" },
+            doc! { "$set": { "text": environment } },
+        )
+        .upsert(true)
+        .await?;
+    Ok(())
 }
 
 /// Takes the next number of a counter; 1 at first. A number that is not used then is never used.

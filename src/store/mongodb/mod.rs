@@ -27,22 +27,28 @@ use crate::store::{
 
 pub use crate::store::mongodb::connect::{OpenError, Options, Uri};
 pub use crate::store::mongodb::legacy::{LegacyDocument, LegacyUser, LegacyUsers};
+pub use crate::store::mongodb::upkeep::Premises;
 
 use connection::Connection;
 use lookups::Lookups;
 use turns::Turns;
 
 mod accounts;
+mod bundles;
 mod claims;
 mod connect;
 mod connection;
 mod departures;
 mod devices;
+mod diff;
 mod documents;
 mod error;
+mod history;
+mod inspect;
 mod keys;
 mod keysets;
 mod layout;
+mod lease;
 mod legacy;
 #[doc(hidden)]
 pub mod legacy_fixture;
@@ -55,6 +61,7 @@ mod records;
 mod registrations;
 mod transaction;
 mod turns;
+mod upkeep;
 mod uploads;
 
 /// The store in a database of its own. Dropping it loses nothing.
@@ -88,10 +95,13 @@ impl MongoDb {
     /// See [`OpenError`].
     pub async fn open_fresh(uri: &Uri, options: &Options) -> Result<Arc<Self>, OpenError> {
         let db = connect::reach(uri, options).await?;
-        layout::lay_out(&db)
-            .await
-            .map_err(|error| connect::refusal(&db.hosts, &error))?;
-        connect::check_layout(&db).await?;
+        match connect::check_layout(&db).await {
+            Err(OpenError::NeverApplied(_)) => {
+                upkeep::first_time(&db).await?;
+                connect::check_layout(&db).await?;
+            }
+            checked => checked?,
+        }
         Ok(Arc::new(Self {
             db,
             lookups: Lookups::default(),

@@ -1,24 +1,130 @@
 //! `chatctl seed apply`.
 
-use chatctl_relay::config::StoreConfig;
+use std::io::IsTerminal as _;
+use std::sync::Mutex;
+use std::time::Duration;
 
+use chatctl_relay::config::StoreConfig;
+use chatctl_relay::store::upkeep::{Past, Progress, Wishes};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::{Line, failure, line, premises};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::Out;
+use crate::when::rfc3339;
 
 /// Make the store what this version needs
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
-  chatctl seed apply --data-dir ./data")]
+#[command(after_help = "Examples:
+  chatctl seed apply --store mongodb://db1,db2,db3/chat?replicaSet=rs0
+  chatctl seed apply --store-uri-file /etc/chatctl/store-uri --environment production")]
 pub(super) struct Apply {
     #[command(flatten)]
     store: StoreConfig,
+
+    /// Drop and build again what cannot be changed in its place
+    #[arg(long)]
+    allow_rebuild: bool,
+
+    /// Note in the store where it is used; `production` is never reset
+    #[arg(long, value_name = "NAME")]
+    environment: Option<String>,
 }
 
 impl Apply {
-    #[expect(clippy::unused_async, reason = "filled next")]
-    pub(super) async fn run(self, _out: Out) -> Result<Exit, Failure> {
-        let _ = self.store;
-        Err(Failure::new(Exit::Failure, "not written yet"))
+    pub(super) async fn run(self, out: Out) -> Result<Exit, Failure> {
+        let failed = |error| failure(&self.store, &error);
+        let premises = premises(&self.store).await?;
+        let before = premises.environment().await.map_err(failed)?;
+        let wishes = Wishes {
+            rebuild: self.allow_rebuild,
+            // What is noted already is nothing to do.
+            environment: self
+                .environment
+                .clone()
+                .filter(|name| before.as_ref() != Some(name)),
+        };
+        let screen = Screen::new(out);
+        let steps = premises
+            .apply(&wishes, &|progress| screen.show(&progress))
+            .await
+            .map_err(failed)?;
+        let history = premises.history().await.map_err(failed)?;
+        let document = json!({
+            "schema": "chatctl.seed.apply/v1",
+            "store": premises.name(),
+            "environment": wishes.environment.as_ref().or(before.as_ref()),
+            "steps": steps.iter().map(Line::from).collect::<Vec<_>>(),
+            "history": history.iter().map(past).collect::<Vec<_>>(),
+        });
+        let mut text: String = steps.iter().map(|step| line(step) + "\n").collect();
+        if let Some(environment) = &wishes.environment {
+            text += &format!("~ noted   environment {environment}\n");
+        }
+        match (steps.len(), wishes.environment) {
+            (0, None) => text += "nothing to do\n",
+            (0, Some(_)) => {}
+            (done, _) => text += &format!("{done} done\n"),
+        }
+        out.result(&text, &document).map(|()| Exit::Ok)
     }
 }
+
+fn past(past: &Past) -> serde_json::Value {
+    json!({ "part": past.part, "version": past.version, "at": rfc3339(past.at), "by": past.by })
+}
+
+/// Where progress is shown: a bar on a terminal, a line for each step elsewhere, nothing to programs.
+struct Screen {
+    out: Out,
+    is_terminal: bool,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Screen {
+    fn new(out: Out) -> Self {
+        Self {
+            out,
+            is_terminal: std::io::stderr().is_terminal() && !out.is_json(),
+            bar: Mutex::new(None),
+        }
+    }
+
+    fn show(&self, progress: &Progress<'_>) {
+        let Ok(mut bar) = self.bar.lock() else { return };
+        match progress {
+            Progress::Begun(step) if self.is_terminal => {
+                let spinner = ProgressBar::new_spinner().with_message(step.name.clone());
+                spinner.enable_steady_tick(TICK);
+                *bar = Some(spinner);
+            }
+            Progress::Begun(step) => self.out.note(&format!("begins: {}", line(step))),
+            Progress::At(step, done) => match bar.as_ref() {
+                Some(bar) => {
+                    if bar.length() != Some(step.documents) {
+                        bar.set_length(step.documents);
+                        bar.set_style(style());
+                    }
+                    bar.set_position(*done);
+                }
+                None => self
+                    .out
+                    .note(&format!("  {}: {done} of {}", step.name, step.documents)),
+            },
+            Progress::Done(_) => {
+                if let Some(bar) = bar.take() {
+                    bar.finish_and_clear();
+                }
+            }
+        }
+    }
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} {eta}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+const TICK: Duration = Duration::from_millis(120);

@@ -9,9 +9,16 @@ mod plan;
 mod reset;
 mod verify;
 
+use chatctl_relay::config::StoreConfig;
+use chatctl_relay::store::embedded;
+use chatctl_relay::store::mongodb;
+use chatctl_relay::store::upkeep::{Action, Part, Step, Upkeep, UpkeepError};
+use serde::Serialize;
+
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::Out;
+use crate::store::{self, Place};
 
 /// Set up a store, check it, and fill it
 #[derive(Debug, clap::Args)]
@@ -59,4 +66,110 @@ impl Seed {
         runtime.shutdown_background();
         exit
     }
+}
+
+/// What the settings name, set up or not.
+///
+/// # Errors
+///
+/// As [`store::place`], and of reaching it.
+async fn premises(config: &StoreConfig) -> Result<Box<dyn Upkeep>, Failure> {
+    match store::place(config)? {
+        Place::Directory(directory) => Ok(Box::new(embedded::Premises::at(&directory))),
+        Place::Database(uri) => {
+            let premises = mongodb::Premises::reach(&uri, &store::options(config)).await;
+            let premises = premises.map_err(|error| store::mongodb_failure(&error))?;
+            Ok(Box::new(premises))
+        }
+    }
+}
+
+/// What an operator is told when something could not be done to a store.
+fn failure(config: &StoreConfig, error: &UpkeepError) -> Failure {
+    let (exit, hint) = match error {
+        UpkeepError::Embedded(error) => {
+            let directory = config.data_dir.clone().unwrap_or_default();
+            return store::embedded_failure(&directory, error);
+        }
+        UpkeepError::MongoDb(error) => return store::mongodb_failure(error),
+        UpkeepError::Store(error) => return store::store_failure(error),
+        UpkeepError::Held { .. } => (Exit::TempFail, "run the command again when it is done"),
+        UpkeepError::LeaseLost => (
+            Exit::TempFail,
+            "run the command again: it goes on where it stopped",
+        ),
+        UpkeepError::NeedsRebuild(_) => (
+            Exit::Config,
+            "--allow-rebuild does it; what needs the index is slow until it is there again",
+        ),
+        UpkeepError::Duplicates(_) => (
+            Exit::DataErr,
+            "nothing was dropped; remove the documents that are too many, then run the command again",
+        ),
+        UpkeepError::InTheWay(_) => (Exit::Config, "name another database in the URI"),
+        UpkeepError::Protected(_) => (
+            Exit::NoPerm,
+            "if that is wrong: `chatctl seed apply --environment NAME` says something else",
+        ),
+    };
+    Failure::from_error(exit, error).hint(hint)
+}
+
+/// A step as programs read it.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    action: &'static str,
+    part: &'static str,
+    name: &'a str,
+    detail: &'a str,
+    documents: u64,
+}
+
+impl<'a> From<&'a Step> for Line<'a> {
+    fn from(step: &'a Step) -> Self {
+        Self {
+            action: match step.action {
+                Action::Create => "create",
+                Action::Change => "change",
+                Action::Rebuild => "rebuild",
+                Action::Unknown => "unknown",
+            },
+            part: match step.part {
+                Part::Schema => "schema",
+                Part::Collection => "collection",
+                Part::Validator => "validator",
+                Part::Index => "index",
+            },
+            name: &step.name,
+            detail: &step.detail,
+            documents: step.documents,
+        }
+    }
+}
+
+/// A step as people read it, without the end of the line.
+fn line(step: &Step) -> String {
+    let mark = match step.action {
+        Action::Create => '+',
+        Action::Change => '~',
+        Action::Rebuild => '!',
+        Action::Unknown => '-',
+    };
+    let Line {
+        action, part, name, ..
+    } = Line::from(step);
+    let detail = match step.detail.as_str() {
+        "" => String::new(),
+        detail => format!(": {detail}"),
+    };
+    let permission = match step.action {
+        Action::Rebuild => ", needs --allow-rebuild",
+        Action::Create | Action::Change | Action::Unknown => "",
+    };
+    let cost = match (step.action, step.documents) {
+        (Action::Unknown, _) | (_, 0) => String::new(),
+        (_, 1) => " [1 document]".to_owned(),
+        (_, documents) => format!(" [{documents} documents]"),
+    };
+    format!("{mark} {action:<8}{part:<11}{name}{detail}{permission}{cost}")
 }
