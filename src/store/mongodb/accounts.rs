@@ -10,12 +10,10 @@ use mongodb::bson::{Document, doc};
 
 use crate::store::mongodb::MongoDb;
 use crate::store::mongodb::connection::Connection;
+use crate::store::mongodb::devices::ACCOUNTS;
 use crate::store::mongodb::documents::malformed;
 use crate::store::mongodb::error;
 use crate::store::{AccountStore, Error, OnOther, PutAccount};
-
-/// `_id` the account, `x` attributes; the rest is the registry's.
-const ACCOUNTS: &str = "accounts";
 
 #[async_trait]
 impl AccountStore for MongoDb {

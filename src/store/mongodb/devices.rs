@@ -18,7 +18,7 @@ use crate::store::mongodb::error;
 use crate::store::mongodb::layout::{Collection, Index};
 use crate::store::mongodb::transaction::Stop;
 
-/// `_id` the account, `v` the version of its list of devices.
+/// `_id` the account, `v` the version of its list of devices, `x` its attributes.
 pub(super) const ACCOUNTS: &str = "accounts";
 /// `_id` the mailbox, `a` account, `d` device id, `r` registration id, `n` incarnation, `x` attributes,
 /// `t` since when, `k` how often it has published keys.
@@ -33,7 +33,11 @@ pub(super) const COLLECTIONS: &[Collection] = &[
             doc! {
                 "bsonType": "object",
                 "required": ["_id"],
-                "properties": { "_id": { "bsonType": "string" }, "v": { "bsonType": "long", "minimum": 1_i64 } },
+                "properties": {
+                    "_id": { "bsonType": "string" },
+                    "v": { "bsonType": "long", "minimum": 1_i64 },
+                    "x": { "bsonType": "string", "maxLength": 1024 },
+                },
             }
         },
         indexes: &[],

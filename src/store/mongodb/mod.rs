@@ -54,6 +54,8 @@ mod keysets;
 mod layout;
 mod lease;
 mod legacy;
+#[doc(hidden)]
+pub mod legacy_fixture;
 mod lookups;
 mod mail;
 mod meta;

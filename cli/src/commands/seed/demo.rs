@@ -21,6 +21,7 @@ use chatctl_protocol::{AccountId, Limits};
 use chatctl_relay::auth::{Keyset, Signer};
 use chatctl_relay::config::StoreConfig;
 use chatctl_relay::model::Clock;
+use chatctl_relay::store::upkeep::{PRODUCTION, UpkeepError};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
@@ -144,7 +145,12 @@ impl Demo {
                 life: self.token_ttl,
             }),
         };
-        // Asked first: it costs nothing, and a store is not to be made for a directory that will not do.
+        let failed = |error| super::failure(&self.store, &error);
+        let environment = super::premises(&self.store).await?.environment().await;
+        if let Some(environment) = environment.map_err(failed)?.filter(|name| name == PRODUCTION) {
+            return Err(failed(UpkeepError::Protected(environment)));
+        }
+        // Before the store: it costs nothing, and a store is not to be made for a directory that will not do.
         let states = StateDir::open(self.state_dir.as_deref().unwrap_or_else(|| ".".as_ref()))?;
         let store = store::open(&self.store, Fresh::Refuse).await?;
         Ok(Stage {

@@ -244,7 +244,16 @@ mod tests {
                 )
             })
             .collect();
-        assert_eq!(said, [""; 0]);
+        assert_eq!(
+            said,
+            [
+                "demo-olga-hq4jqs/1 8930",
+                "demo-xenia-zvr4t9/1 10623",
+                "demo-quinn-c4z4mm/1 12990",
+                "demo-quinn-c4z4mm/2 8549",
+                "demo-quinn-c4z4mm/3 512"
+            ]
+        );
     }
 
     #[test]

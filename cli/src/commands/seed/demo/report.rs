@@ -40,6 +40,7 @@ struct Conversations {
 struct Row {
     account: String,
     device: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     registration_id: Option<u32>,
     outcome: Option<Outcome>,
     state_file: Option<PathBuf>,

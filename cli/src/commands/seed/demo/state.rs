@@ -239,7 +239,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let open = folder.path().join("open");
         std::fs::create_dir(&open).unwrap();
-        std::fs::set_permissions(&open, PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(StateDir::open(&open).unwrap_err().exit, Exit::NoPerm);
         let directory = StateDir::open(&folder.path().join("state")).unwrap();
         private_file::write(&directory.path(&address()), b"{}", Existing::Keep).unwrap();
