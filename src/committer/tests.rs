@@ -12,7 +12,7 @@ use smallvec::smallvec;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::committer::{Committer, Mail, Outcome, Pace, Part, Receipts};
+use crate::committer::{Calls, Committer, Mail, Outcome, Pace, Part, Receipts};
 use crate::mailbox::{Delivery, Mailbox, Window};
 use crate::metrics::Metrics;
 use crate::model::{Clock, MailboxId, UnixMs};
@@ -272,6 +272,137 @@ async fn an_unknown_outcome_is_asked_again_and_adds_nothing() {
     assert!(safe(&desk.send(alice, bob, 2).await));
     let desk = desk.crash().await;
     assert_eq!(names(&desk.open(bob).next().await.unwrap()), ["1", "2"]);
+}
+
+fn away() -> Error {
+    Error::Unavailable("nobody answers".into())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_refuses_in_time_then_at_once_and_comes_back_by_itself() {
+    let desk = Desk::new().await;
+    let (alice, bob) = (desk.device("alice").await, desk.device("bob").await);
+    desk.send(alice, bob, 1).await;
+    desk.store.fail_commits(away());
+    let begin = tokio::time::Instant::now();
+    let receipts = Receipts::new(Arc::default());
+    for name in 2..10 {
+        desk.put(&receipts, mail(alice, bob, name)).await;
+    }
+    for _ in 2..10 {
+        assert_eq!(receipts.next().await, Outcome::Refused(Code::Unavailable));
+    }
+    assert!(
+        begin.elapsed() <= Duration::from_secs(11),
+        "{:?}",
+        begin.elapsed()
+    );
+    let begin = tokio::time::Instant::now();
+    assert_eq!(
+        desk.send(alice, bob, 10).await,
+        Outcome::Refused(Code::Unavailable)
+    );
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+    assert!(desk.committer.is_away());
+    desk.store.mend_commits();
+    while desk.committer.is_away() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // What was refused left no trace: the same names go in again, in their order.
+    for name in 2..4 {
+        assert!(safe(&desk.send(alice, bob, name).await));
+    }
+    assert_eq!(names(&desk.open(bob).next().await.unwrap()), ["1", "2", "3"]);
+    assert_eq!(desk.committer.recount(bob).await.unwrap(), 3);
+    assert_eq!(
+        desk.committer.room.available_permits(),
+        desk.committer.pace.tail_bytes / 2
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_given_up_commit_that_came_through_is_answered_from_its_record_and_looked_for() {
+    let desk = Desk::new().await;
+    let (alice, bob) = (desk.device("alice").await, desk.device("bob").await);
+    desk.store.lose_answers();
+    assert_eq!(
+        desk.send(alice, bob, 1).await,
+        Outcome::Refused(Code::Unavailable)
+    );
+    desk.store.mend_commits();
+    while desk.committer.is_away() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(safe(&desk.send(alice, bob, 2).await));
+    let mut inbox = desk.open(bob);
+    // The cursor passes the place where it should have been.
+    assert_eq!(names(&inbox.next().await.unwrap()), ["2"]);
+    let receipts = Receipts::new(Arc::default());
+    let calls = desk
+        .committer
+        .accept(mail(alice, bob, 1), receipts.ticket(0))
+        .await;
+    assert!(matches!(
+        receipts.next().await,
+        Outcome::Safe { duplicate: true, .. }
+    ));
+    assert_eq!(calls, Calls::Look(smallvec![bob]));
+    assert_eq!(names(&inbox.next().await.unwrap()), [""; 0]);
+    inbox.look_again();
+    let found = inbox.next().await.unwrap();
+    assert_eq!(names(&found), ["1"]);
+    // Once: neither what is unacked nor what is acked and not deleted yet comes again.
+    inbox.look_again();
+    assert_eq!(names(&inbox.next().await.unwrap()), [""; 0]);
+    inbox.ack(&ids(&found)).await;
+    inbox.look_again();
+    assert_eq!(names(&inbox.next().await.unwrap()), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn acks_wait_for_a_store_that_is_away_but_not_for_ever_and_come_again() {
+    let desk = Desk::new().await;
+    let (alice, bob) = (desk.device("alice").await, desk.device("bob").await);
+    desk.send(alice, bob, 1).await;
+    desk.send(alice, bob, 2).await;
+    let mut inbox = desk.open(bob);
+    let page = inbox.next().await.unwrap();
+    desk.store.fail_commits(away());
+    // All places are taken by acks of others.
+    let others = desk.committer.ack_room.available_permits() - 1;
+    let taken = desk
+        .committer
+        .ack_room
+        .acquire_many(u32::try_from(others).unwrap())
+        .await
+        .unwrap();
+    let begin = tokio::time::Instant::now();
+    assert_eq!(inbox.ack(&ids(&page)).await, 2);
+    assert_eq!(begin.elapsed(), super::PATIENCE);
+    drop(taken);
+    desk.store.mend_commits();
+    drop(inbox);
+    let again = desk.open(bob).next().await.unwrap();
+    assert_eq!(
+        (names(&again), again[0].attempt),
+        (vec!["1".to_owned(), "2".to_owned()], 2)
+    );
+}
+
+#[tokio::test]
+async fn a_number_that_was_taken_over_stops_the_relay_before_another_id_is_minted() {
+    let desk = Desk::new().await;
+    let (alice, bob) = (desk.device("alice").await, desk.device("bob").await);
+    desk.send(alice, bob, 1).await;
+    desk.store
+        .fail_next_commit(Error::Poisoned("the number is taken".into()));
+    // Two minutes later the ceiling is in the way, and nothing is pending that would raise it.
+    desk.hand.fetch_add(120_000, Ordering::Relaxed);
+    assert_eq!(
+        desk.send(alice, bob, 2).await,
+        Outcome::Refused(Code::Unavailable)
+    );
+    assert!(matches!(desk.running.await.unwrap(), Err(Error::Poisoned(_))));
 }
 
 #[tokio::test]

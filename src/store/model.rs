@@ -39,6 +39,8 @@ enum Trouble {
     KeepsFailing(Error),
     /// It is written, and the answer is lost.
     AnswerLost,
+    /// It is written, as are those that follow, and all answers are lost.
+    AnswersLost,
 }
 
 /// Where commits wait while a test holds them.
@@ -115,6 +117,11 @@ impl Model {
     /// Makes every commit of mail from now on change nothing and answer `error`.
     pub fn fail_commits(&self, error: Error) {
         *self.trouble.lock() = Some(Trouble::KeepsFailing(error));
+    }
+
+    /// Makes every commit of mail from now on succeed and answer [`Error::Unavailable`].
+    pub fn lose_answers(&self) {
+        *self.trouble.lock() = Some(Trouble::AnswersLost);
     }
 
     /// Commits of mail are written again from now on.
@@ -285,6 +292,11 @@ impl MailStore for Model {
                 self.with(|state| state.commit(batch))?;
                 Err(Error::Unavailable("the answer was lost".into()))
             }
+            Some(Trouble::AnswersLost) => {
+                self.lose_answers();
+                self.with(|state| state.commit(batch))?;
+                Err(Error::Unavailable("the answer was lost".into()))
+            }
             Some(Trouble::KeepsFailing(error)) => {
                 self.fail_commits(error.clone());
                 Err(error)
@@ -371,8 +383,10 @@ impl MailStore for Model {
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        if let Some(Trouble::KeepsFailing(error)) = &*self.trouble.lock() {
-            return Err(error.clone());
+        match &*self.trouble.lock() {
+            Some(Trouble::KeepsFailing(error)) => return Err(error.clone()),
+            Some(Trouble::AnswersLost) => return Err(Error::Unavailable("the answer was lost".into())),
+            Some(Trouble::Fails(_) | Trouble::AnswerLost) | None => {}
         }
         self.with(|_| ())
     }

@@ -8,6 +8,7 @@
     reason = "tests; what is unexpected should stop them, there and then"
 )]
 
+mod away;
 mod bad_frames;
 mod bad_tokens;
 mod delivery;
@@ -28,3 +29,4 @@ mod sends;
 mod sessions;
 mod socket;
 mod store;
+mod two_relays;

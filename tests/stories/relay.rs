@@ -90,6 +90,16 @@ impl TestRelay {
     /// A relay with settings and a clock of its own.
     pub(crate) async fn start_at(clock: Clock, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let place = Place::fresh(folder.path().join("data"));
+        Self::start_in(folder, place, clock, change).await
+    }
+
+    /// A relay over a store that others may have too.
+    pub(crate) async fn start_on(place: Place, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), place, Clock::system(), change).await
+    }
+
+    async fn start_in(folder: TempDir, place: Place, clock: Clock, change: impl FnOnce(&mut Config)) -> Self {
         let keyset = folder.path().join("keys.json");
         write_private(&keyset, &TestKeys::new().file().to_string()).unwrap();
         let mut config = Config {
@@ -100,8 +110,8 @@ impl TestRelay {
         };
         change(&mut config);
         Self::run(House {
-            place: Place::fresh(folder.path().join("data")),
             _folder: folder,
+            place,
             config,
             clock,
         })

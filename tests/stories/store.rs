@@ -8,11 +8,14 @@ use std::sync::Arc;
 
 use chatctl_relay::store::Store;
 use chatctl_relay::store::embedded::{self, Embedded};
+use chatctl_relay::store::model::Model;
 use chatctl_relay::store::mongodb::{self, MongoDb, Uri};
 
 /// What a relay finds again when it is started anew.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Place {
+    /// A store in memory that a story makes fail.
+    Memory(Arc<Model>),
     Directory(PathBuf),
     Database(Uri),
 }
@@ -29,6 +32,7 @@ impl Place {
 
     pub(crate) async fn open(&self) -> Arc<dyn Store> {
         match self {
+            Self::Memory(model) => Arc::clone(model) as _,
             Self::Directory(directory) => {
                 let options = embedded::Options {
                     disk_reserve: 0,
@@ -43,7 +47,8 @@ impl Place {
     }
 }
 
-fn database() -> Uri {
+/// A database that nobody has used, whatever the store of this run is.
+pub(crate) fn database() -> Uri {
     let server = env::var("CHATCTL_TEST_MONGODB").expect(
         "CHATCTL_TEST_MONGODB is not set: eval \"$(scripts/mongodb env)\" starts a mongod and sets it",
     );
