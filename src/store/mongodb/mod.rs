@@ -29,13 +29,14 @@ use crate::store::{
 };
 
 pub use crate::store::mongodb::connect::{OpenError, Options, Uri};
-pub use crate::store::mongodb::upkeep::Premises;
 pub use crate::store::mongodb::legacy::{LegacyDocument, LegacyUser, LegacyUsers};
+pub use crate::store::mongodb::upkeep::Premises;
 
 use connection::Connection;
 use lookups::Lookups;
 use nodes::Seat;
 
+mod abandoned;
 mod accounts;
 mod bundles;
 mod connect;
