@@ -1,5 +1,6 @@
 //! A database that is not there: at the start, and later.
 
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use crate::app::{connected, device};
 use crate::crowd::REGISTRATION_ID;
 use crate::relay::{Relay, free_port};
 use crate::replica_set::ReplicaSet;
-use crate::{ALONE, PATIENCE, member};
+use crate::{A_MOMENT, ALONE, PATIENCE, member};
 
 #[tokio::test]
 async fn without_its_database_the_relay_says_so_and_does_not_start() {
@@ -62,6 +63,10 @@ struct Scene {
     relay: Relay,
     sender: Device,
     reader: Device,
+    /// Answers that nobody has looked at.
+    outcomes: VecDeque<SendOutcome>,
+    /// Names of what came.
+    arrived: HashSet<Vec<u8>>,
 }
 
 impl Scene {
@@ -82,28 +87,31 @@ impl Scene {
             relay,
             sender,
             reader,
+            outcomes: VecDeque::new(),
+            arrived: HashSet::new(),
         }
     }
 
     /// The relay says that it is not ready, refuses sends for now, and goes on refusing them.
     async fn expect_absence(&mut self) {
+        let began = Instant::now();
         self.wait_for_readiness(503).await;
+        eprintln!("not ready after {:.1} s", began.elapsed().as_secs_f32());
         let until = Instant::now() + AWHILE;
         let mut refused = 0;
         while Instant::now() < until {
             let began = Instant::now();
-            let under_way: Vec<_> = (0..PIPELINE)
-                .map(|_| self.sender.post(message()).unwrap())
-                .collect();
-            for _ in under_way {
-                let outcome = self.next_outcome().await;
-                let SendOutcome::Refused(refusal) = outcome else {
-                    panic!("{outcome:?} without a database\n{}", self.relay.log());
-                };
-                assert!(
-                    refusal.code == Some(Code::Unavailable) && refusal.retryable,
-                    "{refusal:?}"
-                );
+            for _ in 0..PIPELINE {
+                self.sender.post(message()).unwrap();
+            }
+            for _ in 0..PIPELINE {
+                match self.next_outcome().await {
+                    SendOutcome::Refused(refusal) => {
+                        let is_unavailable = refusal.code == Some(Code::Unavailable) && refusal.retryable;
+                        assert!(is_unavailable, "{refusal:?}{}", self.story());
+                    }
+                    accepted => panic!("{accepted:?} without a database{}", self.story()),
+                }
                 refused += 1;
             }
             assert!(
@@ -133,64 +141,67 @@ impl Scene {
             self.sender.post(message.clone()).unwrap();
             match self.next_outcome().await {
                 SendOutcome::Accepted { .. } => break,
-                SendOutcome::Refused(refusal) => assert!(
-                    refusal.retryable && Instant::now() < deadline,
-                    "{refusal:?}\n{}",
-                    self.relay.log()
-                ),
-            }
-            sleep(Duration::from_millis(100)).await;
-        }
-        // What was refused may have been delivered before; it was sent under names of its own.
-        loop {
-            let event = timeout(PATIENCE, self.reader.next_event()).await;
-            match event.expect("mail comes").unwrap() {
-                Event::Mail(mail) => {
-                    self.reader.ack(mail.iter().map(|mail| mail.id));
-                    if mail
-                        .iter()
-                        .any(|mail| mail.message_id.as_bytes() == &message.id()[..])
-                    {
-                        return;
-                    }
+                SendOutcome::Refused(refusal) => {
+                    let may_come = refusal.retryable && Instant::now() < deadline;
+                    assert!(may_come, "{refusal:?}{}", self.story());
                 }
-                Event::Disconnected { why, .. } => panic!("{why:?}\n{}", self.relay.log()),
-                _ => {}
             }
+        }
+        while !self.arrived.contains(&message.id()[..]) {
+            assert!(
+                Instant::now() < deadline,
+                "accepted mail does not come{}",
+                self.story()
+            );
+            self.live().await;
         }
     }
 
     async fn next_outcome(&mut self) -> SendOutcome {
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            let event = timeout(PATIENCE, self.sender.next_event()).await;
-            match event.expect("sends are answered").unwrap() {
-                Event::Sent { outcome, .. } => return outcome,
-                Event::Disconnected { why, .. } => panic!("{why:?}\n{}", self.relay.log()),
-                _ => {}
+            if let Some(outcome) = self.outcomes.pop_front() {
+                return outcome;
             }
+            assert!(Instant::now() < deadline, "no answer{}", self.story());
+            self.live().await;
         }
     }
 
-    async fn wait_for_readiness(&self, status: u16) {
+    async fn wait_for_readiness(&mut self, status: u16) {
         let deadline = Instant::now() + PATIENCE;
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         loop {
             let page = client.get(format!("{}/readyz", self.relay.http())).send();
             let answer = timeout(PATIENCE, page).await.expect("/readyz answers").unwrap();
-            if answer.status().as_u16() == status {
+            let found = answer.status().as_u16();
+            if found == status {
                 return;
             }
-            assert!(
-                Instant::now() < deadline,
-                "/readyz stays {}\n{}",
-                answer.status(),
-                self.relay.log()
-            );
-            sleep(Duration::from_millis(50)).await;
+            assert!(Instant::now() < deadline, "/readyz stays {found}{}", self.story());
+            self.live().await;
         }
     }
 
-    /// Both are still in the sessions that they began with.
+    /// A moment in the life of both, whose sessions are those that they began with.
+    async fn live(&mut self) {
+        let event = tokio::select! {
+            event = self.sender.next_event() => event,
+            event = self.reader.next_event() => event,
+            () = sleep(A_MOMENT) => return,
+        };
+        match event.unwrap() {
+            Event::Sent { outcome, .. } => self.outcomes.push_back(outcome),
+            Event::Mail(mail) => {
+                self.reader.ack(mail.iter().map(|mail| mail.id));
+                let names = mail.iter().map(|mail| mail.message_id.as_bytes().to_vec());
+                self.arrived.extend(names);
+            }
+            Event::Disconnected { why, .. } => panic!("a session ended: {why:?}{}", self.story()),
+            _ => {}
+        }
+    }
+
     async fn expect_sessions_stayed(&mut self) {
         for device in [&mut self.sender, &mut self.reader] {
             let ping = device.ping();
@@ -198,12 +209,17 @@ impl Scene {
                 let event = timeout(PATIENCE, device.next_event()).await;
                 match event.expect("a ping is answered").unwrap() {
                     Event::Pong(id) if id == ping => break,
-                    Event::Disconnected { why, .. } => panic!("{why:?}\n{}", self.relay.log()),
+                    Event::Disconnected { why, .. } => panic!("a session ended: {why:?}"),
                     _ => {}
                 }
             }
         }
         assert!(!self.relay.has_ended(), "{}", self.relay.log());
+    }
+
+    /// What helps to find out why.
+    fn story(&self) -> String {
+        format!("\nthe relay said:\n{}", self.relay.log())
     }
 }
 

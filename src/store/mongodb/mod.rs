@@ -37,6 +37,7 @@ use lookups::Lookups;
 use nodes::Seat;
 use turns::Turns;
 
+mod abandoned;
 mod accounts;
 mod bundles;
 mod claims;

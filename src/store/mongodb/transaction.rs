@@ -14,6 +14,7 @@ use rand::RngExt as _;
 use tokio::time::sleep;
 
 use crate::store::Error;
+use crate::store::mongodb::abandoned;
 use crate::store::mongodb::connect::majority;
 use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::error;
@@ -71,10 +72,18 @@ impl Connection {
                 match self.attempt(work, &mut session).await {
                     Err(Stop::Driver(error)) if error::is_transient(&error) => {
                         tries += 1;
+                        if tries >= PATIENT && tries % 4 == 0 {
+                            // Without success the server ends them, too; it only takes longer.
+                            let _ = abandoned::end(self).await;
+                        }
                         pause(tries).await;
                     }
                     Err(Stop::Again) => {
                         tries += 1;
+                        if tries >= PATIENT && tries % 4 == 0 {
+                            // Without success the server ends them, too; it only takes longer.
+                            let _ = abandoned::end(self).await;
+                        }
                         pause(tries).await;
                     }
                     Ok(answer) | Err(Stop::Undo(answer)) => {
@@ -126,3 +135,6 @@ async fn pause(tries: u32) {
 
 /// Longest pause after the first collision; twice as long after each further one, up to 64 times.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
+
+/// Collisions with the living end before so many tries.
+const PATIENT: u32 = 8;
