@@ -9,7 +9,9 @@ use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 
-use crate::store::mongodb::{departures, devices, history, keys, mail, meta, nodes, pools, records, sessions};
+use crate::store::mongodb::{
+    departures, devices, history, keys, mail, meta, nodes, pools, records, sessions,
+};
 
 /// The layout that this version writes.
 pub(super) const VERSION: u32 = 1;

@@ -29,8 +29,8 @@ use crate::store::{
 };
 
 pub use crate::store::mongodb::connect::{OpenError, Options, Uri};
-pub use crate::store::mongodb::upkeep::Premises;
 pub use crate::store::mongodb::legacy::{LegacyDocument, LegacyUser, LegacyUsers};
+pub use crate::store::mongodb::upkeep::Premises;
 
 use connection::Connection;
 use lookups::Lookups;
