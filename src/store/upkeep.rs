@@ -10,6 +10,7 @@
 //! - [`Upkeep::reset`] removes what is chatctl's and nothing else.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -27,6 +28,9 @@ pub enum UpkeepError {
     /// The database does not open, or has another schema.
     #[error(transparent)]
     MongoDb(#[from] mongodb::OpenError),
+    /// There is nothing that could be looked at.
+    #[error("there is no store in {}", .0.display())]
+    NoStore(PathBuf),
     /// Somebody else is at it.
     #[error("{holder} is changing the database, until {} at the latest", when(*until))]
     Held {

@@ -73,7 +73,7 @@ impl Upkeep for Premises {
     async fn inspect(&self, depth: Depth) -> Result<Vec<Check>, UpkeepError> {
         self.with(move |path| match current(path)? {
             Some(conn) => Ok(inspect::everything(&conn, depth).map_err(harmless)?),
-            None => Err(absent(path)),
+            None => Err(UpkeepError::NoStore(path.to_owned())),
         })
         .await
     }
@@ -133,15 +133,6 @@ fn current(path: &Path) -> Result<Option<Connection>, UpkeepError> {
         .into()),
         None => Ok(None),
     }
-}
-
-/// A place where no store is, and where none may be made.
-fn absent(path: &Path) -> UpkeepError {
-    let error = io::Error::new(
-        io::ErrorKind::NotFound,
-        format!("there is no store in {}", path.display()),
-    );
-    OpenError::Io(error).into()
 }
 
 /// A read that fails says nothing about what was written.
@@ -258,4 +249,108 @@ fn reset(path: &Path) -> Result<Vec<Amount>, UpkeepError> {
     drop(conn);
     directory.remove_database().map_err(OpenError::from)?;
     Ok(amounts)
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::store::conformance::keys::publish;
+    use crate::store::conformance::{batch, envelope, mailbox};
+    use crate::store::embedded::{Embedded, Options};
+    use crate::store::{KeyStore as _, MailStore as _};
+
+    fn written_by_version_1() -> TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/store-v1/chatctl.sqlite");
+        fs::copy(fixture, directory.path().join("chatctl.sqlite")).unwrap();
+        directory
+    }
+
+    fn depth(sample: Option<u32>) -> Depth {
+        Depth {
+            sample,
+            floor: 10,
+            judge: |_, _, items| match items {
+                [] => Ok(()),
+                [(pool, _), ..] => Err(format!("pool {pool} is bad")),
+            },
+        }
+    }
+
+    #[tokio::test]
+    async fn an_older_store_is_migrated_once_and_remembers_it() {
+        let directory = written_by_version_1();
+        let premises = Premises::at(directory.path());
+        let plan = premises.plan().await.unwrap();
+        assert_eq!((plan.found, plan.steps.len()), (Some(1), 1));
+        assert_eq!(plan.steps[0].detail, "schema 1 → 2");
+        let refused = premises.inspect(depth(None)).await.unwrap_err();
+        assert!(matches!(
+            refused,
+            UpkeepError::Embedded(OpenError::Older { found: 1, wanted: 2 })
+        ));
+        let wishes = Wishes::default();
+        assert_eq!(premises.apply(&wishes, &|_| {}).await.unwrap(), plan.steps);
+        assert_eq!(premises.apply(&wishes, &|_| {}).await.unwrap(), []);
+        let versions: Vec<_> = premises.history().await.unwrap();
+        assert_eq!(versions.iter().map(|past| past.version).collect::<Vec<_>>(), [2]);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_found_beside_an_open_store() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Embedded::open(directory.path(), &Options::default()).unwrap();
+        let bob = mailbox(&*store, "bob").await;
+        store.commit(batch([envelope(1, bob, "x")])).await.unwrap();
+        store.upload(publish(bob, &["a"])).await.unwrap();
+        let planted = Connection::open(directory.path().join("chatctl.sqlite")).unwrap();
+        planted
+            .execute_batch("INSERT INTO mail SELECT id + 1, 77, sender, expires_at, head, payload FROM mail")
+            .unwrap();
+        for sample in [Some(5), None] {
+            let checks = Premises::at(directory.path())
+                .inspect(depth(sample))
+                .await
+                .unwrap();
+            let bad: Vec<_> = checks.iter().filter(|check| check.bad > 0).collect();
+            let bad: Vec<_> = bad.iter().map(|check| (&*check.name, check.warning)).collect();
+            assert_eq!(
+                bad,
+                [
+                    ("mail without a device", false),
+                    ("bundles with good signatures", false),
+                    ("queues with 10 items or more", true),
+                ]
+            );
+            let orphans = checks.iter().find(|check| check.name == "mail without a device");
+            assert_eq!(orphans.unwrap().examples, ["mailbox 77"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_in_use_and_a_store_in_production_are_not_emptied() {
+        let directory = tempfile::tempdir().unwrap();
+        let premises = Premises::at(directory.path());
+        let store = Embedded::open(directory.path(), &Options::default()).unwrap();
+        let held = premises.reset().await.unwrap_err();
+        assert!(
+            matches!(held, UpkeepError::Embedded(OpenError::Held(_))),
+            "{held:?}"
+        );
+        drop(store);
+        let mut wishes = Wishes {
+            environment: Some(PRODUCTION.to_owned()),
+            ..Wishes::default()
+        };
+        premises.apply(&wishes, &|_| {}).await.unwrap();
+        let refused = premises.reset().await.unwrap_err();
+        assert!(matches!(refused, UpkeepError::Protected(_)), "{refused:?}");
+        wishes.environment = Some("test".to_owned());
+        premises.apply(&wishes, &|_| {}).await.unwrap();
+        assert!(!premises.reset().await.unwrap().is_empty());
+        assert_eq!(premises.plan().await.unwrap().found, None);
+        assert_eq!(premises.reset().await.unwrap(), []);
+    }
 }

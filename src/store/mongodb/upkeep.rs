@@ -414,3 +414,6 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Time between two tries to be the one who sets a database up.
 const PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests;

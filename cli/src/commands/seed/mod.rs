@@ -93,6 +93,7 @@ fn failure(config: &StoreConfig, error: &UpkeepError) -> Failure {
         }
         UpkeepError::MongoDb(error) => return store::mongodb_failure(error),
         UpkeepError::Store(error) => return store::store_failure(error),
+        UpkeepError::NoStore(_) => (Exit::NoInput, "`chatctl seed apply` makes one"),
         UpkeepError::Held { .. } => (Exit::TempFail, "run the command again when it is done"),
         UpkeepError::LeaseLost => (
             Exit::TempFail,
