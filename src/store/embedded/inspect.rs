@@ -74,21 +74,21 @@ fn ends_of(table: &str, column: &str, key: &str) -> String {
 
 /// What belongs to something that is gone: what it is, and where (0 where no mailbox is known).
 const ORPHANS: [(&str, &str); 5] = [
-    ("mail without a device", ""),
+    ("mail of a device", ""),
     (
-        "gaps without a device",
+        "gaps of a device",
         "SELECT mailbox, mailbox NOT IN (SELECT mailbox FROM device) FROM gap LIMIT ?1",
     ),
     (
-        "keysets without a device",
+        "keysets of a device",
         "SELECT mailbox, mailbox NOT IN (SELECT mailbox FROM device) FROM keyset LIMIT ?1",
     ),
     (
-        "pools without a keyset",
+        "pools of a keyset",
         "SELECT 0, keyset NOT IN (SELECT id FROM keyset) FROM pool LIMIT ?1",
     ),
     (
-        "items without a pool",
+        "items of a pool",
         "SELECT 0, id NOT IN (SELECT batch FROM queue WHERE pool IN (SELECT id FROM pool))
          FROM item_batch LIMIT ?1",
     ),

@@ -319,12 +319,12 @@ mod tests {
             assert_eq!(
                 bad,
                 [
-                    ("mail without a device", false),
+                    ("mail of a device", false),
                     ("bundles with good signatures", false),
                     ("queues with 10 items or more", true),
                 ]
             );
-            let orphans = checks.iter().find(|check| check.name == "mail without a device");
+            let orphans = checks.iter().find(|check| check.name == "mail of a device");
             assert_eq!(orphans.unwrap().examples, ["mailbox 77"]);
         }
     }
