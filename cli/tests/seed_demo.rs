@@ -1,6 +1,10 @@
 //! The built binary, as somebody meets it who wants accounts to try a relay with, or has some from before.
 
-#![expect(clippy::unwrap_used, reason = "a test: its helpers may fail loudly, too")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test: its helpers may fail loudly, too"
+)]
 
 #[path = "seed_demo/desk.rs"]
 mod desk;

@@ -147,27 +147,7 @@ impl<S: Subject> Pair<S> {
     async fn step(&mut self, verb: Verb) {
         match verb {
             Verb::Commit { sends, acked, again } => self.commit(&sends, &acked, again).await,
-            Verb::Read {
-                mailbox,
-                after,
-                envelopes,
-                bytes,
-                now,
-            } => {
-                let room = Room { envelopes, bytes };
-                same!(
-                    self,
-                    read(
-                        MailboxId(mailbox),
-                        Span {
-                            after: id(after),
-                            up_to: id(after + 40),
-                            now
-                        },
-                        room
-                    )
-                );
-            }
+            Verb::Read { .. } => self.read(verb).await,
             Verb::Expire { now } => {
                 same!(self, expire(now, now, 1000));
             }
@@ -192,18 +172,7 @@ impl<S: Subject> Pair<S> {
                     self.forget(old);
                 }
             }
-            Verb::Put {
-                account,
-                attributes,
-                replace,
-            } => {
-                let account = address(ACCOUNTS[account], "1").account;
-                let on_other = if replace { OnOther::Replace } else { OnOther::Keep };
-                same!(
-                    self,
-                    put_account(&account, attributes.to_string().into(), on_other)
-                );
-            }
+            Verb::Put { .. } => self.put(verb).await,
             Verb::Upload { .. } => self.upload(verb).await,
             Verb::Claim { .. } => self.claim(verb).await,
             Verb::DropQueue { mailbox } => {
@@ -251,6 +220,44 @@ impl<S: Subject> Pair<S> {
     fn forget(&mut self, sender: MailboxId) {
         let postings = &mut self.last_batch.postings;
         postings.retain(|posting| posting.record.key.sender != sender);
+    }
+
+    async fn read(&mut self, verb: Verb) {
+        let Verb::Read {
+            mailbox,
+            after,
+            envelopes,
+            bytes,
+            now,
+        } = verb
+        else {
+            return;
+        };
+
+        let span = Span {
+            after: id(after),
+            up_to: id(after + 40),
+            now,
+        };
+        same!(self, read(MailboxId(mailbox), span, Room { envelopes, bytes }));
+    }
+
+    async fn put(&mut self, verb: Verb) {
+        let Verb::Put {
+            account,
+            attributes,
+            replace,
+        } = verb
+        else {
+            return;
+        };
+
+        let account = address(ACCOUNTS[account], "1").account;
+        let on_other = if replace { OnOther::Replace } else { OnOther::Keep };
+        same!(
+            self,
+            put_account(&account, attributes.to_string().into(), on_other)
+        );
     }
 
     async fn upload(&mut self, verb: Verb) {
