@@ -15,6 +15,8 @@ mod accept;
 mod batch;
 mod ledger;
 mod minter;
+#[cfg(test)]
+mod neighbours;
 mod reading;
 mod receipts;
 mod recents;
@@ -211,9 +213,12 @@ impl Committer {
         Ok(slots.ledger.as_ref().map_or(0, Ledger::envelopes))
     }
 
-    /// A device has signed on. What it sends from now on is later than what it was answered elsewhere.
-    pub fn signed_on(&self, lease: Lease) {
+    /// A device has signed on. What it sends from now on is later than what it was answered elsewhere, and
+    /// what it acked elsewhere is not delivered here.
+    pub fn signed_on(&self, mailbox: MailboxId, lease: Lease) {
         let mut books = self.books.lock();
+        // And in its order: the store has the mail of all relays.
+        books.tail.leave_to_store(mailbox);
         if lease.moved || lease.newest > books.minter.last() {
             let between = books.minter.pass(lease.newest);
             if lease.moved {
