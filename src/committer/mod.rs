@@ -200,12 +200,13 @@ impl Committer {
     ///
     /// [`store::Error`] when the store cannot say.
     pub async fn recount(&self, mailbox: MailboxId) -> Result<u64, store::Error> {
+        // Before the count: what becomes durable meanwhile may be missing in it.
+        let durable = self.books.lock().tail.durable();
         let usage = self.ask(self.store.usage(mailbox)).await?;
         let mut books = self.books.lock();
-        let committing = books.committing;
         let is_idle = books.pending.is_empty();
         let slots = books.tail.slots(mailbox);
-        let is_settled = is_idle && slots.is_settled(committing);
+        let is_settled = is_idle && slots.is_settled(durable);
         if is_settled || slots.ledger.is_none() {
             slots.ledger = Some(Ledger::from(usage));
             slots.counted_at = Some(Instant::now());
