@@ -176,10 +176,7 @@ impl Server {
             let commits = commits.clone();
             async move { committer.run(commits).await }
         });
-        tasks.spawn(keep_house(Arc::clone(&self.doors.switchboard), closing.clone()));
-        if self.doors.switchboard.is_shared() {
-            tasks.spawn(keep_leases(Arc::clone(&self.doors.switchboard), closing.clone()));
-        }
+        keep(&self.doors.switchboard, &tasks, &closing);
         let Self {
             listener,
             address,
@@ -285,6 +282,14 @@ async fn serve(stream: TcpStream, service: TowerToHyperService<axum::Router>, cl
             hyper::server::conn::http1::UpgradeableConnection::graceful_shutdown(connection.as_mut());
             let _ = connection.await;
         }
+    }
+}
+
+/// Begins what is done from time to time, until `closing`.
+fn keep(switchboard: &Arc<Switchboard>, tasks: &TaskTracker, closing: &CancellationToken) {
+    tasks.spawn(keep_house(Arc::clone(switchboard), closing.clone()));
+    if switchboard.is_shared() {
+        tasks.spawn(keep_leases(Arc::clone(switchboard), closing.clone()));
     }
 }
 

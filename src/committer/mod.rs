@@ -15,6 +15,8 @@ mod accept;
 mod batch;
 mod ledger;
 mod minter;
+#[cfg(test)]
+mod neighbours;
 mod reading;
 mod receipts;
 mod recents;
@@ -198,12 +200,13 @@ impl Committer {
     ///
     /// [`store::Error`] when the store cannot say.
     pub async fn recount(&self, mailbox: MailboxId) -> Result<u64, store::Error> {
+        // Before the count: what becomes durable meanwhile may be missing in it.
+        let durable = self.books.lock().tail.durable();
         let usage = self.ask(self.store.usage(mailbox)).await?;
         let mut books = self.books.lock();
-        let committing = books.committing;
         let is_idle = books.pending.is_empty();
         let slots = books.tail.slots(mailbox);
-        let is_settled = is_idle && slots.is_settled(committing);
+        let is_settled = is_idle && slots.is_settled(durable);
         if is_settled || slots.ledger.is_none() {
             slots.ledger = Some(Ledger::from(usage));
             slots.counted_at = Some(Instant::now());
@@ -211,9 +214,12 @@ impl Committer {
         Ok(slots.ledger.as_ref().map_or(0, Ledger::envelopes))
     }
 
-    /// A device has signed on. What it sends from now on is later than what it was answered elsewhere.
-    pub fn signed_on(&self, lease: Lease) {
+    /// A device has signed on. What it sends from now on is later than what it was answered elsewhere, and
+    /// what it acked elsewhere is not delivered here.
+    pub fn signed_on(&self, mailbox: MailboxId, lease: Lease) {
         let mut books = self.books.lock();
+        // And in its order: the store has the mail of all relays.
+        books.tail.leave_to_store(mailbox);
         if lease.moved || lease.newest > books.minter.last() {
             let between = books.minter.pass(lease.newest);
             if lease.moved {

@@ -70,8 +70,8 @@ impl Committer {
         }
     }
 
-    /// What the store holds of the mailbox up to an id, from the beginning, whoever accepted it; and whether
-    /// that is all.
+    /// What the store holds of the mailbox up to an id, from the beginning, whoever accepted it; and the last
+    /// id that was looked at, if there was any.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl Committer {
         mailbox: MailboxId,
         up_to: EnvelopeId,
         room: Room,
-    ) -> Result<(Vec<Arc<Envelope>>, bool), store::Error> {
+    ) -> Result<(Vec<Arc<Envelope>>, Option<EnvelopeId>), store::Error> {
         let gone = self.books.lock().gone_after(mailbox, EnvelopeId::ZERO).len();
         let room = Room {
             envelopes: room.envelopes + gone.min(GONE_AT_ONCE),
@@ -91,18 +91,20 @@ impl Committer {
             after: EnvelopeId::ZERO,
             up_to,
         };
-        let (page, last) = self.waiting(mailbox, stretch, room).await?;
-        let Some(last) = last else {
-            return Ok((page, true));
-        };
-        // Behind what is skipped there may be more; a page does not say whether it was cut short.
-        let rest = Stretch { after: last, up_to };
+        self.waiting(mailbox, stretch, room).await
+    }
+
+    /// Whether the store holds anything of the stretch, acked or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::page`].
+    pub async fn holds_any(&self, mailbox: MailboxId, stretch: Stretch) -> Result<bool, store::Error> {
         let one = Room {
             envelopes: 1,
             bytes: 0,
         };
-        let is_all = page.is_empty() && self.waiting(mailbox, rest, one).await?.1.is_none();
-        Ok((page, is_all))
+        Ok(self.waiting(mailbox, stretch, one).await?.1.is_some())
     }
 
     /// One page of the store without what was acked here, and the last id that was looked at.
@@ -177,10 +179,21 @@ impl Committer {
         self.store.is_shared()
     }
 
-    /// Readers look into the store before they pass this id.
+    /// Up to where a reader may read now, and the id that it may not pass before it has looked.
     #[must_use]
-    pub fn barrier(&self) -> EnvelopeId {
-        EnvelopeId::from_u64(self.barrier.load(Ordering::Acquire))
+    pub fn horizon(&self) -> (EnvelopeId, EnvelopeId) {
+        if !self.store.is_shared() {
+            return (EnvelopeId::MAX, EnvelopeId::ZERO);
+        }
+        // In this order: what is minted behind a later barrier is above the first.
+        let up_to = self.last_id();
+        (up_to, EnvelopeId::from_u64(self.barrier.load(Ordering::Acquire)))
+    }
+
+    /// Mail up to here is in the store, whichever relay has accepted it.
+    #[must_use]
+    pub fn settled(&self) -> EnvelopeId {
+        EnvelopeId::at(self.clock.now().0.saturating_sub(UNSETTLED_MS), 0)
     }
 
     /// What was acked stands in a reader's way: it is deleted with the next commit, which is now.

@@ -37,6 +37,8 @@ pub(super) struct Tail {
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     envelopes: VecDeque<Arc<Envelope>>,
+    /// As the tail's, for this mailbox alone: what is at or below is the store's to answer for.
+    floor: EnvelopeId,
     /// Acked, but the store still has them: a read must not bring them back.
     gone: BTreeSet<EnvelopeId>,
     /// What it holds, once it was asked of the store.
@@ -112,8 +114,13 @@ impl Tail {
     /// stale ones (accepted before `ephemeral_before`) are dropped.
     pub(super) fn page(&mut self, mailbox: MailboxId, stretch: Stretch, room: Room, times: Times) -> Page {
         let Stretch { after, up_to } = stretch;
-        if after < self.floor {
-            return Page::Below(self.floor);
+        let of_mailbox = self
+            .boxes
+            .get(&mailbox)
+            .map_or(EnvelopeId::ZERO, |slots| slots.floor);
+        let floor = self.floor.max(of_mailbox);
+        if after < floor {
+            return Page::Below(floor);
         }
         let Some(slots) = self.boxes.get_mut(&mailbox) else {
             return Page::Here(Vec::new());
@@ -183,6 +190,20 @@ impl Tail {
                 Some(_) | None => return,
             }
         }
+    }
+
+    /// What is durable of this mailbox may have been acked on another relay: from here on only the store says
+    /// what of it is left.
+    pub(super) fn leave_to_store(&mut self, mailbox: MailboxId) {
+        let durable = self.durable;
+        let Some(slots) = self.boxes.get_mut(&mailbox) else {
+            return;
+        };
+        slots.floor = durable;
+        let stays = |envelope: &Arc<Envelope>| envelope.id > durable || envelope.ephemeral;
+        let left = slots.envelopes.iter().filter(|envelope| !stays(envelope));
+        self.bytes -= left.map(|envelope| cost(envelope)).sum::<usize>();
+        slots.envelopes.retain(stays);
     }
 
     /// The store has forgotten this envelope.

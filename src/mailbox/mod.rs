@@ -105,24 +105,24 @@ impl Mailbox {
     pub async fn next(&mut self) -> Result<Vec<Delivery>, store::Error> {
         self.look.is_stuck = false;
         while self.has_room() {
-            // A sender that has come from another relay may have left mail there: first what this relay
-            // accepted before it came, then that mail, then what it sends here.
-            let barrier = self.committer.barrier();
-            let up_to = match self.look.barrier < barrier {
-                true => barrier,
-                false => EnvelopeId::MAX,
+            let (end, barrier) = self.committer.horizon();
+            let is_held = self.look.barrier < barrier;
+            // A sender that has come from another relay may have left mail there, which is to come before what
+            // it sends here: behind the barrier both are read together.
+            let free = match is_held {
+                true => end.min(self.committer.settled()),
+                false => end,
             };
-            match self.read_on(up_to).await? {
+            match self.read_on(free).await? {
                 Step::Mail(page) => return Ok(page),
                 Step::NoRoom => break,
                 Step::Nothing => continue,
+                Step::End if !is_held && !self.look.is_wanted => break,
                 Step::End => {}
             }
-            if up_to == EnvelopeId::MAX && !self.look.is_wanted {
-                break;
-            }
             // Only now: a sender that has left this relay sent what is read by now before what is found.
-            match self.look_through(up_to).await? {
+            match self.look_through(end).await? {
+                Step::Mail(page) if page.is_empty() => {}
                 Step::Mail(page) => return Ok(page),
                 Step::NoRoom => break,
                 Step::Nothing => {
@@ -130,8 +130,10 @@ impl Mailbox {
                     self.committer.delete_soon();
                     break;
                 }
-                Step::End if up_to == EnvelopeId::MAX => self.look.is_wanted = false,
-                Step::End => self.look.barrier = barrier,
+                Step::End => {
+                    self.look.is_wanted = false;
+                    self.look.barrier = self.look.barrier.max(barrier);
+                }
             }
         }
         Ok(Vec::new())
@@ -180,44 +182,74 @@ impl Mailbox {
         })
     }
 
-    /// What the store holds up to an id and no cursor brings.
+    /// What the store holds and no cursor brings, with what the cursor brings before it, in the order of the ids.
     ///
     /// Each page is a look from the beginning, never from where the last one ended: mail of a sender may have
     /// been committed meanwhile behind that place, and more of the same sender after it. So what one relay
     /// accepted from one sender is found in its order. What this finds may be older than what another sender's
     /// mail was delivered with; the same sender's cannot be: its next relay mints above what it was answered
     /// before, and holds its readers at the barrier until they have looked.
-    async fn look_through(&mut self, up_to: EnvelopeId) -> Result<Step, store::Error> {
+    async fn look_through(&mut self, end: EnvelopeId) -> Result<Step, store::Error> {
         let room = Room {
             envelopes: self.window.envelopes.max(1),
             bytes: self.window.bytes.saturating_mul(2),
         };
-        let (mut page, is_all) = self.committer.stored(self.id, up_to, room).await?;
-        let cursor = self.cursor;
-        page.retain(|envelope| {
-            !self.unacked.contains_key(&envelope.id) && !self.committer.comes_by_cursor(envelope.id, cursor)
-        });
-        self.next_bytes = 0;
-        let Some(first) = page.first() else {
-            return Ok(match is_all {
-                true => Step::End,
-                false => Step::Nothing,
+        let (mut page, last) = self.committer.stored(self.id, EnvelopeId::MAX, room).await?;
+        page.retain(|envelope| !self.unacked.contains_key(&envelope.id));
+        let by_cursor = |mailbox: &Self, id| mailbox.committer.comes_by_cursor(id, mailbox.cursor);
+        let found = page.iter().position(|envelope| !by_cursor(self, envelope.id));
+        let Some(last) = last else {
+            return Ok(Step::End);
+        };
+        // Mail of this relay that is older comes first; without any found, as far as the page tells.
+        let before = found
+            .and_then(|at| page.get(at))
+            .map_or(last, |envelope| envelope.id);
+        if page
+            .iter()
+            .any(|envelope| envelope.id <= before && by_cursor(self, envelope.id))
+        {
+            match self.read_on(end.min(before)).await? {
+                Step::End => {}
+                step @ (Step::Mail(_) | Step::NoRoom) => return Ok(step),
+                // The cursor has moved: what is found now may be another page.
+                Step::Nothing => return Ok(Step::Mail(Vec::new())),
+            }
+        }
+        let Some(at) = found else {
+            // Behind what was skipped there may be more: a page does not say whether it was cut short.
+            let rest = Stretch {
+                after: last,
+                up_to: EnvelopeId::MAX,
+            };
+            return Ok(match self.committer.holds_any(self.id, rest).await? {
+                true => Step::Nothing,
+                false => Step::End,
             });
         };
+        page.drain(..at);
+        let end = page.iter().position(|envelope| by_cursor(self, envelope.id));
+        page.truncate(end.unwrap_or(page.len()));
+        Ok(self.deliver_found(page))
+    }
+
+    /// Delivers what fits of what a look has found.
+    fn deliver_found(&mut self, mut page: Vec<Arc<Envelope>>) -> Step {
         let room = self.room();
-        if first.payload.len() > room.bytes && !self.unacked.is_empty() {
-            self.next_bytes = first.payload.len();
-            return Ok(Step::NoRoom);
+        let first_bytes = page.first().map_or(0, |first| first.payload.len());
+        self.next_bytes = 0;
+        if first_bytes > room.bytes && !self.unacked.is_empty() {
+            self.next_bytes = first_bytes;
+            return Step::NoRoom;
         }
         page.truncate(room.envelopes);
         let mut bytes = 0;
-        let fits = page.iter().take_while(|envelope| {
-            let is_first = bytes == 0;
+        let fits = page.iter().enumerate().take_while(|(turn, envelope)| {
             bytes += envelope.payload.len();
-            is_first || bytes <= room.bytes
+            *turn == 0 || bytes <= room.bytes
         });
         page.truncate(fits.count());
-        Ok(Step::Mail(self.deliver_all(page)))
+        Step::Mail(self.deliver_all(page))
     }
 
     fn room(&self) -> Room {

@@ -14,8 +14,8 @@ use tokio::sync::watch;
 
 use crate::model::{Device, DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::{
-    Batch, Committed, DeviceStore, Error, Expired, ExpiredEnvelope, Gap, GapReason, KeyLogEntry, MailStore,
-    Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start, Usage,
+    Batch, Committed, DeviceStore, Error, Expired, ExpiredEnvelope, Gap, GapReason, KeyLogEntry, Lease,
+    MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start, Usage,
 };
 
 mod accounts;
@@ -24,7 +24,10 @@ mod keys;
 /// The store in memory.
 #[derive(Debug)]
 pub struct Model {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    /// Its relay's number, and whether other relays have the same state.
+    node: u16,
+    is_shared: bool,
     trouble: Mutex<Option<Trouble>>,
     poisoned: Mutex<Option<Error>>,
     gate: watch::Sender<Gate>,
@@ -52,7 +55,10 @@ struct Gate {
 
 #[derive(Debug, Clone, Default)]
 struct State {
-    ceiling: EnvelopeId,
+    /// By the number of the relay.
+    ceilings: BTreeMap<u16, EnvelopeId>,
+    /// Epoch and relay of each mailbox's session.
+    sessions: BTreeMap<MailboxId, (u64, u16)>,
     last_mailbox: u64,
     mail: BTreeMap<(MailboxId, EnvelopeId), Arc<Envelope>>,
     records: BTreeMap<SendKey, SendRecord>,
@@ -75,18 +81,31 @@ impl Model {
     /// An empty store.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Self::over(State::default())
+        Self::over(Arc::default(), 0, false)
     }
 
     /// A crash and a restart: a store over what was committed. This one stays as it is.
     #[must_use]
     pub fn reopen(&self) -> Arc<Self> {
-        Self::over(self.state.lock().clone())
+        let state = self.state.lock().clone();
+        Self::over(Arc::new(Mutex::new(state)), self.node, self.is_shared)
     }
 
-    fn over(state: State) -> Arc<Self> {
+    /// Empty stores of relays with the numbers 0, 1 and so on, which share what they hold.
+    #[must_use]
+    pub fn shared<const RELAYS: usize>() -> [Arc<Self>; RELAYS] {
+        let state = Arc::default();
+        std::array::from_fn(|node| {
+            let node = u16::try_from(node).unwrap_or(u16::MAX);
+            Self::over(Arc::clone(&state), node, true)
+        })
+    }
+
+    fn over(state: Arc<Mutex<State>>, node: u16, is_shared: bool) -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(state),
+            state,
+            node,
+            is_shared,
             trouble: Mutex::new(None),
             poisoned: Mutex::new(None),
             gate: watch::Sender::new(Gate::default()),
@@ -156,7 +175,7 @@ impl Model {
 }
 
 impl State {
-    fn commit(&mut self, batch: Batch) -> Committed {
+    fn commit(&mut self, batch: Batch, node: u16) -> Committed {
         let mut refused = Vec::new();
         for (index, posting) in batch.postings.into_iter().enumerate() {
             if self.records.get(&posting.record.key) == Some(&posting.record) {
@@ -178,8 +197,17 @@ impl State {
         for deletion in batch.deletions {
             self.mail.remove(&(deletion.mailbox, deletion.id));
         }
-        self.ceiling = self.ceiling.max(batch.id_ceiling.unwrap_or_default());
+        let ceiling = self.ceilings.entry(node).or_default();
+        *ceiling = batch.id_ceiling.unwrap_or_default().max(*ceiling);
         Committed { refused }
+    }
+
+    /// The highest id that is stored or was answered.
+    fn newest(&self) -> EnvelopeId {
+        let stored = self.mail.keys().map(|(_, id)| *id);
+        let answered = self.records.values();
+        let answered = answered.filter_map(|record| record.envelope_ids.last().copied());
+        stored.chain(answered).fold(EnvelopeId::ZERO, EnvelopeId::max)
     }
 
     fn of(&self, mailbox: MailboxId) -> impl Iterator<Item = &Arc<Envelope>> {
@@ -259,6 +287,7 @@ impl State {
 
     fn purge(&mut self, mailbox: MailboxId) {
         self.owners.remove(&mailbox);
+        self.sessions.remove(&mailbox);
         self.mail.retain(|(of, _), _| *of != mailbox);
         self.records.retain(|key, _| key.sender != mailbox);
         self.gaps.retain(|(of, _), _| *of != mailbox);
@@ -270,14 +299,10 @@ impl State {
 impl MailStore for Model {
     async fn start(&self) -> Result<Start, Error> {
         self.with(|state| {
-            let stored = state.mail.keys().map(|(_, id)| *id);
-            let answered = state
-                .records
-                .values()
-                .filter_map(|record| record.envelope_ids.last().copied());
+            let ceiling = state.ceilings.get(&self.node).copied().unwrap_or_default();
             Start {
-                id_floor: stored.chain(answered).fold(state.ceiling, EnvelopeId::max),
-                node: 0,
+                id_floor: ceiling.max(state.newest()),
+                node: self.node,
                 epoch: 1,
             }
         })
@@ -287,14 +312,14 @@ impl MailStore for Model {
         self.pass_the_gate().await;
         let trouble = self.trouble.lock().take();
         match trouble {
-            None => self.with(|state| state.commit(batch)),
+            None => self.with(|state| state.commit(batch, self.node)),
             Some(Trouble::AnswerLost) => {
-                self.with(|state| state.commit(batch))?;
+                self.with(|state| state.commit(batch, self.node))?;
                 Err(Error::Unavailable("the answer was lost".into()))
             }
             Some(Trouble::AnswersLost) => {
                 self.lose_answers();
-                self.with(|state| state.commit(batch))?;
+                self.with(|state| state.commit(batch, self.node))?;
                 Err(Error::Unavailable("the answer was lost".into()))
             }
             Some(Trouble::KeepsFailing(error)) => {
@@ -397,7 +422,35 @@ impl MailStore for Model {
     }
 }
 
-impl SessionStore for Model {}
+#[async_trait]
+impl SessionStore for Model {
+    fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    async fn sign_on(&self, mailbox: MailboxId, _now: UnixMs) -> Result<Lease, Error> {
+        self.with(|state| {
+            let before = state.sessions.get(&mailbox).copied();
+            let epoch = before.map_or(1, |(epoch, _)| epoch + 1);
+            state.sessions.insert(mailbox, (epoch, self.node));
+            Lease {
+                epoch,
+                newest: state.newest(),
+                moved: before.is_some_and(|(_, node)| node != self.node),
+            }
+        })
+    }
+
+    async fn displaced(&self, held: &[(MailboxId, u64)]) -> Result<Vec<MailboxId>, Error> {
+        self.with(|state| {
+            let epoch = |mailbox| state.sessions.get(mailbox).map(|(epoch, _)| *epoch);
+            let over = held
+                .iter()
+                .filter(|(mailbox, held)| epoch(mailbox) != Some(*held));
+            over.map(|(mailbox, _)| *mailbox).collect()
+        })
+    }
+}
 
 #[async_trait]
 impl DeviceStore for Model {

@@ -186,7 +186,7 @@ impl Switchboard {
         if self.store.is_shared() {
             let lease = self.store.sign_on(mailbox, self.clock.now()).await?;
             presence.hold(lease.epoch);
-            self.committer.signed_on(lease);
+            self.committer.signed_on(mailbox, lease);
         }
         self.begin(mailbox, presence).await
     }
