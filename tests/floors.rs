@@ -5,7 +5,7 @@
 //! name of a declared module is a room. Source is read as tokens, so comments and strings never count, and
 //! paths inside macros do. A `super::` that climbs to the crate root counts like `crate::`.
 //!
-//! Test code (`#[cfg(test)]` modules and files named `tests.rs`) may also import sideways, because a story of
+//! Test code (`#[cfg(test)]` modules and files named `tests.rs`, or in a folder `tests`) may also import sideways, because a story of
 //! two neighbours has to live somewhere; it may never import from above, and libraries keep their rooms.
 
 #![expect(
@@ -60,7 +60,7 @@ fn broken(floors: &Floors, file: &str, source: &str) -> Vec<String> {
     } else {
         place.split('/').count()
     };
-    let named = paths::named(source, depth, place.ends_with("/tests"));
+    let named = paths::named(source, depth, place.split('/').any(|segment| segment == "tests"));
 
     let mut faults = Vec::new();
     for Named {
@@ -71,7 +71,10 @@ fn broken(floors: &Floors, file: &str, source: &str) -> Vec<String> {
         if root == "crate" {
             faults.extend(wrong_floor(floors, &room, &segment, in_tests));
         }
-        let home = HOMES.iter().find(|(library, _)| *library == root);
+        // A name without a path behind it may be a room's: one is called like its library.
+        let home = HOMES
+            .iter()
+            .find(|(library, _)| *library == root && !segment.is_empty());
         if let Some((library, homes)) = home
             && !homes
                 .iter()

@@ -15,8 +15,6 @@ mod accept;
 mod batch;
 mod ledger;
 mod minter;
-#[cfg(test)]
-mod neighbours;
 mod reading;
 mod receipts;
 mod recents;

@@ -1,5 +1,7 @@
 //! The life of a message over a store in memory: what is promised, and random interleavings of it.
 
+mod neighbours;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

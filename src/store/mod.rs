@@ -42,6 +42,9 @@ pub use crate::store::mail::{
 };
 pub use crate::store::sessions::{Lease, SessionStore};
 
+/// The node number in the ids of mail that tools write without a relay. No relay has it.
+pub const TOOL_NODE: u16 = 1023;
+
 /// Why a store could not do it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {

@@ -17,17 +17,19 @@ use bytes::Bytes;
 use chatctl_protocol::{PoolName, Suite};
 
 use crate::model::{MailboxId, UnixMs};
-use crate::store::{Error, Item, embedded, mongodb};
+use crate::store::embedded::OpenError as EmbeddedError;
+use crate::store::mongodb::OpenError as DatabaseError;
+use crate::store::{Error, Item};
 
 /// Why something could not be done to a store.
 #[derive(Debug, thiserror::Error)]
 pub enum UpkeepError {
     /// The embedded store does not open.
     #[error(transparent)]
-    Embedded(#[from] embedded::OpenError),
+    Embedded(#[from] EmbeddedError),
     /// The database does not open, or has another schema.
     #[error(transparent)]
-    MongoDb(#[from] mongodb::OpenError),
+    MongoDb(#[from] DatabaseError),
     /// There is nothing that could be looked at.
     #[error("there is no store in {}", .0.display())]
     NoStore(PathBuf),

@@ -1,14 +1,27 @@
 //! Accounts for the users of the Node demo, and a demo on MongoDB, against a real server.
 
-use chatctl_relay::store::mongodb::{Options, Uri, legacy_fixture};
+use mongodb::Client;
+use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
 use super::desk::Desk;
 
-fn server() -> Uri {
-    let server = std::env::var("CHATCTL_TEST_MONGODB")
-        .expect("CHATCTL_TEST_MONGODB is not set: `scripts/test` starts a mongod and sets it");
-    Uri::parse(&server).unwrap()
+async fn server() -> Client {
+    let server = std::env::var("CHATCTL_TEST_MONGODB").expect(
+        "CHATCTL_TEST_MONGODB is not set: eval \"$(scripts/mongodb env)\" starts a mongod and sets it",
+    );
+    Client::with_uri_str(server).await.unwrap()
+}
+
+/// Every old user, in the order of the ids.
+async fn users(server: &Client, database: &str) -> Vec<Document> {
+    let users = server.database(database).collection::<Document>("User");
+    let mut found = users.find(doc! {}).sort(doc! { "_id": 1 }).await.unwrap();
+    let mut users = Vec::new();
+    while found.advance().await.unwrap() {
+        users.push(found.deserialize_current().unwrap());
+    }
+    users
 }
 
 fn fresh_name(what: &str) -> String {
@@ -46,13 +59,16 @@ fn odd() -> Vec<Value> {
 
 /// Imports, and compares the old collection before and after.
 async fn import(database: &str, documents: &[Value], work: impl FnOnce(&Desk, &str)) {
-    let (uri, options) = (server(), Options::default());
-    legacy_fixture::plant(&uri, &options, (database, "User"), documents)
-        .await
-        .unwrap();
-    let before = legacy_fixture::show(&uri, &options, (database, "User"))
-        .await
-        .unwrap();
+    let server = server().await;
+    // Extended JSON, as `mongoimport` reads it.
+    let planted = documents
+        .iter()
+        .cloned()
+        .map(|user| serde_json::from_value(user).unwrap());
+    let planted: Vec<Document> = planted.collect();
+    let old = server.database(database).collection::<Document>("User");
+    old.insert_many(planted).await.unwrap();
+    let before = users(&server, database).await;
     assert_eq!(before.len(), documents.len());
     let desk = Desk::new();
     let from = argument("elsewhere");
@@ -60,13 +76,8 @@ async fn import(database: &str, documents: &[Value], work: impl FnOnce(&Desk, &s
         &desk,
         &format!("seed import-legacy --from {from} --from-database {database}"),
     );
-    let after = legacy_fixture::show(&uri, &options, (database, "User"))
-        .await
-        .unwrap();
-    assert_eq!(after, before);
-    legacy_fixture::drop_database(&uri, &options, database)
-        .await
-        .unwrap();
+    assert_eq!(users(&server, database).await, before);
+    server.database(database).drop().await.unwrap();
 }
 
 fn outcomes(document: &Value) -> Vec<(String, String, usize)> {
@@ -148,9 +159,7 @@ async fn an_import_and_a_demo_go_to_mongodb_as_well() {
         assert_eq!(desk.files("state"), files);
     })
     .await;
-    legacy_fixture::drop_database(&server(), &Options::default(), &target)
-        .await
-        .unwrap();
+    server().await.database(&target).drop().await.unwrap();
 }
 
 #[tokio::test]
@@ -181,7 +190,5 @@ async fn a_production_store_gets_no_demo() {
         assert_eq!(code, 77, "{error}");
         assert!(!desk.path("state").exists());
     }
-    legacy_fixture::drop_database(&server(), &Options::default(), &target)
-        .await
-        .unwrap();
+    server().await.database(&target).drop().await.unwrap();
 }

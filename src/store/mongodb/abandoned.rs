@@ -7,7 +7,8 @@
 //! The server keeps such a transaction for a minute, and all that it touched collides meanwhile: a relay that
 //! comes back after a crash could not store the mail that its clients repeat. So whoever collides for long ends
 //! what has been open for long. If its owner lives after all, it is told to begin again, as after any collision.
-//! A user may see and end its own sessions without further rights.
+//! A user may see and end its own sessions without further rights; where there are no users, the name under which
+//! we connect tells ours from others.
 
 use std::time::Duration;
 
@@ -16,14 +17,14 @@ use mongodb::error::Error as DriverError;
 
 use crate::store::mongodb::connection::Connection;
 
-/// Ends this user's transactions that wait for their next step since long.
+/// Ends this user's transactions under our name that wait for their next step since long.
 ///
 /// # Errors
 ///
 /// The driver's.
 pub(super) async fn end(db: &Connection) -> Result<(), DriverError> {
     let admin = db.client.database("admin");
-    let answer = admin.run_command(search()).await?;
+    let answer = admin.run_command(search(&db.app)).await?;
     let abandoned = sessions(&answer);
     if !abandoned.is_empty() {
         tracing::info!(count = abandoned.len(), "ending transactions whose relay is gone");
@@ -32,13 +33,13 @@ pub(super) async fn end(db: &Connection) -> Result<(), DriverError> {
     Ok(())
 }
 
-fn search() -> Document {
+fn search(app: &str) -> Document {
     let old = i64::try_from(OLD.as_micros()).unwrap_or(i64::MAX);
     doc! {
         "aggregate": 1,
         "pipeline": [
             { "$currentOp": { "allUsers": false, "idleSessions": true } },
-            { "$match": { "active": false, "transaction.timeInactiveMicros": { "$gt": old } } },
+            { "$match": { "active": false, "appName": app, "transaction.timeInactiveMicros": { "$gt": old } } },
             { "$project": { "session": "$lsid.id" } },
         ],
         "cursor": {},

@@ -150,6 +150,8 @@ pub(super) struct Link {
     /// For messages: hosts and ports, nothing else of the URI.
     pub(super) hosts: String,
     pub(super) timeout: Duration,
+    /// How the server knows us among its clients.
+    pub(super) app: String,
 }
 
 /// Configures a client. The URI's own settings win where it has any, but for how writes and reads are
@@ -166,7 +168,7 @@ pub(super) async fn link(uri: &Uri, options: &Options) -> Result<Link, OpenError
         )
     };
     let mut settings = ClientOptions::parse(&uri.0).await.map_err(bad)?;
-    settings.app_name.get_or_insert_with(|| "chatctl".to_owned());
+    let app = settings.app_name.get_or_insert_with(|| APP.to_owned()).clone();
     settings
         .connect_timeout
         .get_or_insert(CONNECT_TIME.min(options.timeout));
@@ -193,6 +195,7 @@ pub(super) async fn link(uri: &Uri, options: &Options) -> Result<Link, OpenError
         database,
         hosts: hosts.join(","),
         timeout: options.timeout,
+        app,
     })
 }
 
@@ -221,7 +224,7 @@ pub(super) async fn reach(uri: &Uri, options: &Options) -> Result<Connection, Op
         }
     };
     match answered {
-        Err(error) => Err(refusal(&db.hosts, &error)),
+        Err(error) => Err(refusal(&db.hosts, options.timeout, &error)),
         Ok(hello) if !hello.contains_key("setName") && hello.get_str("msg").ok() != Some("isdbgrid") => {
             Err(OpenError::NotReplicated { hosts: db.hosts })
         }
@@ -261,14 +264,14 @@ pub(super) async fn check_layout(db: &Connection) -> Result<(), OpenError> {
 }
 
 /// What a driver's error means for somebody who wants to use the database at all.
-pub(super) fn refusal(hosts: &str, error: &mongodb::error::Error) -> OpenError {
+pub(super) fn refusal(hosts: &str, within: Duration, error: &mongodb::error::Error) -> OpenError {
     let hosts = hosts.to_owned();
     let source = error::meaning(error);
     match error.kind.as_ref() {
         _ if error::is_denied(error) => OpenError::Denied { hosts, source },
         mongodb::error::ErrorKind::ServerSelection { message, .. } => OpenError::Unreachable {
             hosts,
-            within: Duration::from_secs(5),
+            within,
             source: Error::Unavailable(error::first_cause(message).into()),
         },
         _ => OpenError::Store(source),
@@ -286,6 +289,9 @@ pub(super) fn majority() -> WriteConcern {
 
 /// The database's name where the URI has none.
 const DATABASE: &str = "chatctl";
+
+/// The name under which the server lists us, where the URI has none.
+const APP: &str = "chatctl";
 
 /// Longest time to make a connection.
 const CONNECT_TIME: Duration = Duration::from_secs(2);

@@ -23,6 +23,7 @@ pub(super) struct Connection {
     pub(super) database: Database,
     pub(super) hosts: String,
     pub(super) timeout: Duration,
+    pub(super) app: String,
     /// What this process has written or seen: no read may answer with less.
     seen: Mutex<Seen>,
     closed: AtomicBool,
@@ -49,6 +50,7 @@ impl Connection {
             database: link.database,
             hosts: link.hosts,
             timeout: link.timeout,
+            app: link.app,
             seen: Mutex::default(),
             closed: AtomicBool::new(false),
         }

@@ -271,10 +271,16 @@ fn words(index: &Index) -> String {
 
 fn span(seconds: f64) -> String {
     match Duration::try_from_secs_f64(seconds) {
+        Ok(span) if span.as_secs() >= DAY && span.as_secs().is_multiple_of(DAY) => {
+            format!("{} days", span.as_secs() / DAY)
+        }
         Ok(span) => humantime::format_duration(span).to_string(),
         Err(_) => format!("{seconds} s"),
     }
 }
+
+/// In seconds.
+const DAY: u64 = 24 * 3600;
 
 #[cfg(test)]
 mod tests {
@@ -282,7 +288,6 @@ mod tests {
 
     use super::*;
 
-    const DAY: u64 = 24 * 3600;
 
     static WANTED: [Collection; 1] = [Collection {
         name: "mail",
@@ -336,7 +341,7 @@ mod tests {
             lines(&[]),
             [
                 "Create Collection mail: with a validator",
-                "Create Index mail.by_end: (e), expires after 8days",
+                "Create Index mail.by_end: (e), expires after 8 days",
                 "Create Index mail.by_address: (a, d), unique",
             ]
         );
@@ -351,7 +356,7 @@ mod tests {
             lines(&[found]),
             [
                 "Change Validator mail: other rules",
-                "Change Index mail.by_end: expires after 1h → 8days",
+                "Change Index mail.by_end: expires after 1h → 8 days",
             ]
         );
         let mut lax = good();
@@ -367,7 +372,7 @@ mod tests {
         assert_eq!(
             lines(&[found]),
             [
-                "Rebuild Index mail.by_end: other keys: (e) → (e), expires after 8days",
+                "Rebuild Index mail.by_end: other keys: (e) → (e), expires after 8 days",
                 "Rebuild Index mail.by_address: unique: false → true",
             ]
         );

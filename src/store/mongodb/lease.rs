@@ -27,7 +27,7 @@ impl<'a> Lease<'a> {
     /// [`UpkeepError::Held`] when somebody else has it.
     pub(super) async fn take(db: &'a Connection) -> Result<Self, UpkeepError> {
         let lease = Self { db, holder: myself() };
-        let failed = |error| UpkeepError::from(connect::refusal(&db.hosts, &error));
+        let failed = |error| UpkeepError::from(connect::refusal(&db.hosts, db.timeout, &error));
         // An upsert cannot compare with the server's clock: there is something to compare with first.
         let nobody = doc! { "$setOnInsert": { "holder": "", "end": DateTime::from_millis(0) } };
         let made = db

@@ -87,7 +87,7 @@ impl LegacyUsers {
                 cursor,
                 timeout: options.timeout,
             }),
-            Ok(Err(error)) => Err(connect::refusal(&link.hosts, &error)),
+            Ok(Err(error)) => Err(connect::refusal(&link.hosts, options.timeout, &error)),
             Err(_) => Err(OpenError::Unreachable {
                 hosts: link.hosts,
                 within: options.timeout,

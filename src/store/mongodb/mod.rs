@@ -55,8 +55,6 @@ mod keysets;
 mod layout;
 mod lease;
 mod legacy;
-#[doc(hidden)]
-pub mod legacy_fixture;
 mod lookups;
 mod mail;
 mod meta;

@@ -12,6 +12,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::ReturnDocument;
 
 use crate::store::Error;
+use crate::store::TOOL_NODE;
 use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::documents::malformed;
 use crate::store::mongodb::error;
@@ -191,8 +192,8 @@ fn taken() -> Error {
     Error::Poisoned("another process has taken this node's number".into())
 }
 
-/// As many numbers as an id has room for.
-const NUMBERS: u16 = 1024;
+/// All numbers that an id has room for, but the last.
+const NUMBERS: u16 = TOOL_NODE;
 
 #[cfg(test)]
 mod tests {

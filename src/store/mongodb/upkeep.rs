@@ -406,7 +406,7 @@ async fn soon<T>(
 }
 
 fn failed(db: &Connection, error: &DriverError) -> UpkeepError {
-    connect::refusal(&db.hosts, error).into()
+    connect::refusal(&db.hosts, db.timeout, error).into()
 }
 
 /// Time between two looks at an index that is being built.

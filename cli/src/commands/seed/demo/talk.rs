@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chatctl_protocol::{Address, ClientMsgId, EnvelopeId, Suite};
 use chatctl_relay::model::{Device, Envelope, UnixMs};
-use chatctl_relay::store::{Batch, Claim, ClaimTarget, Posting, SendKey, SendRecord};
+use chatctl_relay::store::{Batch, Claim, ClaimTarget, Posting, SendKey, SendRecord, TOOL_NODE};
 use parking_lot::Mutex;
 use vodozemac::olm::{Account, SessionConfig};
 use vodozemac::{Curve25519PublicKey, Ed25519PublicKey, Ed25519Signature, base64_decode, base64_encode};
@@ -34,8 +34,10 @@ impl Ids {
     /// The store's.
     pub(super) async fn begin(stage: &Stage) -> Result<Self, Failure> {
         let start = stage.store.start().await.map_err(|error| store_failure(&error))?;
-        let first = EnvelopeId::at(stage.clock.now().0, NODE);
-        Ok(Self(Mutex::new(first.max(start.id_floor.next()))))
+        let first = EnvelopeId::at(stage.clock.now().0, TOOL_NODE);
+        Ok(Self(Mutex::new(
+            first.max(start.id_floor.for_node(TOOL_NODE).next()),
+        )))
     }
 
     fn next(&self) -> EnvelopeId {
@@ -251,6 +253,3 @@ fn gone(address: &Address) -> Failure {
     let message = format!("device {device} of {account}, or its keys, are not in the store any more");
     Failure::new(Exit::TempFail, message).hint("run the command again")
 }
-
-/// The node of ids that no relay mints: relays count from 1.
-const NODE: u16 = 1023;
