@@ -327,7 +327,9 @@ async fn keep_leases(switchboard: Arc<Switchboard>, closing: CancellationToken) 
             () = closing.cancelled() => return,
         }
         // Until the store answers nobody can have signed on elsewhere either.
-        if let Err(error) = switchboard.displace().await {
+        if !switchboard.is_away()
+            && let Err(error) = switchboard.displace().await
+        {
             warn!(%error, "sessions are compared with other relays' later");
         }
     }

@@ -210,18 +210,14 @@ impl Committer {
         &self,
         asked: impl Future<Output = Result<T, store::Error>>,
     ) -> Result<T, store::Error> {
-        let answer = asked.await;
-        if let Err(error @ store::Error::Unavailable(_)) = &answer {
-            self.lost(error);
-        }
-        answer
+        asked.await.inspect_err(|error| self.lost(error))
     }
 
-    /// The store does not answer: sends are refused from now on, and the task that commits asks when it is
-    /// back.
-    pub(super) fn lost(&self, error: &store::Error) {
+    /// Takes note of a store that does not answer, if that is what the error says: sends are refused from now
+    /// on, and the task that commits asks when it is back. For whoever finds that out.
+    pub fn lost(&self, error: &store::Error) {
         let mut books = self.books.lock();
-        if !books.away {
+        if matches!(error, store::Error::Unavailable(_)) && !books.away {
             tracing::warn!(%error, "the store does not answer: sends are {} until it does", code_of(error).as_str());
             books.away = true;
             self.work.notify_one();

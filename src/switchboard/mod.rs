@@ -237,8 +237,11 @@ impl Switchboard {
         }
         let mut probe = self.probe.lock().await;
         if probe.is_none_or(|(at, _)| at.elapsed() >= PROBE_AGE) {
-            let answers = self.store.ping().await.is_ok();
-            *probe = Some((Instant::now(), answers));
+            let answer = self.store.ping().await;
+            *probe = Some((Instant::now(), answer.is_ok()));
+            if let Err(error) = answer {
+                self.committer.lost(&error);
+            }
         }
         probe.is_some_and(|(_, answers)| answers) && !self.is_away()
     }
@@ -251,7 +254,8 @@ impl Switchboard {
     pub async fn displace(&self) -> Result<(), store::Error> {
         let held = self.hub.leases();
         for some in held.chunks(LEASES_AT_ONCE) {
-            for mailbox in self.store.displaced(some).await? {
+            let displaced = self.store.displaced(some).await;
+            for mailbox in displaced.inspect_err(|error| self.committer.lost(error))? {
                 if let Some((_, epoch)) = some.iter().find(|(held, _)| *held == mailbox) {
                     self.hub.displace(mailbox, *epoch);
                 }

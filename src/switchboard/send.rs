@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use smallvec::{SmallVec, smallvec};
 
 use crate::committer::{Calls, Mail, Part, Ticket};
+use crate::directory;
 use crate::hub::Notices;
 use crate::metrics::Count as _;
 use crate::model::{Device, MailboxId};
@@ -100,11 +101,20 @@ impl Switchboard {
             client_msg_id: send.client_msg_id,
         };
         let digest = digest(&send);
-        let mail = match self.check(sender, send, &key, digest).await {
+        let checked = match self.is_away() {
+            // Nobody waits in line for a store that does not answer.
+            true => Err(Code::Unavailable.into()),
+            false => self.check(sender, send, &key, digest).await,
+        };
+        let mail = match checked {
             Ok(mail) => mail,
             Err(refusal) => {
-                // A retry is answered as its first try was, though devices may have changed since.
-                let is_recallable = matches!(refusal.code, Code::DeviceMismatch | Code::UnknownAccount);
+                // A retry is answered as its first try was, though devices may have changed since, or be
+                // out of reach now.
+                let is_recallable = matches!(
+                    refusal.code,
+                    Code::DeviceMismatch | Code::UnknownAccount | Code::Unavailable
+                );
                 let ticket = match is_recallable {
                     true => self.committer.recall(&key, digest, ticket).await,
                     false => Some(ticket),
@@ -182,11 +192,14 @@ impl Switchboard {
     }
 
     async fn match_list(&self, send: &Send, sender: &Sender) -> Result<SmallVec<[MailboxId; 1]>, Refusal> {
-        let devices = self
-            .directory
-            .devices(&send.to)
-            .await
-            .map_err(|_| Refusal::from(Code::Unavailable))?;
+        let devices = match self.directory.devices(&send.to).await {
+            Ok(devices) => devices,
+            Err(directory::Error::Store(error)) => {
+                self.committer.lost(&error);
+                return Err(Code::Unavailable.into());
+            }
+            Err(_) => return Err(Code::Unavailable.into()),
+        };
         if devices.devices.is_empty() {
             return Err(Code::UnknownAccount.into());
         }

@@ -288,7 +288,6 @@ mod tests {
 
     use super::*;
 
-
     static WANTED: [Collection; 1] = [Collection {
         name: "mail",
         schema: || doc! { "bsonType": "object" },
