@@ -10,7 +10,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 
 use crate::store::mongodb::{
-    departures, devices, history, keys, keysets, mail, meta, nodes, pools, records, sessions,
+    departures, devices, gaps, history, keys, keysets, mail, meta, nodes, pools, records, sessions,
 };
 
 /// The layout that this version writes.
@@ -71,6 +71,7 @@ pub(super) fn collections() -> impl Iterator<Item = &'static Collection> {
         history::COLLECTIONS,
         nodes::COLLECTIONS,
         mail::COLLECTIONS,
+        gaps::COLLECTIONS,
         records::COLLECTIONS,
         sessions::COLLECTIONS,
         devices::COLLECTIONS,

@@ -41,6 +41,7 @@ mod abandoned;
 mod accounts;
 mod bundles;
 mod claims;
+mod commits;
 mod connect;
 mod connection;
 mod departures;
@@ -48,6 +49,8 @@ mod devices;
 mod diff;
 mod documents;
 mod error;
+mod expiry;
+mod gaps;
 mod history;
 mod inspect;
 mod keys;
@@ -170,7 +173,7 @@ impl MailStore for MongoDb {
             Some(_) => Some(self.seat().await?),
             None => None,
         };
-        mail::commit(&self.db, &batch, seat).await
+        commits::commit(&self.db, &batch, seat).await
     }
 
     async fn read(&self, mailbox: MailboxId, span: Span, room: Room) -> Result<Vec<Arc<Envelope>>, Error> {
@@ -188,17 +191,17 @@ impl MailStore for MongoDb {
     async fn expire(&self, now: UnixMs, records_before: UnixMs, budget: usize) -> Result<Expired, Error> {
         // First: once mail has gone, who asks must learn of it, whatever fails.
         let more_mailboxes = departures::purge_left(&self.db, now).await?;
-        let mut expired = mail::expire(&self.db, now, records_before, budget).await?;
+        let mut expired = expiry::expire(&self.db, now, records_before, budget).await?;
         expired.done &= !more_mailboxes;
         Ok(expired)
     }
 
     async fn gaps(&self, mailbox: MailboxId) -> Result<Vec<Gap>, Error> {
-        mail::gaps(&self.db, mailbox).await
+        gaps::gaps(&self.db, mailbox).await
     }
 
     async fn gaps_told(&self, mailbox: MailboxId, told: &[Gap]) -> Result<(), Error> {
-        mail::gaps_told(&self.db, mailbox, told).await
+        gaps::told(&self.db, mailbox, told).await
     }
 
     async fn ping(&self) -> Result<(), Error> {
