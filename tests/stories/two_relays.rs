@@ -94,6 +94,43 @@ async fn mail_of_the_other_relay_is_found_and_acked_for_good() {
 }
 
 #[tokio::test]
+async fn a_key_is_handed_out_once_by_both_together() {
+    let [a, b] = pair().await;
+    let a = a.for_these(&[ALICE, BOB, CAROL]).await;
+    let items = (0..40).map(|number| json!({"id": format!("k{number}"), "data": format!("{number:04}")}));
+    let keys = json!({"identity": "YQ==", "pools": {"otk": {"add": items.collect::<Vec<_>>()}}});
+    let uploaded = a.ask(BOB, "PUT /v1/keys/x-test", &keys).await;
+    assert_eq!(uploaded.status, 200, "{uploaded:?}");
+    let wanted =
+        json!({"suite": "x-test", "pools": ["otk"], "targets": [{"account": "bob", "devices": ["1"]}]});
+    let claim = async |relay: &TestRelay, caller: Person| {
+        let claimed = relay.ask(caller, "POST /v1/keys/claim", &wanted).await;
+        assert_eq!(claimed.status, 200, "{claimed:?}");
+        let item = &claimed.body["results"]["bob"]["devices"]["1"]["items"]["otk"];
+        item["id"].as_str().map(str::to_owned)
+    };
+    // Both callers at once, each through a relay of its own, until nothing is left.
+    let mut issued = Vec::new();
+    loop {
+        let (one, other) = tokio::join!(claim(&a, ALICE), claim(&b, CAROL));
+        let none = one.is_none() && other.is_none();
+        issued.extend(one.into_iter().chain(other));
+        if none {
+            break;
+        }
+    }
+    let distinct: HashSet<&String> = issued.iter().collect();
+    assert_eq!(
+        distinct.len(),
+        issued.len(),
+        "a key was handed out twice: {issued:?}"
+    );
+    // A caller gets six keys of one device, then nothing: the rest stays.
+    assert_eq!(issued.len(), 12, "{issued:?}");
+    stop([a, b]).await;
+}
+
+#[tokio::test]
 async fn a_watcher_and_a_caller_without_a_socket_see_mail_of_the_other_relay() {
     let [a, b] = pair().await;
     let a = a.for_these(&[ALICE, BOB]).await;

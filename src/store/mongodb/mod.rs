@@ -11,6 +11,11 @@
 //! than what this process has written or seen (a causal session), so that a member that still takes
 //! itself for the primary makes a read fail rather than answer with an old mailbox.
 //!
+//! The records of a commit are one document that names them by hashes. Measured at 256 and 2,048 sends in one
+//! commit, on one machine: 36 and 62 thousand per second so; 33 and 64 with separate writes, which are not
+//! atomic and wait for the majority twice (at one send: 2.95 ms instead of 1.99); 28 and 37 with a document
+//! for each record. Batches with their deletes: 16 and 27 thousand.
+//!
 //! Every verb ends within [`Options::timeout`], with [`Error::Unavailable`] if it must: the outcome is
 //! then unknown, and the same call made again is the same call.
 
