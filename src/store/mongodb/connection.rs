@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use crate::store::Error;
 use crate::store::mongodb::connect::Link;
 use crate::store::mongodb::error;
+use crate::store::mongodb::meta::Numbers;
 
 /// The database, as every verb uses it.
 pub(super) struct Connection {
@@ -24,6 +25,8 @@ pub(super) struct Connection {
     pub(super) hosts: String,
     pub(super) timeout: Duration,
     pub(super) app: String,
+    /// Numbers of mailboxes.
+    pub(super) mailboxes: Numbers,
     /// What this process has written or seen: no read may answer with less.
     seen: Mutex<Seen>,
     closed: AtomicBool,
@@ -51,6 +54,7 @@ impl Connection {
             hosts: link.hosts,
             timeout: link.timeout,
             app: link.app,
+            mailboxes: Numbers::of("mailbox"),
             seen: Mutex::default(),
             closed: AtomicBool::new(false),
         }

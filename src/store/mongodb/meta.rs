@@ -1,9 +1,13 @@
 //! What is said about the database as a whole: its layout's number, its epoch, and the counters from which
 //! numbers are taken that are never used again.
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::ReturnDocument;
 use rand::RngExt as _;
+use tokio::sync::Mutex;
 
 use crate::store::Error;
 use crate::store::mongodb::connection::Connection;
@@ -93,22 +97,63 @@ pub(super) async fn set_environment(db: &Connection, environment: &str) -> mongo
     Ok(())
 }
 
-/// Takes the next number of a counter; 1 at first. A number that is not used then is never used.
-///
-/// # Errors
-///
-/// [`Error::Unavailable`]; a number may be wasted.
-pub(super) async fn next_number(db: &Connection, counter: &str) -> Result<u64, Error> {
+/// Numbers that are never used again, out of a counter of the database. Those who ask at the same time are
+/// served by one request; who asks alone takes one number.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    counter: &'static str,
+    /// Who asks and has no number yet.
+    asking: AtomicU64,
+    /// Taken, and not given to anybody.
+    spare: Mutex<Range<u64>>,
+}
+
+impl Numbers {
+    /// The numbers of a counter; 1 is the first.
+    pub(super) fn of(counter: &'static str) -> Self {
+        Self {
+            counter,
+            asking: AtomicU64::new(0),
+            spare: Mutex::new(0..0),
+        }
+    }
+
+    /// The next number.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`]; numbers may be wasted.
+    pub(super) async fn next(&self, db: &Connection) -> Result<u64, Error> {
+        self.asking.fetch_add(1, Ordering::Relaxed);
+        let mut spare = self.spare.lock().await;
+        if let Some(number) = spare.next() {
+            return Ok(number);
+        }
+        // All who ask up to here; those who have given up leave theirs to the next.
+        let count = self.asking.swap(0, Ordering::Relaxed).clamp(1, MOST_NUMBERS);
+        let last = take(db, self.counter, count).await?;
+        *spare = (last + 1 - count)..(last + 1);
+        spare.next().ok_or_else(|| malformed(COUNTERS))
+    }
+}
+
+/// Raises a counter by so many; its new value.
+async fn take(db: &Connection, counter: &str, count: u64) -> Result<u64, Error> {
     db.within(async {
+        let raise = doc! { "$inc": { "n": count.cast_signed() } };
         let taken = db
             .collection(COUNTERS)
-            .find_one_and_update(doc! { "_id": counter }, doc! { "$inc": { "n": 1_i64 } })
+            .find_one_and_update(doc! { "_id": counter }, raise)
             .upsert(true)
             .return_document(ReturnDocument::After)
             .await
             .map_err(|error| error::meaning(&error))?;
-        let number = taken.and_then(|taken| taken.get_i64("n").ok());
-        number.map(i64::cast_unsigned).ok_or_else(|| malformed(COUNTERS))
+        let last = taken.and_then(|taken| taken.get_i64("n").ok());
+        let last = last.map(i64::cast_unsigned).filter(|last| *last >= count);
+        last.ok_or_else(|| malformed(COUNTERS))
     })
     .await
 }
+
+/// Most numbers that one request takes.
+const MOST_NUMBERS: u64 = 256;

@@ -8,27 +8,21 @@ use async_trait::async_trait;
 use chatctl_protocol::{AccountId, Address};
 use mongodb::ClientSession;
 use mongodb::bson::{Document, doc};
+use parking_lot::Mutex;
 
 use crate::model::{Device, MailboxId, UnixMs};
 use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::devices::{ACCOUNTS, DEVICES, PAST_DEVICES, encode, key, of_account, small};
 use crate::store::mongodb::transaction::{Stop, Work};
-use crate::store::mongodb::{departures, error, meta};
+use crate::store::mongodb::{departures, error};
 use crate::store::{Error, Registered, Registration};
 
 /// A registration as one transaction.
 struct Register<'a> {
     address: &'a Address,
     registration: &'a Registration,
-    /// A mailbox's number that nobody has, once it is known that one is needed.
-    number: Option<MailboxId>,
-}
-
-/// What became of it.
-enum Registering {
-    Done(Registered),
-    /// A mailbox's number above this one is needed.
-    Above(MailboxId),
+    /// A mailbox's number that nobody has, once it was needed: a transaction that collides uses it again.
+    number: Mutex<Option<MailboxId>>,
 }
 
 /// Registers or re-registers a device.
@@ -37,67 +31,61 @@ pub(super) async fn register(
     address: &Address,
     registration: &Registration,
 ) -> Result<Registered, Error> {
-    let mut work = Register {
+    let number = Mutex::new(None);
+    db.transact(&Register {
         address,
         registration,
-        number: None,
-    };
-    db.within(async {
-        loop {
-            let above = match db.transact(&work).await? {
-                Registering::Done(registered) => return Ok(registered),
-                Registering::Above(mailbox) => mailbox,
-            };
-            // Outside the transaction: registrations of different accounts do not collide over the counter.
-            while work.number.is_none_or(|number| number <= above) {
-                work.number = Some(MailboxId(meta::next_number(db, "mailbox").await?));
-            }
-        }
+        number,
     })
     .await
 }
 
 #[async_trait]
 impl Work for Register<'_> {
-    type Answer = Registering;
+    type Answer = Registered;
 
     async fn run(
         &self,
         db: &Connection,
         session: &mut ClientSession,
-    ) -> Result<Registering, Stop<Registering>> {
+    ) -> Result<Registered, Stop<Registered>> {
         let devices = of_account(db, session, &self.address.account).await?;
         let found = devices
             .iter()
             .find(|device| device.device_id == self.address.device_id);
         let Some(old) = found else {
             if devices.len() >= self.registration.max_devices as usize {
-                return Ok(Registering::Done(Registered::TooMany));
+                return Ok(Registered::TooMany);
             }
-            let number = self.number_above(MailboxId(0))?;
+            let number = self.number_above(db, MailboxId(0)).await?;
             raise_version(db, session, &self.address.account).await?;
             let past = take_past(db, session, self.address).await?;
             let device = self.create(db, session, number, past).await?;
-            return Ok(Registering::Done(Registered::Created(device)));
+            return Ok(Registered::Created(device));
         };
         if old.registration_id == self.registration.registration_id {
             let device = self.update(db, session, old).await?;
-            return Ok(Registering::Done(Registered::Updated(device)));
+            return Ok(Registered::Updated(device));
         }
-        let number = self.number_above(old.mailbox)?;
+        let number = self.number_above(db, old.mailbox).await?;
         raise_version(db, session, &self.address.account).await?;
         discard(db, session, old.mailbox, self.registration.now).await?;
         let device = self.create(db, session, number, old.incarnation).await?;
         let old = old.mailbox;
-        Ok(Registering::Done(Registered::Replaced { device, old }))
+        Ok(Registered::Replaced { device, old })
     }
 }
 
 impl Register<'_> {
-    /// The new mailbox's number, which is above the old one's.
-    fn number_above(&self, old: MailboxId) -> Result<MailboxId, Stop<Registering>> {
-        let number = self.number.filter(|number| *number > old);
-        number.ok_or(Stop::Undo(Registering::Above(old)))
+    /// The new mailbox's number, which is above the old one's. Taken beside the transaction, so that
+    /// registrations of different accounts do not collide over the counter.
+    async fn number_above(&self, db: &Connection, old: MailboxId) -> Result<MailboxId, Error> {
+        let mut number = *self.number.lock();
+        while number.is_none_or(|number| number <= old) {
+            number = Some(MailboxId(db.mailboxes.next(db).await?));
+        }
+        *self.number.lock() = number;
+        Ok(number.unwrap_or(old))
     }
 
     async fn update(
@@ -105,7 +93,7 @@ impl Register<'_> {
         db: &Connection,
         session: &mut ClientSession,
         old: &Device,
-    ) -> Result<Device, Stop<Registering>> {
+    ) -> Result<Device, Stop<Registered>> {
         let attributes = self.registration.attributes.clone();
         if old.attributes != attributes {
             let change = match &attributes {
@@ -130,7 +118,7 @@ impl Register<'_> {
         session: &mut ClientSession,
         mailbox: MailboxId,
         past: u32,
-    ) -> Result<Device, Stop<Registering>> {
+    ) -> Result<Device, Stop<Registered>> {
         let device = Device {
             device_id: self.address.device_id.clone(),
             mailbox,

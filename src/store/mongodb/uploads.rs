@@ -88,7 +88,11 @@ impl Work for Publish<'_> {
             };
             keys::append(db, session, &owner.account, entry).await?;
         }
-        let pools = plan.filled();
+        // A keyset that is new has nothing to trim.
+        let pools = match old_version {
+            0 => Vec::new(),
+            _ => plan.filled(),
+        };
         let uploaded = plan.done(&keyset, identity_changed);
         Ok(Published { uploaded, pools })
     }
