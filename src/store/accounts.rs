@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chatctl_protocol::AccountId;
+use chatctl_protocol::{AccountId, DeviceId};
 
-use crate::store::Error;
+use crate::store::{Error, Registration, Upload};
 
 /// Whose word counts when an account has other attributes already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,17 @@ pub enum PutAccount {
     Other(Arc<str>),
 }
 
+/// An account that is new to a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newcomer {
+    /// Its id.
+    pub account: AccountId,
+    /// Its attributes, as [`AccountStore::put_account`] takes them.
+    pub attributes: Arc<str>,
+    /// Its devices, each with an id of its own, and what each publishes; the mailbox of an upload is filled in.
+    pub devices: Vec<(DeviceId, Registration, Upload)>,
+}
+
 /// Accounts.
 #[async_trait]
 pub trait AccountStore: Send + Sync {
@@ -40,6 +51,14 @@ pub trait AccountStore: Send + Sync {
         attributes: Arc<str>,
         on_other: OnOther,
     ) -> Result<PutAccount, Error>;
+
+    /// Brings in accounts that nobody knows, each as if it had been given its attributes, had its devices
+    /// registered and their keys published, in one write: all of them, or none where that is refused or one is
+    /// there already. `false` then, and from a store for which this is no quicker than one by one, which the
+    /// caller does. At most a hundred accounts.
+    async fn enrol(&self, _newcomers: &[Newcomer]) -> Result<bool, Error> {
+        Ok(false)
+    }
 
     /// An account's attributes, or `None` when it was given none.
     async fn account(&self, account: &AccountId) -> Result<Option<Arc<str>>, Error>;

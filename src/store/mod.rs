@@ -31,7 +31,7 @@ pub mod mongodb;
 mod sessions;
 pub mod upkeep;
 
-pub use crate::store::accounts::{AccountStore, OnOther, PutAccount};
+pub use crate::store::accounts::{AccountStore, Newcomer, OnOther, PutAccount};
 pub use crate::store::devices::{DeviceStore, Registered, Registration};
 pub use crate::store::keys::{
     Claim, ClaimTarget, Claimed, Item, KeyLogEntry, KeyStore, Keyset, PoolCount, PoolUpload, Upload, Uploaded,

@@ -12,8 +12,8 @@ use crate::store::mongodb::MongoDb;
 use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::devices::ACCOUNTS;
 use crate::store::mongodb::documents::malformed;
-use crate::store::mongodb::error;
-use crate::store::{AccountStore, Error, OnOther, PutAccount};
+use crate::store::mongodb::{enrolment, error};
+use crate::store::{AccountStore, Error, Newcomer, OnOther, PutAccount};
 
 #[async_trait]
 impl AccountStore for MongoDb {
@@ -26,6 +26,10 @@ impl AccountStore for MongoDb {
         self.db
             .within(put(&self.db, account, &attributes, on_other))
             .await
+    }
+
+    async fn enrol(&self, newcomers: &[Newcomer]) -> Result<bool, Error> {
+        enrolment::enrol(&self.db, newcomers).await
     }
 
     async fn account(&self, account: &AccountId) -> Result<Option<Arc<str>>, Error> {

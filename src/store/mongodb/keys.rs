@@ -21,7 +21,7 @@ use crate::store::mongodb::transaction::{Stop, Work};
 use crate::store::{Error, KeyLogEntry, Keyset, digest};
 
 /// `_id` account and number, `t` when, `d` device id, `s` suite, `i` hash of the identity, `h` hash of the chain.
-const KEY_LOG: &str = "key_log";
+pub(super) const KEY_LOG: &str = "key_log";
 
 pub(super) const COLLECTIONS: &[Collection] = &[Collection {
     name: KEY_LOG,
@@ -226,7 +226,8 @@ fn later(account: &AccountId, after: i64) -> Document {
     doc! { "$gt": key(after), "$lte": key(i64::MAX) }
 }
 
-fn encode(account: &AccountId, entry: &KeyLogEntry) -> Document {
+/// An entry of the log as a document.
+pub(super) fn encode(account: &AccountId, entry: &KeyLogEntry) -> Document {
     doc! {
         "_id": { "a": account.as_str(), "n": entry.seq.cast_signed() },
         "t": date(entry.at),

@@ -116,6 +116,13 @@ pub(super) async fn find<T>(
     Ok(keysets)
 }
 
+/// A keyset as the document of a mailbox.
+pub(super) fn document(mailbox: MailboxId, suite: &Suite, keyset: &StoredKeyset) -> Document {
+    let mut document = doc! { "_id": key(mailbox, suite) };
+    document.extend(encode(keyset));
+    document
+}
+
 /// Writes a keyset.
 pub(super) async fn save<T>(
     db: &Connection,

@@ -137,6 +137,17 @@ impl Numbers {
     }
 }
 
+impl Numbers {
+    /// So many numbers in a row; the first of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::next`].
+    pub(super) async fn row(&self, db: &Connection, count: u64) -> Result<u64, Error> {
+        Ok(take(db, self.counter, count).await? + 1 - count)
+    }
+}
+
 /// Raises a counter by so many; its new value.
 async fn take(db: &Connection, counter: &str, count: u64) -> Result<u64, Error> {
     db.within(async {

@@ -53,6 +53,7 @@ mod departures;
 mod devices;
 mod diff;
 mod documents;
+mod enrolment;
 mod error;
 mod expiry;
 mod gaps;

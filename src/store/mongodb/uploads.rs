@@ -143,7 +143,24 @@ impl Publish<'_> {
     }
 }
 
+/// What the first upload of a new device makes: its keyset, and the items of its queues in their places.
+/// `None` when it is refused.
+pub(super) fn first(upload: &Upload) -> Option<(StoredKeyset, Vec<(Place, &Item)>)> {
+    let mut keyset = Publish { upload }.changed(None)?;
+    let mut plan = Plan::new(upload, FIRST, Ground::default());
+    for (name, change) in &upload.pools {
+        if plan.change(&mut keyset, name, change).is_some() {
+            return None;
+        }
+    }
+    Some((keyset, plan.places()))
+}
+
+/// The number of a device's first upload.
+pub(super) const FIRST: u64 = 1;
+
 /// What an upload finds.
+#[derive(Default)]
 struct Ground {
     /// How many items each queue has.
     queues: BTreeMap<PoolId, Queue>,

@@ -5,6 +5,7 @@
 
 mod cast;
 mod keys;
+mod newcomers;
 mod progress;
 mod report;
 mod stage;
@@ -191,11 +192,14 @@ async fn play(
 
 async fn enter(stage: &Stage, cast: &[Role], report: &mut Report, out: Out) -> Result<(), Failure> {
     let mut progress = Progress::begin(out, "accounts", cast.len() as u64);
-    let entered = stream::iter(cast).map(|role| async move { (role, stage.enter(role).await) });
-    let mut entered = std::pin::pin!(entered.buffer_unordered(AT_ONCE));
-    while let Some((role, outcomes)) = entered.next().await {
-        report.entered(role, &outcomes?);
-        progress.step();
+    let groups = stream::iter(cast.chunks(GROUP));
+    let entered = groups.map(|group| async move { (group, stage.enter_all(group).await) });
+    let mut entered = std::pin::pin!(entered.buffer_unordered(AT_ONCE / GROUP));
+    while let Some((group, outcomes)) = entered.next().await {
+        for (role, outcomes) in group.iter().zip(outcomes?) {
+            report.entered(role, &outcomes);
+            progress.step();
+        }
     }
     Ok(())
 }
@@ -257,8 +261,11 @@ fn prefix(text: &str) -> Result<String, String> {
         .map_err(|error| error.to_string())
 }
 
+/// Accounts that are made together.
+const GROUP: usize = 32;
+
 /// Accounts under way at once: enough to keep the cores and the store busy.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use chatctl_protocol::{Address, Limits, Suite};
 use chatctl_relay::auth::{Grant, Signer};
 use chatctl_relay::model::{Clock, Device, DeviceList};
-use chatctl_relay::store::{OnOther, Registered, Registration, Store, Uploaded};
+use chatctl_relay::store::{OnOther, Registered, Store, Uploaded};
 use serde::Serialize;
 use serde_json::Map;
 
@@ -211,14 +211,9 @@ impl Stage {
         }
     }
 
-    async fn publish(&self, part: &Part, state: &State) -> Result<(), Failure> {
-        let now = self.clock.now();
-        let registration = Registration {
-            registration_id: state.registration_id,
-            attributes: Some(Arc::clone(&part.attributes)),
-            max_devices: self.limits.max_devices,
-            now,
-        };
+    pub(super) async fn publish(&self, part: &Part, state: &State) -> Result<(), Failure> {
+        let registration = self.registration(part, state);
+        let now = registration.now;
         let registered = self.store.register(&part.address, registration).await;
         let device = match registered.map_err(|error| store_failure(&error))? {
             Registered::Created(device)
@@ -271,7 +266,7 @@ impl Stage {
     }
 
     /// A device with a token, if there shall be one. One that has half its life before it stays.
-    fn with_token(&self, mut state: State, address: &Address) -> Result<State, Failure> {
+    pub(super) fn with_token(&self, mut state: State, address: &Address) -> Result<State, Failure> {
         let Some(tokens) = &self.tokens else {
             return Ok(state);
         };
