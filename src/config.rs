@@ -136,7 +136,7 @@ pub struct StoreConfig {
     #[arg(long, env = "CHATCTL_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
-    /// Where state lives instead: mongodb://HOST[,HOST]/DATABASE, without a password (see --store-uri-file)
+    /// Where state lives instead: `mongodb://HOST,HOST/DATABASE`, without a password (see --store-uri-file)
     #[arg(long, env = "CHATCTL_STORE", value_name = "URI", conflicts_with = "data_dir")]
     pub store: Option<String>,
 

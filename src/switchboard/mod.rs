@@ -230,7 +230,7 @@ impl Switchboard {
     }
 
     /// Whether the store answers: the last commit or read, and a probe, which is at most
-    /// [`PROBE_AGE`] old. Many callers share one probe.
+    /// a second old. Many callers share one probe.
     pub async fn answers(&self) -> bool {
         if self.is_away() {
             return false;

@@ -28,7 +28,7 @@ pub(super) struct ImportLegacy {
     #[command(flatten)]
     store: StoreConfig,
 
-    /// Where the old database is: mongodb://HOST[,HOST], without a password (see --from-uri-file)
+    /// Where the old database is: `mongodb://HOST,HOST`, without a password (see --from-uri-file)
     #[arg(long, value_name = "URI", required_unless_present = "from_uri_file")]
     from: Option<String>,
 
