@@ -180,7 +180,7 @@ impl Dev {
         let registration_id = bob.map_or(0, |bob| bob.registration_id);
         let store = match &self.store {
             Some(_) => "a temporary store, gone when it stops",
-            None => "the store in --data-dir",
+            None => "the store that you named",
         };
         CARD.replace("@URL@", &url)
             .replace("@WS_URL@", &ws_url)
