@@ -1,4 +1,5 @@
-//! A replica set under load that loses its primary: to SIGKILL, and to a pause that nobody announces.
+//! A replica set under load that loses its primary: to SIGKILL while the others lag behind, and to a pause that
+//! nobody announces.
 //!
 //! Nothing answered OK is lost, no key is handed out twice, order holds, and the relay goes on by itself.
 
@@ -21,7 +22,12 @@ async fn a_failover_loses_nothing() {
 
     let killed = set.primary().await;
     let began = run.watch();
+    // What the primary has alone is gone with it: whoever was told OK for it would lose it now.
+    let others = (0..3).filter(|member| *member != killed);
+    others.clone().for_each(|member| set.pause(member));
+    sleep(ALONE_FOR).await;
     set.kill(killed);
+    others.for_each(|member| set.resume(member));
     run.wait_for_another(&set, killed).await;
     run.tell("killed", began).await;
     set.restart(killed);
@@ -67,6 +73,9 @@ impl Run {
         );
     }
 }
+
+/// How long a primary is without the others: shorter than it takes to notice.
+const ALONE_FOR: Duration = Duration::from_secs(1);
 
 /// How long a primary is silent: longer than the set needs for another one, and than the relay's deadlines.
 const PAUSE: Duration = Duration::from_secs(10);
