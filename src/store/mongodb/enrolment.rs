@@ -145,7 +145,7 @@ mod tests {
     use crate::store::conformance::keys::{claim, publish};
     use crate::store::conformance::mongodb::OnServer;
     use crate::store::conformance::{Subject as _, address, installation};
-    use crate::store::{AccountStore as _, Keyset, OnOther, Registered, Store};
+    use crate::store::{Keyset, OnOther, Registered, Store};
 
     fn newcomer(account: &str) -> Newcomer {
         let device = |name: &str, items: &[&str]| {
