@@ -71,10 +71,13 @@ fn broken(floors: &Floors, file: &str, source: &str) -> Vec<String> {
         if root == "crate" {
             faults.extend(wrong_floor(floors, &room, &segment, in_tests));
         }
-        // A name without a path behind it may be a room's: one is called like its library.
+        // A name without a path behind it is the room's where that is called like its library.
+        let is_room = |homes: &[&str]| {
+            segment.is_empty() && homes.iter().any(|home| home.ends_with(&format!("/{root}")))
+        };
         let home = HOMES
             .iter()
-            .find(|(library, _)| *library == root && !segment.is_empty());
+            .find(|(library, homes)| *library == root && !is_room(homes));
         if let Some((library, homes)) = home
             && !homes
                 .iter()

@@ -1,5 +1,7 @@
 //! Random sequences of verbs: every store answers as the model does, over crashes.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use chatctl_protocol::{Address, PoolName, Suite};
 use proptest::prelude::*;
@@ -105,6 +107,8 @@ struct Pair<S> {
     subject: S,
     next_id: u64,
     last_batch: Batch,
+    /// Senders that were devices and are gone: nobody sends as them any more.
+    gone: HashSet<MailboxId>,
 }
 
 /// Asks both, and compares the answers.
@@ -128,15 +132,19 @@ impl<S: Subject> Pair<S> {
             subject,
             next_id: 0,
             last_batch: Batch::default(),
+            gone: HashSet::new(),
         }
     }
 
     fn send(&mut self, to: &[(u64, bool)]) -> Posting {
+        let gone = &self.gone;
         let envelopes = to.iter().map(|(mailbox, soon)| {
             self.next_id += 1;
+            let sender = 1 + self.next_id % MAILBOXES;
+            let is_gone = gone.contains(&MailboxId(sender));
             let payload = vec![7; (self.next_id % 40) as usize];
             Envelope {
-                sender: MailboxId(1 + self.next_id % MAILBOXES),
+                sender: MailboxId(if is_gone { 900 + sender } else { sender }),
                 expires_at: if *soon { UnixMs(NOW.0 + 1) } else { LATER },
                 ..envelope(self.next_id, MailboxId(*mailbox), payload)
             }
@@ -218,6 +226,7 @@ impl<S: Subject> Pair<S> {
     /// Sends of a mailbox that is gone do not come again: their records went with it, so whether they are
     /// written a second time is up to the store.
     fn forget(&mut self, sender: MailboxId) {
+        self.gone.insert(sender);
         let postings = &mut self.last_batch.postings;
         postings.retain(|posting| posting.record.key.sender != sender);
     }
