@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId};
 use chatctl_relay::committer::{Committer, Outcome, Pace, Receipts};
-use chatctl_relay::config::Config;
+use chatctl_relay::config::{Config, MailConfig};
 use chatctl_relay::directory::Directory;
 use chatctl_relay::hub::Hub;
 use chatctl_relay::mailbox::Window;
@@ -62,14 +62,17 @@ struct Pair {
 impl Desk {
     async fn over(store: Arc<dyn Store>) -> Self {
         let config = Config {
-            send_rate: u32::MAX,
-            send_burst: u32::MAX,
+            mail: MailConfig {
+                send_rate: u32::MAX,
+                send_burst: u32::MAX,
+                ..Config::default().mail
+            },
             ..Config::default()
         };
         let (clock, metrics, hub) = (Clock::system(), Arc::new(Metrics::new()), Hub::new());
         let pace = Pace {
-            interval: config.commit_interval,
-            tail_bytes: config.tail_bytes,
+            interval: config.mail.commit_interval,
+            tail_bytes: config.mail.tail_bytes,
             limits: config.limits.clone(),
         };
         let committer = Committer::new(Arc::clone(&store), pace, clock.clone(), Arc::clone(&metrics));

@@ -150,8 +150,41 @@ pub struct Identity {
     pub address: Address,
     /// What the token may do.
     pub scopes: Scopes,
+    /// When the token began.
+    pub issued_at: UnixMs,
     /// When the token ends.
     pub expires_at: UnixMs,
+    /// The token's own name.
+    pub jti: Arc<str>,
+}
+
+/// Tokens that are good no more although their time is not over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revoked {
+    /// The one of this `jti`.
+    Token(Arc<str>),
+    /// Those of an account, or of one of its devices, that were issued at or before a moment.
+    Issued {
+        /// Whose.
+        account: AccountId,
+        /// Of this device alone.
+        device: Option<DeviceId>,
+        /// The moment.
+        up_to: UnixMs,
+    },
+}
+
+/// The word of an operator that tokens are good no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocation {
+    /// Which tokens.
+    pub what: Revoked,
+    /// When it was said.
+    pub revoked_at: UnixMs,
+    /// When all of these tokens are over by themselves, and this may be forgotten.
+    pub expires_at: UnixMs,
+    /// What the operator says about it; empty, or up to 256 bytes. Never shown to clients.
+    pub reason: Arc<str>,
 }
 
 impl Identity {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::auth::{Keyset, Verifier};
+use crate::auth::{Keyset, Policy, Verifier};
 use crate::committer::{Committer, Pace};
 use crate::config::Config;
 use crate::directory::Directory;
@@ -79,15 +79,15 @@ impl Server {
     /// [`Error`] when the address or the store cannot be used.
     pub async fn bind(config: Config, outfit: Outfit) -> Result<Self, Error> {
         let Outfit { store, keyset, clock } = outfit;
-        let address = config.listen;
+        let address = config.server.listen;
         let listen = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let metrics = Arc::new(Metrics::new());
         let hub = Hub::new();
         let pace = Pace {
-            interval: config.commit_interval,
-            tail_bytes: config.tail_bytes.max(MIN_TAIL_BYTES),
+            interval: config.mail.commit_interval,
+            tail_bytes: config.mail.tail_bytes.max(MIN_TAIL_BYTES),
             limits: config.limits.clone(),
         };
         let committer = Committer::new(Arc::clone(&store), pace, clock.clone(), Arc::clone(&metrics)).await?;
@@ -108,15 +108,13 @@ impl Server {
             metrics: Arc::clone(&metrics),
         };
         let switchboard = Arc::new(Switchboard::new(parts, &config).await?);
-        let verifier = Verifier::new(
-            keyset,
-            config.issuer.clone(),
-            config.audience.clone(),
-            config.max_token_life,
-            Arc::clone(&metrics),
-        );
+        let verifier = Verifier::new(Policy::of(keyset, &config.auth), Arc::clone(&metrics));
         let drain = CancellationToken::new();
-        let sessions = Sessions::new(config.max_sessions, drain.clone(), config.drain_window);
+        let sessions = Sessions::new(
+            config.server.max_sessions,
+            drain.clone(),
+            config.server.drain_window,
+        );
         let doors = Doors {
             switchboard,
             verifier: Arc::new(verifier),
@@ -203,7 +201,7 @@ impl Server {
             doors.readiness.store_stopped();
         }
         drain.cancel();
-        let longest = doors.config.drain_window + DRAIN_GRACE;
+        let longest = doors.config.server.drain_window + DRAIN_GRACE;
         if timeout(longest, doors.sessions.ended()).await.is_err() {
             warn!("some sessions did not end in time");
         }

@@ -6,28 +6,56 @@ mod commands;
 mod exit;
 mod failure;
 mod out;
+mod schemas;
 mod store;
 mod when;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::commands::Command;
 use crate::exit::Exit;
-use crate::out::{Format, Out};
+use crate::out::{Color, Format, Out};
 
 /// The relay that every end-to-end-encrypted chat app can run for itself
 #[derive(Debug, Parser)]
 #[command(name = "chatctl", version, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
     /// How results and errors are written
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     format: Format,
 
     /// The same as --format json
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Output")]
     json: bool,
+
+    /// Write the result to a file instead of stdout (`-` is stdout); whole or not at all
+    #[arg(short, long, global = true, value_name = "FILE", help_heading = "Output")]
+    output: Option<PathBuf>,
+
+    /// Take the place of a file that is there
+    #[arg(long, global = true, help_heading = "Output")]
+    force: bool,
+
+    /// When colours are used; NO_COLOR is obeyed
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        help_heading = "Output"
+    )]
+    color: Color,
 
     #[command(subcommand)]
     command: Command,
@@ -50,8 +78,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Exit {
-    let out = Out::new(if cli.json { Format::Json } else { cli.format });
-    match cli.command.run(out) {
+    let format = if cli.json { Format::Json } else { cli.format };
+    let out = Out::new(format, cli.color).to_file(cli.output, cli.force);
+    match cli.command.run(&out) {
         Ok(exit) => exit,
         Err(failure) => {
             out.failure(&failure);

@@ -1,9 +1,13 @@
-//! What a command says: its result on stdout, everything else on stderr.
+//! What a command says: its result on stdout or in a file, everything else on stderr.
 //!
-//! The only writer to both. A stdout that was closed early ends the command as a success.
+//! The only writer to all three. A stdout that was closed early ends the command as a success; a file is
+//! written whole or not at all.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
 
+use chatctl_relay::auth::private_file::{self, Access, Existing};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -18,42 +22,165 @@ pub(crate) enum Format {
     Json,
 }
 
+/// When colours are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal that has them, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// A command's result as programs read it: one JSON object, whose first member `schema` is [`Self::SCHEMA`].
+/// Members are only ever added to a version.
+pub(crate) trait Document: Serialize + JsonSchema {
+    /// `chatctl.`, the command, a slash and the version: `chatctl.token.issue/v1`.
+    const SCHEMA: &'static str;
+}
+
+/// Who may read a result that goes to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Secrecy {
+    Public,
+    Secret,
+}
+
 /// A command's voice.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Out {
     format: Format,
+    color: Color,
+    file: Option<PathBuf>,
+    force: bool,
 }
 
 impl Out {
-    /// A voice that speaks a format.
-    pub(crate) const fn new(format: Format) -> Self {
-        Self { format }
+    /// A voice that speaks a format on stdout.
+    pub(crate) fn new(format: Format, color: Color) -> Self {
+        Self {
+            format,
+            color,
+            ..Self::default()
+        }
+    }
+
+    /// Writes the result to a file instead; `-` is stdout. Takes the place of a file only by force.
+    pub(crate) fn to_file(self, file: Option<PathBuf>, force: bool) -> Self {
+        Self {
+            file: file.filter(|file| file.as_os_str() != "-"),
+            force,
+            ..self
+        }
     }
 
     /// Whether a program reads.
-    pub(crate) fn is_json(self) -> bool {
+    pub(crate) fn is_json(&self) -> bool {
         self.format == Format::Json
+    }
+
+    /// The file that the result goes to.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// What to do with a file that is there already.
+    pub(crate) const fn existing(&self) -> Existing {
+        match self.force {
+            true => Existing::Replace,
+            false => Existing::Keep,
+        }
+    }
+
+    /// Whether stderr may be coloured.
+    pub(crate) fn colors_stderr(&self) -> bool {
+        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto
+                if is_set("NO_COLOR") || std::env::var_os("TERM").is_some_and(|term| term == "dumb") =>
+            {
+                false
+            }
+            Color::Auto => is_set("CLICOLOR_FORCE") || io::stderr().is_terminal(),
+        }
     }
 
     /// Writes the result: the text as it is, or the document.
     ///
     /// # Errors
     ///
-    /// As [`Failure::of_output`].
-    pub(crate) fn result(self, text: &str, document: &impl Serialize) -> Result<(), Failure> {
-        let json = match self.format {
-            Format::Text => None,
-            Format::Json => Some(to_json(document)?),
+    /// As [`Failure::of_output`], and of a file that exists or cannot be written.
+    pub(crate) fn result<D: Document>(&self, text: &str, document: &D) -> Result<(), Failure> {
+        self.write(text, document, Secrecy::Public)
+    }
+
+    /// As [`Self::result`], for a result that is a secret: a file has mode 0600.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::result`].
+    pub(crate) fn secret<D: Document>(&self, text: &str, document: &D) -> Result<(), Failure> {
+        self.write(text, document, Secrecy::Secret)
+    }
+
+    /// Writes a result that is a format of its own and has no other: a schema, a script, a page.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::result`].
+    pub(crate) fn verbatim(&self, bytes: &[u8]) -> Result<(), Failure> {
+        self.put(bytes, Secrecy::Public)
+    }
+
+    /// As [`Self::result`], for a document whose form is described nowhere.
+    pub(crate) fn untyped(&self, text: &str, document: &impl Serialize) -> Result<(), Failure> {
+        match self.format {
+            Format::Text => self.put(text.as_bytes(), Secrecy::Public),
+            Format::Json => self.put(to_json(document)?.as_bytes(), Secrecy::Public),
+        }
+    }
+
+    /// Says on stdout what was done to the file that `-o` names, where that file is the command's own business.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::result`].
+    pub(crate) fn about_file<D: Document>(&self, text: &str, document: &D) -> Result<(), Failure> {
+        let stdout = Self {
+            file: None,
+            ..self.clone()
         };
-        let mut stdout = io::stdout().lock();
-        stdout
-            .write_all(json.as_deref().unwrap_or(text).as_bytes())
-            .and_then(|()| stdout.flush())
-            .map_err(|error| Failure::of_output(&error))
+        stdout.result(text, document)
+    }
+
+    fn write<D: Document>(&self, text: &str, document: &D, secrecy: Secrecy) -> Result<(), Failure> {
+        match self.format {
+            Format::Text => self.put(text.as_bytes(), secrecy),
+            Format::Json => self.put(to_json(&Named::of(document))?.as_bytes(), secrecy),
+        }
+    }
+
+    fn put(&self, bytes: &[u8], secrecy: Secrecy) -> Result<(), Failure> {
+        let Some(path) = &self.file else {
+            let mut stdout = io::stdout().lock();
+            return stdout
+                .write_all(bytes)
+                .and_then(|()| stdout.flush())
+                .map_err(|error| Failure::of_output(&error));
+        };
+        let access = match secrecy {
+            Secrecy::Public => Access::Everybody,
+            Secrecy::Secret => Access::Owner,
+        };
+        Ok(private_file::write(path, bytes, access, self.existing())?)
     }
 
     /// Says something to the person, on stderr; nothing when the reader is a program.
-    pub(crate) fn note(self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         match self.format {
             Format::Text => to_stderr(&format!("{text}\n")),
             Format::Json => {}
@@ -61,13 +188,30 @@ impl Out {
     }
 
     /// Says something on stderr whoever reads.
-    pub(crate) fn warn(self, text: &str) {
+    pub(crate) fn warn(&self, text: &str) {
         to_stderr(&format!("{text}\n"));
     }
 
     /// Says why the command failed.
-    pub(crate) fn failure(self, failure: &Failure) {
+    pub(crate) fn failure(&self, failure: &Failure) {
         to_stderr(&failure.report(self.format));
+    }
+}
+
+/// A document with its schema's name in front.
+#[derive(Serialize)]
+struct Named<'a, D> {
+    schema: &'static str,
+    #[serde(flatten)]
+    document: &'a D,
+}
+
+impl<'a, D: Document> Named<'a, D> {
+    const fn of(document: &'a D) -> Self {
+        Self {
+            schema: D::SCHEMA,
+            document,
+        }
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn place(config: &StoreConfig) -> Result<Place, Failure> {
     if let Some(directory) = &config.data_dir {
         return Ok(Place::Directory(directory.clone()));
     }
-    if let Some(text) = &config.store {
+    if let Some(text) = &config.uri {
         let uri = parse(text)?;
         if uri.has_secret() {
             let message =
@@ -54,7 +54,7 @@ pub(crate) fn place(config: &StoreConfig) -> Result<Place, Failure> {
         }
         return Ok(Place::Database(uri));
     }
-    if let Some(path) = &config.store_uri_file {
+    if let Some(path) = &config.uri_file {
         return Ok(Place::Database(parse(&text(path, private_file::read(path)?)?)?));
     }
     match credential()? {
@@ -112,8 +112,8 @@ pub(crate) async fn blocking<T: Send + 'static>(
 /// How a database is used.
 pub(crate) fn options(config: &StoreConfig) -> mongodb::Options {
     mongodb::Options {
-        timeout: config.store_timeout,
-        pool: config.store_pool,
+        timeout: config.timeout,
+        pool: config.pool,
     }
 }
 

@@ -14,9 +14,9 @@ use crate::model::{Identity, Scopes, UnixMs};
 
 /// What tokens have to keep. `None`: whatever it is.
 #[derive(Debug, Clone)]
-pub(super) struct Rules {
-    pub(super) issuer: Option<String>,
-    pub(super) audience: Option<String>,
+pub(super) struct Rules<'a> {
+    pub(super) issuer: Option<&'a str>,
+    pub(super) audience: Option<&'a str>,
     pub(super) max_life: Duration,
 }
 
@@ -37,40 +37,48 @@ pub(super) struct Claims {
 impl Claims {
     /// Checks everything. Failures are added in the order of the checks; an identity is returned only
     /// when none was found here.
-    pub(super) fn check(&self, rules: &Rules, now: UnixMs, found: &mut Vec<TokenError>) -> Option<Identity> {
+    pub(super) fn check(
+        &self,
+        rules: &Rules<'_>,
+        now: UnixMs,
+        found: &mut Vec<TokenError>,
+    ) -> Option<Identity> {
         let before = found.len();
         self.names(rules, found);
         let account = parsed("sub", self.sub.as_ref(), "an account id", AccountId::parse, found);
         let device_id = parsed("dev", self.dev.as_ref(), "a device id", DeviceId::parse, found);
-        let exp = self.times(rules, now, found);
+        let times = self.times(rules, now, found);
         let scopes = self.scopes(found);
         if found.len() > before {
             return None;
         }
+        let (issued_at, expires_at) = times?;
         Some(Identity {
             address: Address {
                 account: account?,
                 device_id: device_id?,
             },
             scopes: scopes?,
-            expires_at: exp?,
+            issued_at,
+            expires_at,
+            jti: self.jti.as_ref().and_then(Value::as_str)?.into(),
         })
     }
 
-    fn names(&self, rules: &Rules, found: &mut Vec<TokenError>) {
+    fn names(&self, rules: &Rules<'_>, found: &mut Vec<TokenError>) {
         match (text("iss", self.iss.as_ref()), &rules.issuer) {
-            (Ok(issuer), Some(wanted)) if issuer != wanted => found.push(TokenError::Issuer {
+            (Ok(issuer), Some(wanted)) if issuer != *wanted => found.push(TokenError::Issuer {
                 found: quoted(issuer),
-                wanted: wanted.clone(),
+                wanted: (*wanted).to_owned(),
             }),
             (Ok(_), _) => {}
             (Err(error), _) => found.push(error),
         }
         match (self.audiences(), &rules.audience) {
-            (Ok(audiences), Some(wanted)) if !audiences.contains(&wanted.as_str()) => {
+            (Ok(audiences), Some(wanted)) if !audiences.contains(wanted) => {
                 found.push(TokenError::Audience {
                     found: quoted(&audiences.join(" ")),
-                    wanted: wanted.clone(),
+                    wanted: (*wanted).to_owned(),
                 });
             }
             (Ok(_), _) => {}
@@ -99,8 +107,8 @@ impl Claims {
         }
     }
 
-    /// `exp`, `iat` and `nbf`. Returns when the token ends.
-    fn times(&self, rules: &Rules, now: UnixMs, found: &mut Vec<TokenError>) -> Option<UnixMs> {
+    /// `exp`, `iat` and `nbf`. Returns when the token begins and ends.
+    fn times(&self, rules: &Rules<'_>, now: UnixMs, found: &mut Vec<TokenError>) -> Option<(UnixMs, UnixMs)> {
         let mut time = |claim, value: Option<&Value>| match seconds(claim, value) {
             Ok(time) => Some(time),
             Err(error) => {
@@ -137,7 +145,8 @@ impl Claims {
                 rule: "later than iat",
             }),
         }
-        Some(UnixMs(u64::try_from(exp.as_millis()).unwrap_or(u64::MAX)))
+        let unix = |time: Duration| UnixMs(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        Some((unix(iat), unix(exp)))
     }
 
     /// No scope claim means `chat`. Words that mean nothing here are other people's.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::error::KeysetError;
 use super::key::{Algorithm, Entry, Key, KeyState, Secret};
-use super::private_file::{self, Existing};
+use super::private_file::{self, Access, Existing};
 use crate::model::UnixMs;
 
 /// The keys of an issuer, checked.
@@ -73,7 +73,7 @@ impl Keyset {
         let keys = self.keys.iter().map(|key| key.entry.clone()).collect();
         let mut text = serde_json::to_vec_pretty(&File { keys }).unwrap_or_default();
         text.push(b'\n');
-        private_file::write(path, &text, existing)
+        private_file::write(path, &text, Access::Owner, existing)
     }
 
     /// Parses a JWK set, with states or without.

@@ -24,7 +24,7 @@ pub use key::{Algorithm, KeyState};
 pub use keyset::Keyset;
 pub use signer::{Grant, Issued, Signer};
 pub use token::{Inspection, inspect};
-pub use verifier::{Examination, Verifier};
+pub use verifier::{Examination, Policy, Verifier};
 
 /// Clocks of issuer and relay may differ by so much.
 pub const LEEWAY: std::time::Duration = std::time::Duration::from_secs(5);

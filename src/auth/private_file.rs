@@ -1,4 +1,4 @@
-//! Files that only their owner may read: keysets, tokens.
+//! Files that are there whole or not at all, and those that only their owner may read: keysets, tokens.
 //!
 //! Owns the rule about modes, and that a reader sees the old file or the new one, never a half.
 
@@ -18,26 +18,39 @@ pub enum Existing {
     Replace,
 }
 
-/// Writes a file of mode 0600, whole or not at all; durable when it returns.
+/// Who may read a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Its owner: mode 0600.
+    Owner,
+    /// Everybody, as far as the umask allows.
+    Everybody,
+}
+
+/// Writes a file, whole or not at all; durable when it returns.
 ///
 /// # Errors
 ///
 /// [`KeysetError::Io`]; its source is `AlreadyExists` when the file is there and shall be kept.
-pub fn write(path: &Path, bytes: &[u8], existing: Existing) -> Result<(), KeysetError> {
-    place(path, bytes, existing).map_err(|source| KeysetError::Io {
+pub fn write(path: &Path, bytes: &[u8], access: Access, existing: Existing) -> Result<(), KeysetError> {
+    place(path, bytes, access, existing).map_err(|source| KeysetError::Io {
         what: "write",
         path: path.to_owned(),
         source,
     })
 }
 
-fn place(path: &Path, bytes: &[u8], existing: Existing) -> io::Result<()> {
+fn place(path: &Path, bytes: &[u8], access: Access, existing: Existing) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let folder = parent.unwrap_or(Path::new("."));
-    // Created with O_EXCL and mode 0600, and gone again if anything below fails.
+    let mode = match access {
+        Access::Owner => 0o600,
+        Access::Everybody => 0o666,
+    };
+    // Created with O_EXCL, and gone again if anything below fails.
     let mut file = tempfile::Builder::new()
         .prefix(".chatctl-")
-        .permissions(std::fs::Permissions::from_mode(0o600))
+        .permissions(std::fs::Permissions::from_mode(mode))
         .tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;

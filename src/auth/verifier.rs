@@ -14,14 +14,27 @@ use super::claims::{Claims, Rules};
 use super::error::{TokenError, quoted};
 use super::keyset::Keyset;
 use super::token::{Header, Parts};
+use crate::config::AuthConfig;
 use crate::metrics::{Count as _, Metrics};
 use crate::model::{Identity, UnixMs};
 
-/// Checks tokens against a keyset that may be swapped while it is in use.
+/// Whose tokens are believed, and what they have to keep.
+#[derive(Debug)]
+pub struct Policy {
+    /// The relay's own keys.
+    pub keyset: Keyset,
+    /// `iss` of tokens that these keys signed.
+    pub issuer: String,
+    /// `aud` of every token.
+    pub audience: String,
+    /// Longest `exp − iat`.
+    pub max_life: Duration,
+}
+
+/// Checks tokens by a policy that may be swapped while it is in use.
 #[derive(Debug)]
 pub struct Verifier {
-    keys: RwLock<Arc<Keyset>>,
-    rules: Rules,
+    policy: RwLock<Arc<Policy>>,
     metrics: Arc<Metrics>,
 }
 
@@ -35,35 +48,24 @@ pub struct Examination {
 }
 
 impl Verifier {
-    /// A verifier that believes `keyset`, for tokens of one issuer that are meant for one audience.
+    /// A verifier that follows a policy.
     #[must_use]
-    pub fn new(
-        keyset: Keyset,
-        issuer: String,
-        audience: String,
-        max_life: Duration,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(policy: Policy, metrics: Arc<Metrics>) -> Self {
         Self {
-            keys: RwLock::new(Arc::new(keyset)),
-            rules: Rules {
-                issuer: Some(issuer),
-                audience: Some(audience),
-                max_life,
-            },
+            policy: RwLock::new(Arc::new(policy)),
             metrics,
         }
     }
 
-    /// Believes another keyset from now on. Identities that were given before stay as they are.
-    pub fn replace_keys(&self, keyset: Keyset) {
-        *self.keys.write() = Arc::new(keyset);
+    /// Follows another policy from now on. Identities that were given before stay as they are.
+    pub fn follow(&self, policy: Policy) {
+        *self.policy.write() = Arc::new(policy);
     }
 
     /// The public keys of tokens that are good here.
     #[must_use]
     pub fn jwks(&self) -> Value {
-        self.keyset().jwks()
+        self.policy().keyset.jwks()
     }
 
     /// Whom the token speaks for. Never blocks for long: one signature check. Counted.
@@ -101,8 +103,10 @@ impl Verifier {
     #[must_use]
     pub fn examine(&self, token: &str, now: UnixMs) -> Examination {
         let mut failures = Vec::new();
+        // One policy for the whole token: it may be swapped meanwhile.
+        let policy = self.policy();
         let identity = match Parts::of(token) {
-            Ok(parts) => self.parts(parts, now, &mut failures),
+            Ok(parts) => policy.parts(parts, now, &mut failures),
             Err(error) => {
                 failures.push(error);
                 None
@@ -111,6 +115,23 @@ impl Verifier {
         Examination {
             identity: identity.filter(|_| failures.is_empty()),
             failures,
+        }
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read())
+    }
+}
+
+impl Policy {
+    /// What the settings say, with keys that were read.
+    #[must_use]
+    pub fn of(keyset: Keyset, config: &AuthConfig) -> Self {
+        Self {
+            keyset,
+            issuer: config.issuer.clone(),
+            audience: config.audience.clone(),
+            max_life: config.max_token_life,
         }
     }
 
@@ -124,7 +145,7 @@ impl Verifier {
             Err(error) => found.push(error),
         }
         match parts.claims::<Claims>() {
-            Ok(claims) => claims.check(&self.rules, now, found),
+            Ok(claims) => claims.check(&self.rules(), now, found),
             Err(error) => {
                 found.push(error);
                 None
@@ -133,8 +154,7 @@ impl Verifier {
     }
 
     fn signature(&self, parts: Parts<'_>, alg: &str, kid: &str) -> Result<(), TokenError> {
-        let keyset = self.keyset();
-        let Some(key) = keyset.key(kid) else {
+        let Some(key) = self.keyset.key(kid) else {
             return Err(TokenError::UnknownKey(quoted(kid)));
         };
         let state = key.entry.state;
@@ -161,7 +181,11 @@ impl Verifier {
         }
     }
 
-    fn keyset(&self) -> Arc<Keyset> {
-        Arc::clone(&self.keys.read())
+    fn rules(&self) -> Rules<'_> {
+        Rules {
+            issuer: Some(&self.issuer),
+            audience: Some(&self.audience),
+            max_life: self.max_life,
+        }
     }
 }

@@ -21,7 +21,7 @@ use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use parking_lot::Mutex;
 
-use crate::config::Config;
+use crate::config::DirectoryConfig;
 
 /// Time in which a pair gets one more claim.
 const PAIR_REFILL: Duration = Duration::from_secs(600);
@@ -63,13 +63,13 @@ pub(super) struct Budgets<C: Clock = DefaultClock> {
 }
 
 impl Budgets {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &DirectoryConfig) -> Self {
         Self::with_clock(config, &DefaultClock::default())
     }
 }
 
 impl<C: Clock + Clone> Budgets<C> {
-    fn with_clock(config: &Config, clock: &C) -> Self {
+    fn with_clock(config: &DirectoryConfig, clock: &C) -> Self {
         let pair = NonZeroU32::new(config.claim_pair_burst)
             .and_then(|burst| Some(Quota::with_period(PAIR_REFILL)?.allow_burst(burst)));
         let target = NonZeroU32::new(config.claim_target_hourly).map(Quota::per_hour);
@@ -207,11 +207,11 @@ mod tests {
 
     fn budgets(pair: u32, hourly: u32, minute: u32) -> (Budgets<FakeRelativeClock>, FakeRelativeClock) {
         let clock = FakeRelativeClock::default();
-        let config = Config {
+        let config = DirectoryConfig {
             claim_pair_burst: pair,
             claim_target_hourly: hourly,
             claim_caller_minute: minute,
-            ..Config::default()
+            ..DirectoryConfig::default()
         };
         (Budgets::with_clock(&config, &clock), clock)
     }

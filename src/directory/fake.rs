@@ -172,3 +172,4 @@ impl MailStore for Fake {
 }
 
 impl crate::store::SessionStore for Fake {}
+impl crate::store::RevocationStore for Fake {}

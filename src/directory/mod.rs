@@ -146,12 +146,12 @@ impl Directory {
             clock,
             metrics,
             rules: Rules {
-                key_lint: config.key_lint,
-                keys_low: config.keys_low,
+                key_lint: config.directory.key_lint,
+                keys_low: config.directory.keys_low,
                 max_items: config.limits.max_one_time_keys,
             },
             lists: DeviceLists::new(),
-            budgets: Budgets::new(config),
+            budgets: Budgets::new(&config.directory),
             turns: Turns::default(),
             told: Told::new(),
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chatctl_protocol::{AccountId, Address, DeviceId, PoolName, Suite};
 use proptest::prelude::*;
 
-use crate::config::Config;
+use crate::config::{Config, DirectoryConfig};
 use crate::directory::{ClaimRequest, Directory, KeyUpload, NewItem, NewPool};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
@@ -105,9 +105,13 @@ fn item(name: u8) -> NewItem {
 }
 
 fn start(store: &Arc<Model>) -> Directory {
-    let config = Config {
+    let directory = DirectoryConfig {
         key_lint: false,
         claim_pair_burst: BURST,
+        ..DirectoryConfig::default()
+    };
+    let config = Config {
+        directory,
         ..Config::default()
     };
     let clock = Clock::manual(UnixMs(1)).0;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use chatctl_protocol::{AccountId, Address, DeviceId, PoolName, Suite};
 
-use crate::config::Config;
+use crate::config::{Config, DirectoryConfig};
 use crate::directory::fake::Fake;
 use crate::directory::{
     ClaimRequest, Directory, Error, KeyNotice, KeyUpload, Missing, NewItem, NewPool, Published,
@@ -25,10 +25,14 @@ struct House {
     hand: Arc<std::sync::atomic::AtomicU64>,
 }
 
-fn house(config: &Config) -> House {
+fn house(directory: &DirectoryConfig) -> House {
+    let config = Config {
+        directory: directory.clone(),
+        ..Config::default()
+    };
     let (store, hub, metrics) = (Fake::new(), Hub::new(), Arc::new(Metrics::new()));
     let (clock, hand) = Clock::manual(UnixMs(1_000_000));
-    let directory = Directory::new(store.clone(), hub.clone(), config, clock, metrics.clone());
+    let directory = Directory::new(store.clone(), hub.clone(), &config, clock, metrics.clone());
     House {
         store,
         hub,
@@ -38,11 +42,11 @@ fn house(config: &Config) -> House {
     }
 }
 
-fn lenient() -> Config {
-    Config {
+fn lenient() -> DirectoryConfig {
+    DirectoryConfig {
         key_lint: false,
         keys_low: 2,
-        ..Config::default()
+        ..DirectoryConfig::default()
     }
 }
 
@@ -234,7 +238,7 @@ async fn items_leave_in_upload_order_then_the_fallback_then_nothing() {
 
 #[tokio::test]
 async fn past_its_share_a_pair_gets_the_fallback_and_spares_the_queue() {
-    let house = house(&Config {
+    let house = house(&DirectoryConfig {
         claim_pair_burst: 1,
         ..lenient()
     });
@@ -254,7 +258,7 @@ async fn past_its_share_a_pair_gets_the_fallback_and_spares_the_queue() {
 
 #[tokio::test]
 async fn past_its_share_a_pair_gets_nothing_where_there_is_no_fallback() {
-    let house = house(&Config {
+    let house = house(&DirectoryConfig {
         claim_pair_burst: 1,
         ..lenient()
     });
@@ -268,7 +272,7 @@ async fn past_its_share_a_pair_gets_nothing_where_there_is_no_fallback() {
 
 #[tokio::test]
 async fn a_caller_past_the_hard_budget_is_refused_and_uses_nothing_up() {
-    let house = house(&Config {
+    let house = house(&DirectoryConfig {
         claim_caller_minute: 2,
         ..lenient()
     });
@@ -491,7 +495,7 @@ async fn suites_and_pools_of_a_device_have_bounds() {
 #[tokio::test]
 async fn an_upload_without_an_identity_is_checked_against_the_stored_one() {
     use ed25519_dalek::{Signer, SigningKey};
-    let house = house(&Config::default());
+    let house = house(&DirectoryConfig::default());
     let bob = address("bob", "1");
     house.register(&bob).await;
     let key = SigningKey::from_bytes(&[9; 32]);

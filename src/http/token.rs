@@ -34,6 +34,32 @@ impl FromRequestParts<Doors> for Caller {
     }
 }
 
+/// Somebody who may look after the relay: a token with the `admin` scope, or the admin socket.
+#[derive(Debug, Clone, Copy)]
+pub struct Operator;
+
+/// Marks a request that came over the admin socket, whose other end the system vouches for.
+#[derive(Debug, Clone, Copy)]
+pub struct OnAdminSocket;
+
+impl FromRequestParts<Doors> for Operator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, doors: &Doors) -> Result<Self, Problem> {
+        if parts.extensions.get::<OnAdminSocket>().is_some() {
+            return Ok(Self);
+        }
+        let Some(token) = bearer(&parts.headers) else {
+            doors.metrics.tokens_verified.count("no_token");
+            return Err(no_token());
+        };
+        match doors.verifier.verify(token, doors.clock.now())?.scopes.admin {
+            true => Ok(Self),
+            false => Err(Problem::new(Code::Forbidden, "The token has no `admin` scope.")),
+        }
+    }
+}
+
 /// The token of the `Authorization` header. `None` without one, with two, or with another scheme.
 #[must_use]
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -79,7 +105,7 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
-    use crate::auth::{Grant, Keyset, Signer};
+    use crate::auth::{Grant, Keyset, Policy, Signer};
     use crate::metrics::Metrics;
 
     const NOW: UnixMs = UnixMs(1_795_348_800_000);
@@ -109,7 +135,15 @@ mod tests {
         let signer = Signer::new(&keyset).unwrap();
         let life = Duration::from_secs(60);
         let metrics = Arc::new(Metrics::new());
-        let verifier = Verifier::new(keyset, "i".into(), "a".into(), life, Arc::clone(&metrics));
+        let verifier = Verifier::new(
+            Policy {
+                keyset,
+                issuer: "i".into(),
+                audience: "a".into(),
+                max_life: life,
+            },
+            Arc::clone(&metrics),
+        );
         let token = |scope: &str| {
             let grant = Grant {
                 issuer: "i".into(),

@@ -74,7 +74,7 @@ pub async fn open(
     // Boxed, so that a waiting connection holds no more than its state.
     sessions.spawn(Box::pin(async move {
         if let Some(ws) = socket::connect(on_upgrade, max_frame).await {
-            let socket = Socket::new(ws, encoding, doors.config.slow_consumer);
+            let socket = Socket::new(ws, encoding, doors.config.server.slow_consumer);
             Connection::new(doors, permit).run(socket, identity).await;
         }
     }));
@@ -184,8 +184,8 @@ impl Connection {
             verifier: Arc::clone(&self.doors.verifier),
             clock: self.doors.clock.clone(),
             metrics: Arc::clone(&self.doors.metrics),
-            slow_consumer: self.doors.config.slow_consumer,
-            keys_low_jitter: self.doors.config.keys_low_jitter,
+            slow_consumer: self.doors.config.server.slow_consumer,
+            keys_low_jitter: self.doors.config.directory.keys_low_jitter,
         };
         let opened = Session::open(around, identity, &hello, rand::random()).await;
         let (mut session, hello_ok) = opened.map_err(said)?;

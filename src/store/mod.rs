@@ -28,6 +28,7 @@ mod keys;
 mod mail;
 pub mod model;
 pub mod mongodb;
+mod revocations;
 mod sessions;
 pub mod upkeep;
 
@@ -40,6 +41,7 @@ pub use crate::store::mail::{
     Batch, Committed, Deletion, Expired, ExpiredEnvelope, Gap, GapReason, MailStore, Posting, Room, SendKey,
     SendRecord, Span, Start, Usage,
 };
+pub use crate::store::revocations::RevocationStore;
 pub use crate::store::sessions::{Lease, SessionStore};
 
 /// The node number in the ids of mail that tools write without a relay. No relay has it.
@@ -75,5 +77,5 @@ impl From<chatctl_protocol::NameError> for Error {
 }
 
 /// The store, as the daemon holds it.
-pub trait Store: MailStore + AccountStore + DeviceStore + KeyStore + SessionStore {}
-impl<T: MailStore + AccountStore + DeviceStore + KeyStore + SessionStore> Store for T {}
+pub trait Store: MailStore + AccountStore + DeviceStore + KeyStore + SessionStore + RevocationStore {}
+impl<T: MailStore + AccountStore + DeviceStore + KeyStore + SessionStore + RevocationStore> Store for T {}

@@ -422,6 +422,8 @@ impl MailStore for Model {
     }
 }
 
+impl crate::store::RevocationStore for Model {}
+
 #[async_trait]
 impl SessionStore for Model {
     fn is_shared(&self) -> bool {

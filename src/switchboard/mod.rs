@@ -90,8 +90,8 @@ impl Switchboard {
         } = parts;
         let epoch = store.start().await?.epoch;
         let at_least_one = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
-        let quota =
-            Quota::per_second(at_least_one(config.send_rate)).allow_burst(at_least_one(config.send_burst));
+        let quota = Quota::per_second(at_least_one(config.mail.send_rate))
+            .allow_burst(at_least_one(config.mail.send_burst));
         Ok(Self {
             store,
             hub,
@@ -102,7 +102,7 @@ impl Switchboard {
             limits: config.limits.clone(),
             sends: RateLimiter::dashmap_with_hasher(quota, NumberHasher::default()),
             epoch,
-            look_again: config.look_again,
+            look_again: config.mail.look_again,
             probe: tokio::sync::Mutex::default(),
         })
     }

@@ -128,7 +128,7 @@ async fn an_ack_of_what_was_not_delivered_here_removes_nothing() {
 
 #[tokio::test]
 async fn live_mail_is_delivered_before_the_disk_has_it_and_its_ok_waits_for_the_commit() {
-    let relay = TestRelay::start_with(|config| config.commit_interval = Duration::from_secs(1)).await;
+    let relay = TestRelay::start_with(|config| config.mail.commit_interval = Duration::from_secs(1)).await;
     let relay = relay.for_these(&[ALICE, BOB]).await;
     let mut alice = relay.connect(ALICE, Encoding::Proto).await;
     let mut bob = relay.connect(BOB, Encoding::Proto).await;

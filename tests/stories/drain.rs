@@ -30,7 +30,7 @@ async fn every_session_is_told_to_come_back_later() {
 
 #[tokio::test]
 async fn sends_that_were_accepted_are_answered_first_and_their_mail_is_there_afterwards() {
-    let relay = TestRelay::start_with(|config| config.commit_interval = Duration::from_secs(1)).await;
+    let relay = TestRelay::start_with(|config| config.mail.commit_interval = Duration::from_secs(1)).await;
     let relay = relay.for_these(&[ALICE, BOB]).await;
     let mut alice = relay.connect(ALICE, Encoding::Proto).await;
     for number in 1..=20 {
@@ -104,7 +104,7 @@ async fn a_socket_that_has_not_said_hello_does_not_hold_the_drain_up() {
 
 #[tokio::test]
 async fn a_relay_takes_only_so_many_sessions() {
-    let relay = TestRelay::start_with(|config| config.max_sessions = 1).await;
+    let relay = TestRelay::start_with(|config| config.server.max_sessions = 1).await;
     let relay = relay.for_these(&[ALICE, CAROL]).await;
     let alice = relay.connect(ALICE, Encoding::Proto).await;
     let upgrade = || {

@@ -87,9 +87,9 @@ async fn a_big_backlog_drains_completely_in_bounded_memory() {
     let relay = TestRelay::start_with(|config| {
         config.limits.mailbox_envelopes = 1_000_000;
         config.limits.mailbox_bytes = 1 << 30;
-        config.send_rate = 1_000_000;
-        config.send_burst = 1_000_000;
-        config.tail_bytes = 4 << 20;
+        config.mail.send_rate = 1_000_000;
+        config.mail.send_burst = 1_000_000;
+        config.mail.tail_bytes = 4 << 20;
     })
     .await;
     let relay = relay.for_these(&[ALICE, BOB]).await;
@@ -149,7 +149,8 @@ fn resident() -> usize {
 
 #[tokio::test]
 async fn whoever_never_acks_at_a_full_window_is_closed() {
-    let relay = TestRelay::start_with(|config| config.slow_consumer = Duration::from_millis(100)).await;
+    let relay =
+        TestRelay::start_with(|config| config.server.slow_consumer = Duration::from_millis(100)).await;
     let relay = relay.for_these(&[ALICE, BOB]).await;
     let mut alice = relay.connect(ALICE, Encoding::Proto).await;
     for number in 1..=3 {
@@ -175,7 +176,7 @@ async fn whoever_never_acks_at_a_full_window_is_closed() {
 #[tokio::test]
 async fn whoever_never_reads_is_closed_and_nobody_else_notices() {
     let relay = TestRelay::start_with(|config| {
-        config.slow_consumer = Duration::from_millis(200);
+        config.server.slow_consumer = Duration::from_millis(200);
         config.limits.max_window_bytes = 64 << 20;
     })
     .await;

@@ -180,7 +180,8 @@ async fn a_send_that_is_refused_is_a_problem_with_its_code() {
 
 #[tokio::test]
 async fn a_sender_over_its_rate_is_told_when_to_come_back() {
-    let relay = TestRelay::start_with(|config| (config.send_rate, config.send_burst) = (1, 1)).await;
+    let relay =
+        TestRelay::start_with(|config| (config.mail.send_rate, config.mail.send_burst) = (1, 1)).await;
     let relay = relay.for_these(&[ALICE, BOB]).await;
     sent(&relay.ask(ALICE, TO_BOB, &body(1, &[BOB], "x")).await);
     let refused = relay.ask(ALICE, TO_BOB, &body(2, &[BOB], "x")).await;

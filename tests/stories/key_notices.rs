@@ -30,8 +30,8 @@ async fn claim(relay: &TestRelay) -> Value {
 async fn the_owner_hears_that_a_pool_runs_low_and_that_its_fallback_went_out() {
     for encoding in Encoding::ALL {
         let relay = TestRelay::start_with(|config| {
-            config.keys_low = 1;
-            config.keys_low_jitter = Duration::ZERO;
+            config.directory.keys_low = 1;
+            config.directory.keys_low_jitter = Duration::ZERO;
         })
         .await;
         let relay = relay.for_these(&[ALICE, BOB]).await;

@@ -10,8 +10,8 @@ use crate::relay::{ALICE, BOB, CAROL, TestRelay, still_works};
 async fn a_sender_over_its_rate_is_told_when_to_come_back() {
     for encoding in Encoding::ALL {
         let relay = TestRelay::start_with(|config| {
-            config.send_rate = 1;
-            config.send_burst = 3;
+            config.mail.send_rate = 1;
+            config.mail.send_burst = 3;
         })
         .await;
         let relay = relay.for_these(&[ALICE, BOB, CAROL]).await;
@@ -40,8 +40,8 @@ async fn a_sender_over_its_rate_is_told_when_to_come_back() {
 #[tokio::test]
 async fn a_sender_that_goes_on_over_its_rate_is_closed_though_some_sends_pass() {
     let relay = TestRelay::start_with(|config| {
-        config.send_rate = 50;
-        config.send_burst = 5;
+        config.mail.send_rate = 50;
+        config.mail.send_burst = 5;
     })
     .await;
     let relay = relay.for_these(&[ALICE, BOB, CAROL]).await;

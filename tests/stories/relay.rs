@@ -102,12 +102,10 @@ impl TestRelay {
     async fn start_in(folder: TempDir, place: Place, clock: Clock, change: impl FnOnce(&mut Config)) -> Self {
         let keyset = folder.path().join("keys.json");
         write_private(&keyset, &TestKeys::new().file().to_string()).unwrap();
-        let mut config = Config {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            keys: Some(keyset),
-            drain_window: Duration::ZERO,
-            ..Config::default()
-        };
+        let mut config = Config::default();
+        config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.server.drain_window = Duration::ZERO;
+        config.auth.keys = Some(keyset);
         change(&mut config);
         Self::run(House {
             _folder: folder,
@@ -122,7 +120,7 @@ impl TestRelay {
         crate::logs::listen();
         let outfit = Outfit {
             store: house.place.open().await,
-            keyset: Keyset::load(house.config.keys.as_ref().unwrap()).unwrap(),
+            keyset: Keyset::load(house.config.auth.keys.as_ref().unwrap()).unwrap(),
             clock: house.clock.clone(),
         };
         let server = Server::bind(house.config.clone(), outfit).await.unwrap();

@@ -17,7 +17,7 @@ async fn pair() -> [TestRelay; 2] {
     let place = Place::Database(database());
     let start = || {
         TestRelay::start_on(place.clone(), |config| {
-            config.look_again = Duration::from_millis(150)
+            config.mail.look_again = Duration::from_millis(150)
         })
     };
     // One after the other: the first one lays the database out.
@@ -261,9 +261,9 @@ async fn a_mailbox_that_the_other_relay_empties_does_not_stay_full() {
     let place = Place::Database(database());
     let start = || {
         TestRelay::start_on(place.clone(), |config| {
-            config.look_again = Duration::from_millis(150);
+            config.mail.look_again = Duration::from_millis(150);
             config.limits.mailbox_envelopes = 8;
-            (config.send_rate, config.send_burst) = (u32::MAX, u32::MAX);
+            (config.mail.send_rate, config.mail.send_burst) = (u32::MAX, u32::MAX);
         })
     };
     let (a, b) = (start().await, start().await);

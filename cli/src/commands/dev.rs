@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use chatctl_protocol::{AccountId, Address, DeviceId};
-use chatctl_relay::auth::private_file::{self, Existing};
+use chatctl_relay::auth::private_file::{self, Access, Existing};
 use chatctl_relay::auth::{Grant, Keyset, Signer};
 use chatctl_relay::config::Config;
 use chatctl_relay::model::{Clock, UnixMs};
@@ -81,10 +81,10 @@ impl Dev {
     /// [`Exit::Usage`] for an address that other machines can reach; [`Exit::CantCreate`] when there is no
     /// room for a temporary store; [`Exit::Config`] for a keyset that cannot sign.
     pub(crate) fn prepare(config: &mut Config, keyset: &Keyset, now: UnixMs) -> Result<Self, Failure> {
-        if !config.listen.ip().to_canonical().is_loopback() {
+        if !config.server.listen.ip().to_canonical().is_loopback() {
             let message = format!(
                 "--dev does not listen on {}, which others can reach",
-                config.listen
+                config.server.listen
             );
             return Err(Failure::new(Exit::Usage, message)
                 .hint("use --listen 127.0.0.1:8480; or --keys and --data-dir instead of --dev"));
@@ -95,7 +95,7 @@ impl Dev {
             accounts.push(DemoAccount::new(name, config, &signer, now)?);
         }
         let named = &config.store;
-        let is_named = named.data_dir.is_some() || named.store.is_some() || named.store_uri_file.is_some();
+        let is_named = named.data_dir.is_some() || named.uri.is_some() || named.uri_file.is_some();
         let store = match is_named {
             true => None,
             false => Some(temporary_store()?),
@@ -144,8 +144,8 @@ impl Dev {
     /// # Errors
     ///
     /// As [`Out::result`].
-    pub(crate) fn announce(&self, at: SocketAddr, out: Out) -> Result<(), Failure> {
-        out.result(&self.card(at), &self.info(at))
+    pub(crate) fn announce(&self, at: SocketAddr, out: &Out) -> Result<(), Failure> {
+        out.untyped(&self.card(at), &self.info(at))
     }
 
     /// Writes the address and the accounts to a file of mode 0600, at once.
@@ -155,7 +155,12 @@ impl Dev {
     /// [`Exit::CantCreate`].
     pub(crate) fn write_info(&self, path: &Path, at: SocketAddr) -> Result<(), Failure> {
         let text = to_json(&self.info(at))?;
-        Ok(private_file::write(path, text.as_bytes(), Existing::Replace)?)
+        Ok(private_file::write(
+            path,
+            text.as_bytes(),
+            Access::Owner,
+            Existing::Replace,
+        )?)
     }
 
     fn info(&self, at: SocketAddr) -> Info<'_> {
@@ -198,11 +203,11 @@ impl DemoAccount {
             device_id: DeviceId::parse("1").map_err(bad_name)?,
         };
         let grant = Grant {
-            issuer: config.issuer.clone(),
-            audience: config.audience.clone(),
+            issuer: config.auth.issuer.clone(),
+            audience: config.auth.audience.clone(),
             address: address.clone(),
             scope: None,
-            life: TOKEN_LIFE.min(config.max_token_life),
+            life: TOKEN_LIFE.min(config.auth.max_token_life),
             extra: Map::new(),
         };
         let mut random = rand::rng();
@@ -283,7 +288,7 @@ EOF
 mod tests {
     use std::sync::Arc;
 
-    use chatctl_relay::auth::Verifier;
+    use chatctl_relay::auth::{Policy, Verifier};
     use chatctl_relay::metrics::Metrics;
     use clap::Parser as _;
 
@@ -353,13 +358,7 @@ mod tests {
         assert_eq!(info["url"], "http://127.0.0.1:8480");
         assert_eq!(info["ws_url"], "ws://127.0.0.1:8480/v1/ws");
         let metrics = Arc::new(Metrics::new());
-        let verifier = Verifier::new(
-            keyset,
-            config.issuer,
-            config.audience,
-            config.max_token_life,
-            metrics,
-        );
+        let verifier = Verifier::new(Policy::of(keyset, &config.auth), metrics);
         let accounts = info["accounts"].as_array().unwrap();
         assert_eq!(accounts.len(), 2);
         for (account, demo) in accounts.iter().zip(&dev.accounts) {

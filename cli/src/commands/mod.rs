@@ -1,9 +1,10 @@
 //! The commands, one file or folder each.
 
 mod dev;
+pub(crate) mod schema;
 mod seed;
 mod serve;
-mod token;
+pub(crate) mod token;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -18,6 +19,8 @@ pub(crate) enum Command {
     Seed(Box<seed::Seed>),
     /// Make, check and look into tokens and their keys
     Token(Box<token::Token>),
+    /// Show what a command's --json answer looks like
+    Schema(schema::Schema),
 }
 
 impl Command {
@@ -26,11 +29,12 @@ impl Command {
     /// # Errors
     ///
     /// [`Failure`], which says how the process ends.
-    pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, out: &Out) -> Result<Exit, Failure> {
         match self {
             Self::Serve(serve) => serve.run(out),
             Self::Seed(seed) => seed.run(out),
             Self::Token(token) => token.run(out).map(|()| Exit::Ok),
+            Self::Schema(schema) => schema.run(out).map(|()| Exit::Ok),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns its command line and its log. What a relay is, and how it stops, is the library's business.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::path::PathBuf;
 
 use chatctl_relay::auth::Keyset;
@@ -68,15 +68,15 @@ struct Launch {
 }
 
 impl Serve {
-    pub(super) fn run(self, out: Out) -> Result<Exit, Failure> {
-        self.start_log();
+    pub(super) fn run(self, out: &Out) -> Result<Exit, Failure> {
+        self.start_log(out);
         run(self.launch()?, out)
     }
 
     fn launch(self) -> Result<Launch, Failure> {
         let now = Clock::system().now();
         let mut config = self.config;
-        let keyset = match (&config.keys, self.dev) {
+        let keyset = match (&config.auth.keys, self.dev) {
             (Some(path), _) => Keyset::load(path)?,
             (None, true) => Keyset::generate(&mut rand::rng(), now)?,
             (None, false) => {
@@ -100,12 +100,10 @@ impl Serve {
         })
     }
 
-    fn start_log(&self) {
+    fn start_log(&self, out: &Out) {
         let log = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(&self.log_level))
-            .with_ansi(
-                io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
-            )
+            .with_ansi(out.colors_stderr())
             .with_writer(io::stderr);
         // Set already only where a test runs two commands in one process.
         let _ = match self.log_format {
@@ -116,7 +114,7 @@ impl Serve {
 }
 
 /// Opens the store, binds, tells the demo's owner, and serves until a signal.
-fn run(launch: Launch, out: Out) -> Result<Exit, Failure> {
+fn run(launch: Launch, out: &Out) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -127,7 +125,7 @@ fn run(launch: Launch, out: Out) -> Result<Exit, Failure> {
     exit
 }
 
-async fn serve(mut launch: Launch, out: Out) -> Result<Exit, Failure> {
+async fn serve(mut launch: Launch, out: &Out) -> Result<Exit, Failure> {
     // Before anything that takes time: a signal during the start must end it in order, too.
     let mut signals = Signals::listen()?;
     let fresh = match launch.dev {

@@ -7,10 +7,10 @@ fn a_key_verifies_until_it_is_retired_and_keysets_are_swapped_in_place() {
     let verifier = verifier(keyset(&keys("next")).unwrap());
     let token = ed(&claims(json!({})));
     for state in ["active", "retiring", "next"] {
-        verifier.replace_keys(keyset(&keys(state)).unwrap());
+        verifier.follow(policy(keyset(&keys(state)).unwrap()));
         assert!(verifier.verify(&token, NOW).is_ok(), "{state}");
     }
-    verifier.replace_keys(keyset(&keys("retired")).unwrap());
+    verifier.follow(policy(keyset(&keys("retired")).unwrap()));
     let refused = TokenError::KeyState {
         kid: "\"ed\"".into(),
         state: KeyState::Retired,

@@ -41,8 +41,16 @@ fn keyset(json: &Value) -> Result<Keyset, KeysetError> {
 }
 
 fn verifier(keyset: Keyset) -> Verifier {
-    let life = Duration::from_secs(30 * 24 * 3600);
-    Verifier::new(keyset, "iss".into(), "aud".into(), life, Arc::new(Metrics::new()))
+    Verifier::new(policy(keyset), Arc::new(Metrics::new()))
+}
+
+fn policy(keyset: Keyset) -> Policy {
+    Policy {
+        keyset,
+        issuer: "iss".into(),
+        audience: "aud".into(),
+        max_life: Duration::from_secs(30 * 24 * 3600),
+    }
 }
 
 fn b64(bytes: impl AsRef<[u8]>) -> String {
@@ -99,7 +107,9 @@ fn a_good_token_names_account_device_and_scopes() {
     let identity = |admin, chat| Identity {
         address: alice(),
         scopes: Scopes { chat, admin },
+        issued_at: UnixMs(S * 1000),
         expires_at: UnixMs((S + 3600) * 1000),
+        jti: "j".into(),
     };
     let good = [
         (ed(&claims(json!({}))), identity(false, true)),

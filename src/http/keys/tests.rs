@@ -12,9 +12,9 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::auth::{Grant, Keyset, Signer, Verifier};
+use crate::auth::{Grant, Keyset, Policy, Signer, Verifier};
 use crate::committer::{Committer, Pace};
-use crate::config::Config;
+use crate::config::{Config, DirectoryConfig};
 use crate::directory::Directory;
 use crate::http::Doors;
 use crate::http::health::Readiness;
@@ -35,12 +35,16 @@ struct House {
     config: Config,
 }
 
-async fn house(config: Config) -> House {
+async fn house(directory: DirectoryConfig) -> House {
+    let config = Config {
+        directory,
+        ..Config::default()
+    };
     let (clock, metrics, hub) = (Clock::manual(NOW).0, Arc::new(Metrics::new()), Hub::new());
     let store = Model::new();
     let pace = Pace {
         interval: Duration::ZERO,
-        tail_bytes: config.tail_bytes,
+        tail_bytes: config.mail.tail_bytes,
         limits: config.limits.clone(),
     };
     let committer = Committer::new(store.clone(), pace, clock.clone(), metrics.clone()).await;
@@ -61,8 +65,7 @@ async fn house(config: Config) -> House {
     };
     let keyset = Keyset::generate(&mut rand::rng(), NOW).unwrap();
     let signer = Signer::new(&keyset).unwrap();
-    let (issuer, audience) = (config.issuer.clone(), config.audience.clone());
-    let verifier = Verifier::new(keyset, issuer, audience, config.max_token_life, metrics.clone());
+    let verifier = Verifier::new(Policy::of(keyset, &config.auth), metrics.clone());
     let doors = Doors {
         switchboard: Arc::new(Switchboard::new(parts, &config).await.unwrap()),
         verifier: Arc::new(verifier),
@@ -100,8 +103,8 @@ impl Answer {
 impl House {
     fn token(&self, account: &str, device: &str) -> String {
         let grant = Grant {
-            issuer: self.config.issuer.clone(),
-            audience: self.config.audience.clone(),
+            issuer: self.config.auth.issuer.clone(),
+            audience: self.config.auth.audience.clone(),
             address: Address {
                 account: AccountId::parse(account).unwrap(),
                 device_id: DeviceId::parse(device).unwrap(),
@@ -157,7 +160,7 @@ fn fixture() -> Value {
 
 #[tokio::test]
 async fn a_device_is_registered_updated_and_taken_over() {
-    let house = house(Config::default()).await;
+    let house = house(DirectoryConfig::default()).await;
     let put = async |body| house.ask("alice/1", "PUT /v1/devices/1", body).await;
     let first = put(json!({"registration_id": 7, "attributes": {"v": 4}, "unknown": 1})).await;
     assert_eq!(first.status, StatusCode::CREATED);
@@ -189,7 +192,7 @@ async fn a_device_is_registered_updated_and_taken_over() {
 
 #[tokio::test]
 async fn an_account_has_so_many_devices_and_any_of_them_may_remove_another() {
-    let house = house(Config::default()).await;
+    let house = house(DirectoryConfig::default()).await;
     for device in 0..house.config.limits.max_devices {
         house.register(&format!("alice/{device}")).await;
     }
@@ -210,9 +213,9 @@ async fn an_account_has_so_many_devices_and_any_of_them_may_remove_another() {
 
 #[tokio::test]
 async fn a_list_has_a_tag_that_changes_with_what_it_shows() {
-    let house = house(Config {
+    let house = house(DirectoryConfig {
         key_lint: false,
-        ..Config::default()
+        ..DirectoryConfig::default()
     })
     .await;
     let path = "GET /v1/accounts/alice/devices?suite=olm";
@@ -259,7 +262,7 @@ async fn a_list_has_a_tag_that_changes_with_what_it_shows() {
 
 #[tokio::test]
 async fn a_bundle_of_signals_own_client_comes_out_as_it_went_in() {
-    let house = house(Config::default()).await;
+    let house = house(DirectoryConfig::default()).await;
     house.register("alice/1").await;
     house.register("bob/1").await;
     let keys = &fixture()["keys"];
@@ -305,7 +308,7 @@ async fn a_bundle_of_signals_own_client_comes_out_as_it_went_in() {
 
 #[tokio::test]
 async fn keys_that_do_not_fit_are_refused_with_a_word() {
-    let house = house(Config::default()).await;
+    let house = house(DirectoryConfig::default()).await;
     let keys = fixture()["keys"].clone();
     let put = async |keys: &Value| {
         let answer = house.ask("bob/1", "PUT /v1/keys/signal", keys.clone()).await;
@@ -334,9 +337,9 @@ async fn keys_that_do_not_fit_are_refused_with_a_word() {
 
 #[tokio::test]
 async fn counts_begin_at_zero_and_a_queue_can_be_dropped() {
-    let house = house(Config {
+    let house = house(DirectoryConfig {
         key_lint: false,
-        ..Config::default()
+        ..DirectoryConfig::default()
     })
     .await;
     house.register("bob/1").await;
@@ -370,9 +373,9 @@ async fn counts_begin_at_zero_and_a_queue_can_be_dropped() {
 
 #[tokio::test]
 async fn a_caller_over_its_budget_is_told_when_to_come_back() {
-    let house = house(Config {
+    let house = house(DirectoryConfig {
         claim_caller_minute: 1,
-        ..Config::default()
+        ..DirectoryConfig::default()
     })
     .await;
     house.register("alice/1").await;
@@ -395,9 +398,9 @@ async fn a_caller_over_its_budget_is_told_when_to_come_back() {
 
 #[tokio::test]
 async fn the_key_log_is_read_in_parts() {
-    let house = house(Config {
+    let house = house(DirectoryConfig {
         key_lint: false,
-        ..Config::default()
+        ..DirectoryConfig::default()
     })
     .await;
     house.register("bob/1").await;

@@ -297,6 +297,8 @@ impl MailStore for Embedded {
     }
 }
 
+impl crate::store::RevocationStore for Embedded {}
+
 impl SessionStore for Embedded {}
 
 #[async_trait]

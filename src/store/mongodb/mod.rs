@@ -231,6 +231,8 @@ impl MailStore for MongoDb {
     }
 }
 
+impl crate::store::RevocationStore for MongoDb {}
+
 #[async_trait]
 impl SessionStore for MongoDb {
     fn is_shared(&self) -> bool {

@@ -34,7 +34,7 @@ pub(super) struct Apply {
 }
 
 impl Apply {
-    pub(super) async fn run(self, out: Out) -> Result<Exit, Failure> {
+    pub(super) async fn run(self, out: &Out) -> Result<Exit, Failure> {
         let failed = |error| failure(&self.store, &error);
         let premises = premises(&self.store).await?;
         let before = premises.environment().await.map_err(failed)?;
@@ -68,7 +68,7 @@ impl Apply {
             (0, Some(_)) => {}
             (done, _) => text += &format!("{done} done\n"),
         }
-        out.result(&text, &document).map(|()| Exit::Ok)
+        out.untyped(&text, &document).map(|()| Exit::Ok)
     }
 }
 
@@ -77,14 +77,14 @@ fn past(past: &Past) -> serde_json::Value {
 }
 
 /// Where progress is shown: a bar on a terminal, a line for each step elsewhere, nothing to programs.
-struct Screen {
-    out: Out,
+struct Screen<'a> {
+    out: &'a Out,
     is_terminal: bool,
     bar: Mutex<Option<ProgressBar>>,
 }
 
-impl Screen {
-    fn new(out: Out) -> Self {
+impl<'a> Screen<'a> {
+    fn new(out: &'a Out) -> Self {
         Self {
             out,
             is_terminal: std::io::stderr().is_terminal() && !out.is_json(),

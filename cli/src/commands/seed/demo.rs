@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use chatctl_protocol::{AccountId, Limits};
 use chatctl_relay::auth::{Keyset, Signer};
-use chatctl_relay::config::StoreConfig;
+use chatctl_relay::config::{AuthConfig, StoreConfig};
 use chatctl_relay::model::Clock;
 use chatctl_relay::store::upkeep::{PRODUCTION, UpkeepError};
 use futures_util::StreamExt as _;
@@ -76,26 +76,13 @@ pub(super) struct Demo {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     conversations: u32,
 
-    /// Keyset file (mode 0600): each state file gets a token
-    #[arg(long, value_name = "FILE")]
-    keys: Option<PathBuf>,
+    /// With a keyset, each state file gets a token.
+    #[command(flatten)]
+    auth: AuthConfig,
 
     /// How long the tokens live
-    #[arg(long, value_name = "DURATION", default_value = "24h", requires = "keys", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "24h", requires = "auth.keys", value_parser = humantime::parse_duration)]
     token_ttl: Duration,
-
-    /// Issuer of the tokens
-    #[arg(long, env = "CHATCTL_ISSUER", value_name = "TEXT", default_value = "chatctl")]
-    issuer: String,
-
-    /// Audience of the tokens
-    #[arg(
-        long,
-        env = "CHATCTL_AUDIENCE",
-        value_name = "TEXT",
-        default_value = "chatctl"
-    )]
-    audience: String,
 
     /// Install devices anew that are in the store with other keys than in the state files, or without a file
     #[arg(long)]
@@ -107,7 +94,7 @@ pub(super) struct Demo {
 }
 
 impl Demo {
-    pub(super) async fn run(self, out: Out) -> Result<Exit, Failure> {
+    pub(super) async fn run(self, out: &Out) -> Result<Exit, Failure> {
         let script = Script {
             seed: self.rng_seed,
             prefix: self.prefix.clone(),
@@ -137,12 +124,12 @@ impl Demo {
 
     async fn stage(&self, script: Script) -> Result<Stage, Failure> {
         let clock = Clock::system();
-        let tokens = match &self.keys {
+        let tokens = match &self.auth.keys {
             None => None,
             Some(path) => Some(Tokens {
                 signer: Signer::new(&Keyset::load(path)?)?,
-                issuer: self.issuer.clone(),
-                audience: self.audience.clone(),
+                issuer: self.auth.issuer.clone(),
+                audience: self.auth.audience.clone(),
                 life: self.token_ttl,
             }),
         };
@@ -174,7 +161,7 @@ async fn play(
     cast: &[Role],
     talks: &[Talk],
     report: &mut Report,
-    out: Out,
+    out: &Out,
 ) -> Result<Exit, Failure> {
     let work = async {
         enter(stage, cast, report, out).await?;
@@ -190,7 +177,7 @@ async fn play(
     }
 }
 
-async fn enter(stage: &Stage, cast: &[Role], report: &mut Report, out: Out) -> Result<(), Failure> {
+async fn enter(stage: &Stage, cast: &[Role], report: &mut Report, out: &Out) -> Result<(), Failure> {
     let mut progress = Progress::begin(out, "accounts", cast.len() as u64);
     let groups = stream::iter(cast.chunks(GROUP));
     let entered = groups.map(|group| async move { (group, stage.enter_all(group).await) });
@@ -204,7 +191,7 @@ async fn enter(stage: &Stage, cast: &[Role], report: &mut Report, out: Out) -> R
     Ok(())
 }
 
-async fn converse(stage: &Stage, talks: &[Talk], report: &mut Report, out: Out) -> Result<(), Failure> {
+async fn converse(stage: &Stage, talks: &[Talk], report: &mut Report, out: &Out) -> Result<(), Failure> {
     if talks.is_empty() {
         return Ok(());
     }

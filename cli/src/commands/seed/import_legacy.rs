@@ -58,7 +58,7 @@ pub(super) struct ImportLegacy {
 }
 
 impl ImportLegacy {
-    pub(super) async fn run(self, out: Out) -> Result<Exit, Failure> {
+    pub(super) async fn run(self, out: &Out) -> Result<Exit, Failure> {
         let people = self.read().await?;
         let mut report = Report::new(self.dry_run, &people);
         if self.dry_run {

@@ -47,7 +47,7 @@ enum Verb {
 }
 
 impl Seed {
-    pub(super) fn run(self, out: Out) -> Result<Exit, Failure> {
+    pub(super) fn run(self, out: &Out) -> Result<Exit, Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()

@@ -24,7 +24,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) async fn run(self, out: Out) -> Result<Exit, Failure> {
+    pub(super) async fn run(self, out: &Out) -> Result<Exit, Failure> {
         let premises = premises(&self.store).await?;
         let plan = premises
             .plan()
@@ -39,7 +39,7 @@ impl Plan {
             "pending": pending,
             "steps": plan.steps.iter().map(Line::from).collect::<Vec<_>>(),
         });
-        let shown = out.result(&text(&plan, pending), &document);
+        let shown = out.untyped(&text(&plan, pending), &document);
         match self.exit_code && pending > 0 {
             // Whether or not anybody read the list.
             true => Ok(Exit::Failure),

@@ -28,7 +28,7 @@ pub(super) struct Reset {
 }
 
 impl Reset {
-    pub(super) async fn run(self, out: Out) -> Result<Exit, Failure> {
+    pub(super) async fn run(self, out: &Out) -> Result<Exit, Failure> {
         let failed = |error| failure(&self.store, &error);
         let premises = premises(&self.store).await?;
         let name = premises.name();
@@ -57,7 +57,7 @@ impl Reset {
             "dry_run": self.dry_run,
             "deleted": amounts.iter().map(amount).collect::<Vec<_>>(),
         });
-        out.result(&text(&amounts, self.dry_run), &document)
+        out.untyped(&text(&amounts, self.dry_run), &document)
             .map(|()| Exit::Ok)
     }
 }

@@ -44,7 +44,7 @@ struct Line<'a> {
 }
 
 impl Verify {
-    pub(super) async fn run(self, out: Out) -> Result<Exit, Failure> {
+    pub(super) async fn run(self, out: &Out) -> Result<Exit, Failure> {
         let depth = Depth {
             sample: (!self.all).then_some(self.sample),
             floor: self.floor,
@@ -69,7 +69,7 @@ impl Verify {
             "wrong": wrong,
             "checks": checks.iter().map(document).collect::<Vec<_>>(),
         });
-        let shown = out.result(&checks.iter().map(text).collect::<String>(), &document);
+        let shown = out.untyped(&checks.iter().map(text).collect::<String>(), &document);
         match wrong {
             0 => shown.map(|()| Exit::Ok),
             // Whether or not anybody read the list.

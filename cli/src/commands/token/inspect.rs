@@ -1,12 +1,11 @@
 //! `chatctl token inspect`.
 
-use std::fmt::Write as _;
-use std::time::Duration;
-
 use chatctl_relay::auth::{Inspection, inspect};
+use chatctl_relay::config::AuthConfig;
 use chatctl_relay::model::{Clock, UnixMs};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::fmt::Write as _;
 
 use super::Input;
 use crate::exit::Exit;
@@ -22,9 +21,8 @@ pub(super) struct Inspect {
     #[command(flatten)]
     input: Input,
 
-    /// Longest life that the relay lets a token have
-    #[arg(long, env = "CHATCTL_MAX_TOKEN_LIFE", value_name = "DURATION", default_value = "30d", value_parser = humantime::parse_duration)]
-    max_token_life: Duration,
+    #[command(flatten)]
+    auth: AuthConfig,
 }
 
 #[derive(Serialize)]
@@ -37,10 +35,10 @@ struct Document<'a> {
 }
 
 impl Inspect {
-    pub(super) fn run(self, out: Out) -> Result<(), Failure> {
+    pub(super) fn run(self, out: &Out) -> Result<(), Failure> {
         let now = Clock::system().now();
         let token = self.input.token(out)?;
-        let inspection = inspect(&token, self.max_token_life, now)
+        let inspection = inspect(&token, self.auth.max_token_life, now)
             .map_err(|error| Failure::from_error(Exit::DataErr, &error))?;
         out.note("NOT VERIFIED: anybody may have written this; `chatctl token verify` checks it");
         let document = Document {
@@ -50,7 +48,7 @@ impl Inspect {
             claims: &inspection.claims,
             warnings: inspection.warnings.iter().map(ToString::to_string).collect(),
         };
-        out.result(&text(&inspection, now), &document)
+        out.untyped(&text(&inspection, now), &document)
     }
 }
 

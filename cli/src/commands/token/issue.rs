@@ -1,19 +1,18 @@
 //! `chatctl token issue`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use chatctl_protocol::{AccountId, Address, DeviceId};
-use chatctl_relay::auth::private_file::{self, Existing};
 use chatctl_relay::auth::{Grant, Issued, Signer, TokenError};
+use chatctl_relay::config::AuthConfig;
 use chatctl_relay::model::{Clock, UnixMs};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::Policy;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::out::{Out, to_json};
+use crate::out::{Document, Out};
 use crate::when::{relative, rfc3339};
 
 /// Issue a token for a device
@@ -23,7 +22,7 @@ use crate::when::{relative, rfc3339};
   chatctl token issue --keys keys.json --sub root --dev 1 --scope admin -o admin.token")]
 pub(super) struct Issue {
     #[command(flatten)]
-    policy: Policy,
+    auth: AuthConfig,
 
     /// Account that the token speaks for
     #[arg(long, value_name = "ACCOUNT", value_parser = AccountId::parse)]
@@ -48,14 +47,6 @@ pub(super) struct Issue {
     /// One more claim; the value is JSON, or a text if it is not
     #[arg(long, value_name = "NAME=JSON", value_parser = claim)]
     claim: Vec<(String, Value)>,
-
-    /// Write to a file (mode 0600) instead of stdout
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
-
-    /// Take the place of a file that is there
-    #[arg(long, requires = "output")]
-    force: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -73,13 +64,18 @@ impl Scope {
     }
 }
 
-#[derive(Serialize)]
-struct Document {
-    schema: &'static str,
+/// Tokens that were issued.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct IssuedTokens {
+    /// One for each that was asked for.
     tokens: Vec<Entry>,
 }
 
-#[derive(Serialize)]
+impl Document for IssuedTokens {
+    const SCHEMA: &'static str = "chatctl.token.issue/v1";
+}
+
+#[derive(Serialize, JsonSchema)]
 struct Entry {
     token: String,
     kid: String,
@@ -89,12 +85,12 @@ struct Entry {
 }
 
 impl Issue {
-    pub(super) fn run(self, out: Out) -> Result<(), Failure> {
+    pub(super) fn run(self, out: &Out) -> Result<(), Failure> {
         let now = Clock::system().now();
-        if self.ttl > self.policy.max_token_life {
+        if self.ttl > self.auth.max_token_life {
             let refused = TokenError::TooLongLived {
                 life: self.ttl,
-                max: self.policy.max_token_life,
+                max: self.auth.max_token_life,
             };
             return Err(Failure::from_error(Exit::Usage, &refused)
                 .hint("a shorter --ttl; or a longer --max-token-life, here and at the relay"));
@@ -113,26 +109,17 @@ impl Issue {
             .map(|issued| format!("{}\n", issued.token))
             .collect();
         let document = document(issued);
-        let Some(path) = &self.output else {
-            return out.result(&text, &document);
-        };
-        let existing = if self.force {
-            Existing::Replace
-        } else {
-            Existing::Keep
-        };
-        let bytes = if out.is_json() { to_json(&document)? } else { text };
-        Ok(private_file::write(path, bytes.as_bytes(), existing)?)
+        out.secret(&text, &document)
     }
 
     fn issue(&self, now: UnixMs) -> Result<Vec<Issued>, Failure> {
-        let keyset = self.policy.keyset()?;
+        let keyset = super::keyset(&self.auth)?;
         let signer = Signer::new(&keyset)?;
-        let verifier = self.policy.verifier(keyset);
+        let verifier = super::verifier(&self.auth, keyset);
         let scopes: Vec<_> = self.scope.iter().map(|scope| scope.as_str()).collect();
         let grant = Grant {
-            issuer: self.policy.iss.clone(),
-            audience: self.policy.aud.clone(),
+            issuer: self.auth.issuer.clone(),
+            audience: self.auth.audience.clone(),
             address: Address {
                 account: self.sub.clone(),
                 device_id: self.dev.clone(),
@@ -154,7 +141,7 @@ impl Issue {
     }
 }
 
-fn document(issued: Vec<Issued>) -> Document {
+fn document(issued: Vec<Issued>) -> IssuedTokens {
     let entry = |one: Issued| Entry {
         issued_at: rfc3339(one.issued_at),
         expires_at: rfc3339(one.expires_at),
@@ -162,8 +149,7 @@ fn document(issued: Vec<Issued>) -> Document {
         kid: one.kid,
         jti: one.jti,
     };
-    Document {
-        schema: "chatctl.token.issue/v1",
+    IssuedTokens {
         tokens: issued.into_iter().map(entry).collect(),
     }
 }

@@ -1,14 +1,13 @@
 //! `chatctl token keys`.
 
-use std::path::PathBuf;
-
 use chatctl_relay::auth::Keyset;
-use chatctl_relay::auth::private_file::Existing;
 use chatctl_relay::model::Clock;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
+use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::out::Out;
+use crate::out::{Document, Out};
 
 /// Make keys
 #[derive(Debug, clap::Args)]
@@ -29,18 +28,25 @@ enum Verb {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   chatctl token keys generate -o keys.json")]
-struct Generate {
-    /// File to write (mode 0600)
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
+struct Generate {}
 
-    /// Take the place of a file that is there; its tokens are good no more
-    #[arg(long)]
-    force: bool,
+/// A keyset that was made.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct GeneratedKey {
+    /// Where it is.
+    file: String,
+    /// The name of its key.
+    kid: String,
+    /// How the key signs.
+    alg: &'static str,
+}
+
+impl Document for GeneratedKey {
+    const SCHEMA: &'static str = "chatctl.token.keys.generate/v1";
 }
 
 impl Keys {
-    pub(super) fn run(self, out: Out) -> Result<(), Failure> {
+    pub(super) fn run(self, out: &Out) -> Result<(), Failure> {
         match self.verb {
             Verb::Generate(generate) => generate.run(out),
         }
@@ -48,19 +54,20 @@ impl Keys {
 }
 
 impl Generate {
-    fn run(self, out: Out) -> Result<(), Failure> {
+    fn run(self, out: &Out) -> Result<(), Failure> {
+        let path = out.file().ok_or_else(|| {
+            Failure::new(Exit::Usage, "private keys are not shown on a screen: -o FILE")
+                .hint("`chatctl token keys generate -o keys.json` writes them with mode 0600")
+        })?;
         let keyset = Keyset::generate(&mut rand::rng(), Clock::system().now())?;
-        let existing = if self.force {
-            Existing::Replace
-        } else {
-            Existing::Keep
-        };
-        keyset.save(&self.output, existing)?;
+        keyset.save(path, out.existing())?;
         let kid = keyset.signing_kid().unwrap_or_default();
-        let path = self.output.display();
-        let document = json!({
-            "schema": "chatctl.token.keys.generate/v1", "file": path.to_string(), "kid": kid, "alg": "EdDSA",
-        });
-        out.result(&format!("key {kid} (EdDSA, active) in {path}\n"), &document)
+        let path = path.display();
+        let document = GeneratedKey {
+            file: path.to_string(),
+            kid: kid.to_owned(),
+            alg: "EdDSA",
+        };
+        out.about_file(&format!("key {kid} (EdDSA, active) in {path}\n"), &document)
     }
 }

@@ -8,12 +8,15 @@ mod issue;
 mod keys;
 mod verify;
 
+pub(crate) use issue::IssuedTokens;
+pub(crate) use keys::GeneratedKey;
+
 use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use chatctl_relay::auth::{Keyset, MAX_TOKEN_BYTES, Verifier};
+use chatctl_relay::auth::{Keyset, MAX_TOKEN_BYTES, Policy, Verifier};
+use chatctl_relay::config::AuthConfig;
 use chatctl_relay::metrics::Metrics;
 
 use crate::exit::Exit;
@@ -43,7 +46,7 @@ enum Verb {
 }
 
 impl Token {
-    pub(super) fn run(self, out: Out) -> Result<(), Failure> {
+    pub(super) fn run(self, out: &Out) -> Result<(), Failure> {
         match self.verb {
             Verb::Issue(issue) => issue.run(out),
             Verb::Verify(verify) => verify.run(out),
@@ -53,54 +56,18 @@ impl Token {
     }
 }
 
-/// What the relay wants of tokens, as `serve` is told it.
-#[derive(Debug, clap::Args)]
-struct Policy {
-    /// Keyset file (mode 0600)
-    #[arg(long, env = "CHATCTL_KEYS", value_name = "FILE")]
-    keys: PathBuf,
-
-    /// Issuer of the token
-    #[arg(
-        long,
-        alias = "issuer",
-        env = "CHATCTL_ISSUER",
-        value_name = "TEXT",
-        default_value = "chatctl"
-    )]
-    iss: String,
-
-    /// Audience of the token
-    #[arg(
-        long,
-        alias = "audience",
-        env = "CHATCTL_AUDIENCE",
-        value_name = "TEXT",
-        default_value = "chatctl"
-    )]
-    aud: String,
-
-    /// Longest life that the relay lets a token have
-    #[arg(long, env = "CHATCTL_MAX_TOKEN_LIFE", value_name = "DURATION", default_value = "30d", value_parser = humantime::parse_duration)]
-    max_token_life: Duration,
+/// The keyset that the settings name.
+fn keyset(auth: &AuthConfig) -> Result<Keyset, Failure> {
+    let path = auth.keys.as_deref().ok_or_else(|| {
+        Failure::new(Exit::Config, "no keyset is named: --keys FILE")
+            .hint("`chatctl token keys generate -o FILE` makes one")
+    })?;
+    Ok(Keyset::load(path)?)
 }
 
-impl Policy {
-    fn keyset(&self) -> Result<Keyset, Failure> {
-        Ok(Keyset::load(&self.keys)?)
-    }
-
-    /// The relay's own check.
-    fn verifier(&self, keyset: Keyset) -> Verifier {
-        let metrics = Arc::new(Metrics::new());
-        Verifier::new(
-            keyset,
-            self.iss.clone(),
-            self.aud.clone(),
-            self.max_token_life,
-            metrics,
-        )
-    }
+/// The relay's own check.
+fn verifier(auth: &AuthConfig, keyset: Keyset) -> Verifier {
+    Verifier::new(Policy::of(keyset, auth), Arc::new(Metrics::new()))
 }
 
 /// Where a token is read from.
@@ -116,7 +83,7 @@ struct Input {
 }
 
 impl Input {
-    fn token(&self, out: Out) -> Result<String, Failure> {
+    fn token(&self, out: &Out) -> Result<String, Failure> {
         let typed = self.dash.as_deref().is_some_and(|dash| dash != "-");
         // A token in place of a file's name would be shown by the error about that file.
         let path = self.token_file.as_ref().and_then(|path| path.to_str());

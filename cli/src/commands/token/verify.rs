@@ -1,10 +1,11 @@
 //! `chatctl token verify`.
 
 use chatctl_relay::auth::{Examination, LEEWAY, TokenError};
+use chatctl_relay::config::AuthConfig;
 use chatctl_relay::model::{Clock, Identity, UnixMs};
 use serde::Serialize;
 
-use super::{Input, Policy};
+use super::Input;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::Out;
@@ -17,7 +18,7 @@ use crate::when::{self, relative, rfc3339};
   chatctl token verify --keys keys.json --token-file alice.token --at 2026-12-24T18:00:00Z")]
 pub(super) struct Verify {
     #[command(flatten)]
-    policy: Policy,
+    auth: AuthConfig,
 
     #[command(flatten)]
     input: Input,
@@ -47,11 +48,11 @@ struct Failed {
 }
 
 impl Verify {
-    pub(super) fn run(self, out: Out) -> Result<(), Failure> {
+    pub(super) fn run(self, out: &Out) -> Result<(), Failure> {
         let now = self.at.unwrap_or_else(|| Clock::system().now());
-        let verifier = self.policy.verifier(self.policy.keyset()?);
+        let verifier = super::verifier(&self.auth, super::keyset(&self.auth)?);
         let examination = verifier.examine(&self.input.token(out)?, now);
-        let shown = out.result(&text(&examination, now), &document(&examination, now));
+        let shown = out.untyped(&text(&examination, now), &document(&examination, now));
         let count = examination.failures.len();
         match examination.failures.into_iter().next() {
             None => shown,

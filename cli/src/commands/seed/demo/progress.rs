@@ -9,8 +9,8 @@ use crate::out::Out;
 
 /// The display of one piece of work. Gone when it is dropped.
 #[derive(Debug)]
-pub(super) struct Progress {
-    out: Out,
+pub(super) struct Progress<'a> {
+    out: &'a Out,
     what: &'static str,
     total: u64,
     done: u64,
@@ -18,9 +18,9 @@ pub(super) struct Progress {
     said: Instant,
 }
 
-impl Progress {
+impl<'a> Progress<'a> {
     /// Nothing is done yet.
-    pub(super) fn begin(out: Out, what: &'static str, total: u64) -> Self {
+    pub(super) fn begin(out: &'a Out, what: &'static str, total: u64) -> Self {
         let is_watched = io::stderr().is_terminal() && !out.is_json();
         let bar = is_watched.then(|| {
             let style = ProgressStyle::with_template("{msg:13} {bar:40} {pos}/{len}  {per_sec}  {eta} left");
@@ -52,7 +52,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for Progress<'_> {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

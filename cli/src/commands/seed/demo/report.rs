@@ -142,7 +142,7 @@ impl Report {
     /// # Errors
     ///
     /// As [`Out::result`].
-    pub(super) fn tell(&mut self, out: Out) -> Result<(), Failure> {
+    pub(super) fn tell(&mut self, out: &Out) -> Result<(), Failure> {
         let by_name = |row: &Row| (row.account.clone(), row.device.clone());
         self.rows.sort_by_key(by_name);
         self.conflicts.sort_by_key(by_name);
@@ -163,7 +163,7 @@ impl Report {
             list,
             conflicts: &self.conflicts,
         };
-        out.result(&self.text(list), &document)
+        out.untyped(&self.text(list), &document)
     }
 
     fn text(&self, list: &[Row]) -> String {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use chatctl_protocol::{AccountId, Address, DeviceId};
 use chatctl_relay::auth::KeysetError;
-use chatctl_relay::auth::private_file::{self, Existing};
+use chatctl_relay::auth::private_file::{self, Access, Existing};
 use serde::{Deserialize, Serialize};
 use vodozemac::olm::{Account, AccountPickle, SessionPickle};
 
@@ -194,6 +194,7 @@ impl StateDir {
         Ok(private_file::write(
             &self.path(&address),
             &bytes,
+            Access::Owner,
             Existing::Replace,
         )?)
     }
@@ -242,7 +243,7 @@ mod tests {
         std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(StateDir::open(&open).unwrap_err().exit, Exit::NoPerm);
         let directory = StateDir::open(&folder.path().join("state")).unwrap();
-        private_file::write(&directory.path(&address()), b"{}", Existing::Keep).unwrap();
+        private_file::write(&directory.path(&address()), b"{}", Access::Owner, Existing::Keep).unwrap();
         assert_eq!(directory.load(&address()).unwrap_err().exit, Exit::DataErr);
     }
 }

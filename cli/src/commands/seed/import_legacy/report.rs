@@ -93,8 +93,8 @@ impl Report {
     /// # Errors
     ///
     /// As [`Out::result`].
-    pub(super) fn tell(&self, out: Out) -> Result<(), Failure> {
-        out.result(&self.text(), self)
+    pub(super) fn tell(&self, out: &Out) -> Result<(), Failure> {
+        out.untyped(&self.text(), self)
     }
 
     fn text(&self) -> String {

@@ -1,0 +1,31 @@
+//! What a store promises about tokens that are good no more.
+//!
+//! Must not know tokens: what a revocation says is for those who check them.
+
+use async_trait::async_trait;
+
+use crate::model::{Revocation, UnixMs};
+use crate::store::Error;
+
+/// Revocations, numbered in the order in which they became visible.
+#[async_trait]
+pub trait RevocationStore: Send + Sync {
+    /// Keeps a revocation and returns its number, higher than every one before it. Durable when it returns.
+    ///
+    /// There is one revocation for each token, account and device: a later one takes the earlier one's place, and
+    /// whichever of `up_to` and `expires_at` is later stays.
+    async fn revoke(&self, _revocation: &Revocation) -> Result<u64, Error> {
+        Err(Error::Unavailable("not there yet".into()))
+    }
+
+    /// The revocations with a number above `after`, lowest first, at most `limit`. Whoever has read up to a number
+    /// misses nothing by going on from there: none becomes visible below one that was.
+    async fn revocations(&self, _after: u64, _limit: usize) -> Result<Vec<(u64, Revocation)>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// Forgets revocations whose `expires_at` is at or before `now`, at most `limit`; how many there were.
+    async fn prune_revocations(&self, _now: UnixMs, _limit: usize) -> Result<usize, Error> {
+        Ok(0)
+    }
+}
