@@ -54,10 +54,12 @@ impl Exit {
         Self::Terminated,
     ];
 
-    /// All of them in one line, for the manual.
-    pub(crate) fn list() -> String {
-        let words = Self::ALL.map(|exit| format!("{} {}", exit.number(), exit.name()));
-        words.join(", ")
+    /// Some of them in one line, for the manual.
+    pub(crate) fn list(exits: &[Self]) -> String {
+        let words = exits
+            .iter()
+            .map(|exit| format!("{} {}", exit.number(), exit.name()));
+        words.collect::<Vec<_>>().join(", ")
     }
 
     /// The number.

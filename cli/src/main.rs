@@ -10,13 +10,15 @@ mod schemas;
 mod store;
 mod when;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::commands::Command;
 use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::out::{Color, Format, Out};
 
 /// The relay that every end-to-end-encrypted chat app can run for itself
@@ -46,6 +48,10 @@ struct Cli {
     #[arg(long, global = true, help_heading = "Output")]
     force: bool,
 
+    /// Say nothing but the result and what went wrong
+    #[arg(short, long, global = true, help_heading = "Output")]
+    quiet: bool,
+
     /// When colours are used; NO_COLOR is obeyed
     #[arg(
         long,
@@ -66,20 +72,19 @@ const EXAMPLES: &str = "Examples:
   chatctl token keys generate -o keys.json";
 
 fn main() -> ExitCode {
-    let exit = match parse(std::env::args_os()) {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let exit = match parse(&args) {
         Ok(cli) => run(cli),
-        Err(error) => {
-            // Help goes to stdout, complaints to stderr; a closed pipe is nobody's fault.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.number()));
-        }
+        Err(error) => complain(&error, &args),
     };
     ExitCode::from(exit.number())
 }
 
 fn run(cli: Cli) -> Exit {
     let format = if cli.json { Format::Json } else { cli.format };
-    let out = Out::new(format, cli.color).to_file(cli.output, cli.force);
+    let out = Out::new(format, cli.color)
+        .into_file(cli.output, cli.force)
+        .quiet(cli.quiet);
     match cli.command.run(&out) {
         Ok(exit) => exit,
         Err(failure) => {
@@ -89,22 +94,71 @@ fn run(cli: Cli) -> Exit {
     }
 }
 
-fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Cli, clap::Error> {
-    let mut command = command();
+/// Shows help, or what is wrong with the command line; to a program, in its format.
+fn complain(error: &clap::Error, args: &[OsString]) -> Exit {
+    let is_json = args.windows(2).any(|pair| pair == ["--format", "json"])
+        || args.iter().any(|arg| arg == "--json" || arg == "--format=json");
+    if is_json && error.use_stderr() {
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default();
+        let failure = Failure::new(Exit::Usage, message.trim_start_matches("error: "))
+            .hint("`--help` behind the command shows what it takes");
+        Out::new(Format::Json, Color::Never).failure(&failure);
+        return Exit::Usage;
+    }
+    // Help goes to stdout, complaints to stderr; a closed pipe is nobody's fault.
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage } else { Exit::Ok }
+}
+
+fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut command = command().color(color(args));
     let matches = command.try_get_matches_from_mut(args)?;
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
-/// The command tree. What stands in the environment is never shown in a help text: not everything that
-/// people put there is meant for a screen.
-fn command() -> clap::Command {
-    fn hide(command: clap::Command) -> clap::Command {
-        command
-            .mut_args(|arg| arg.hide_env_values(true))
-            .mut_subcommands(hide)
+/// What the command line says about colours, before it is read: what is wrong with it is coloured, too.
+fn color(args: &[OsString]) -> ColorChoice {
+    let word = |arg: &OsString| arg.to_string_lossy().into_owned();
+    let words: Vec<String> = args.iter().map(word).collect();
+    let behind = words
+        .windows(2)
+        .filter(|pair| pair[0] == "--color")
+        .map(|pair| pair[1].as_str());
+    let within = words.iter().filter_map(|word| word.strip_prefix("--color="));
+    match behind.chain(within).last() {
+        Some("always") => ColorChoice::Always,
+        Some("never") => ColorChoice::Never,
+        Some(_) | None => ColorChoice::Auto,
     }
-    let manual = format!("{EXAMPLES}\n\nExit codes: {}", Exit::list());
-    hide(Cli::command()).after_long_help(manual)
+}
+
+/// The command tree, with every command's exit codes behind its help. What stands in the environment is never
+/// shown in a help text: not everything that people put there is meant for a screen.
+pub(crate) fn command() -> clap::Command {
+    complete(Cli::command(), "")
+}
+
+fn complete(command: clap::Command, path: &str) -> clap::Command {
+    let exits = match (path, command.has_subcommands()) {
+        ("", _) => Exit::ALL.to_vec(),
+        (_, true) => Vec::new(),
+        (path, false) => schemas::exits(path),
+    };
+    let examples = command
+        .get_after_help()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let command = match exits.as_slice() {
+        [] => command,
+        exits => command.after_long_help(format!("{examples}\n\nExit codes: {}", Exit::list(exits))),
+    };
+    command
+        .mut_args(|arg| arg.hide_env_values(true))
+        .mut_subcommands(|sub| {
+            let path = format!("{path} {}", sub.get_name());
+            complete(sub, path.trim_start())
+        })
 }
 
 #[cfg(test)]
@@ -137,6 +191,30 @@ mod tests {
             assert!((1..=80).contains(&about.len()), "{path}: {about}");
             for arg in command.get_arguments().filter(|arg| arg.get_env().is_some()) {
                 assert!(arg.is_hide_env_values_set(), "{path} {arg}");
+            }
+        });
+    }
+
+    #[test]
+    fn every_example_is_a_command_line() {
+        walk(&command(), "", &mut |command, path| {
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let lines = help
+                .lines()
+                .flat_map(|line| line.split([';', '|']))
+                .filter_map(|line| {
+                    let at = line.find("chatctl ")?;
+                    Some(line[at..].trim_end_matches(')'))
+                });
+            for line in lines {
+                let words: Vec<OsString> = line
+                    .split_whitespace()
+                    .map(|word| word.trim_matches('\'').into())
+                    .collect();
+                assert!(parse(&words).is_ok(), "{path}: {line}: {:?}", parse(&words).err());
             }
         });
     }

@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use chatctl_relay::auth::private_file::{self, Access, Existing};
+use clap::builder::styling::AnsiColor;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -55,6 +56,7 @@ pub(crate) struct Out {
     color: Color,
     file: Option<PathBuf>,
     force: bool,
+    quiet: bool,
 }
 
 impl Out {
@@ -68,12 +70,18 @@ impl Out {
     }
 
     /// Writes the result to a file instead; `-` is stdout. Takes the place of a file only by force.
-    pub(crate) fn to_file(self, file: Option<PathBuf>, force: bool) -> Self {
+    pub(crate) fn into_file(self, file: Option<PathBuf>, force: bool) -> Self {
         Self {
             file: file.filter(|file| file.as_os_str() != "-"),
             force,
             ..self
         }
+    }
+
+    /// Says no more than has to be said, if so told.
+    pub(crate) const fn quiet(mut self, quiet: bool) -> Self {
+        self.quiet = quiet;
+        self
     }
 
     /// Whether a program reads.
@@ -182,6 +190,7 @@ impl Out {
     /// Says something to the person, on stderr; nothing when the reader is a program.
     pub(crate) fn note(&self, text: &str) {
         match self.format {
+            Format::Text if self.quiet => {}
             Format::Text => to_stderr(&format!("{text}\n")),
             Format::Json => {}
         }
@@ -194,7 +203,11 @@ impl Out {
 
     /// Says why the command failed.
     pub(crate) fn failure(&self, failure: &Failure) {
-        to_stderr(&failure.report(self.format));
+        let report = failure.report(self.format);
+        match self.format {
+            Format::Text if self.colors_stderr() => to_stderr(&colored(&report)),
+            Format::Text | Format::Json => to_stderr(&report),
+        }
     }
 }
 
@@ -224,6 +237,17 @@ pub(crate) fn to_json(document: &impl Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(document)
         .map_err(|error| Failure::from_error(crate::exit::Exit::Failure, &error))?;
     Ok(text + "\n")
+}
+
+/// An error's first words in the colours that compilers use for them.
+fn colored(report: &str) -> String {
+    let (red, cyan) = (
+        AnsiColor::Red.on_default().bold(),
+        AnsiColor::Cyan.on_default().bold(),
+    );
+    report
+        .replacen("error:", &format!("{red}error{red:#}:"), 1)
+        .replace("\nhint:", &format!("\n{cyan}hint{cyan:#}:"))
 }
 
 fn to_stderr(text: &str) {

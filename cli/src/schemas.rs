@@ -1,12 +1,13 @@
-//! Which command answers `--json` with which document.
+//! Which command answers `--json` with which document, and how it may end.
 //!
-//! A command that is not here fails the contract test. Must not know what documents hold: their schemas are
+//! A command that is not here fails the contract test, as does one that ends as it does not say here. Must not know what documents hold: their schemas are
 //! made from the types that are written.
 
 use schemars::Schema;
 use serde_json::json;
 
-use crate::commands::{schema, token};
+use crate::commands::{completions, dev, man, schema, seed, token, tree};
+use crate::exit::Exit;
 use crate::out::Document;
 
 /// A command and its document.
@@ -17,6 +18,7 @@ pub(crate) struct Answer {
     /// The document's name: `chatctl.token.issue/v1`.
     pub(crate) name: &'static str,
     make: fn() -> Schema,
+    exits: &'static [Exit],
 }
 
 impl Answer {
@@ -25,7 +27,13 @@ impl Answer {
             command,
             name: D::SCHEMA,
             make: make::<D>,
+            exits: &[],
         }
+    }
+
+    /// How the command may end, besides the ways that are everybody's.
+    const fn exits(self, exits: &'static [Exit]) -> Self {
+        Self { exits, ..self }
     }
 
     /// The document's JSON Schema.
@@ -34,11 +42,57 @@ impl Answer {
     }
 }
 
+/// What a command answers, if there is one of that name.
+pub(crate) fn of(command: &str) -> Option<&'static Answer> {
+    ALL.iter().find(|answer| answer.command == command)
+}
+
+/// Every way in which a command may end, ascending.
+pub(crate) fn exits(command: &str) -> Vec<Exit> {
+    let own = of(command).map_or(&[][..], |answer| answer.exits);
+    let is_possible = |exit: &Exit| EVERYBODYS.contains(exit) || own.contains(exit);
+    Exit::ALL.into_iter().filter(is_possible).collect()
+}
+
+/// Ways in which any command may end: `-o` may name a file that is in the way.
+const EVERYBODYS: [Exit; 6] = [
+    Exit::Ok,
+    Exit::Failure,
+    Exit::Usage,
+    Exit::CantCreate,
+    Exit::Interrupted,
+    Exit::Terminated,
+];
+
+/// Of commands that read the settings.
+const SETTINGS: &[Exit] = &[Exit::NoInput, Exit::NoPerm, Exit::Config];
+
+/// Of commands that use a store.
+const STORE: &[Exit] = &[
+    Exit::DataErr,
+    Exit::NoInput,
+    Exit::Unavailable,
+    Exit::TempFail,
+    Exit::Protocol,
+    Exit::NoPerm,
+    Exit::Config,
+];
+
 /// Every document, by command.
 pub(crate) const ALL: &[Answer] = &[
-    Answer::of::<schema::Documents>("schema"),
-    Answer::of::<token::IssuedTokens>("token issue"),
+    Answer::of::<dev::Info>("serve").exits(STORE),
+    Answer::of::<seed::Planned>("seed plan").exits(STORE),
+    Answer::of::<seed::Applied>("seed apply").exits(STORE),
+    Answer::of::<seed::Verified>("seed verify").exits(STORE),
+    Answer::of::<seed::Emptied>("seed reset").exits(STORE),
+    Answer::of::<seed::Demonstrated>("seed demo").exits(STORE),
+    Answer::of::<seed::Imported>("seed import-legacy").exits(STORE),
+    Answer::of::<token::IssuedTokens>("token issue").exits(SETTINGS),
     Answer::of::<token::GeneratedKey>("token keys generate"),
+    Answer::of::<schema::Documents>("schema").exits(&[Exit::NoInput]),
+    Answer::of::<tree::Commands>("commands"),
+    Answer::of::<completions::Script>("completions"),
+    Answer::of::<man::Pages>("man").exits(&[Exit::NoInput]),
 ];
 
 fn make<D: Document>() -> Schema {

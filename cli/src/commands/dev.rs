@@ -15,13 +15,14 @@ use chatctl_relay::model::{Clock, UnixMs};
 use chatctl_relay::store::Registration;
 use chatctl_relay::switchboard::Switchboard;
 use rand::RngExt as _;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Map;
 use tempfile::TempDir;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::out::{Out, to_json};
+use crate::out::{Document, Out, to_json};
 
 /// A demo: two accounts, and a store that goes when this is dropped.
 #[derive(Debug)]
@@ -46,29 +47,33 @@ impl std::fmt::Debug for DemoAccount {
     }
 }
 
-/// What `--dev-info` writes.
-#[derive(Debug, Serialize)]
-struct Info<'a> {
+/// What `--dev-info` writes. Has tokens in it, so it has no Debug.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Info {
     url: String,
     ws_url: String,
-    accounts: Vec<InfoAccount<'a>>,
+    accounts: Vec<InfoAccount>,
 }
 
-#[derive(Debug, Serialize)]
-struct InfoAccount<'a> {
-    account: &'a AccountId,
-    device_id: &'a DeviceId,
+impl Document for Info {
+    const SCHEMA: &'static str = "chatctl.serve.dev/v1";
+}
+
+#[derive(Serialize, JsonSchema)]
+struct InfoAccount {
+    account: String,
+    device_id: String,
     registration_id: u32,
-    token: &'a str,
+    token: String,
 }
 
-impl<'a> InfoAccount<'a> {
-    fn of(account: &'a DemoAccount) -> Self {
+impl InfoAccount {
+    fn of(account: &DemoAccount) -> Self {
         Self {
-            account: &account.address.account,
-            device_id: &account.address.device_id,
+            account: account.address.account.to_string(),
+            device_id: account.address.device_id.to_string(),
             registration_id: account.registration_id,
-            token: &account.token,
+            token: account.token.clone(),
         }
     }
 }
@@ -145,7 +150,7 @@ impl Dev {
     ///
     /// As [`Out::result`].
     pub(crate) fn announce(&self, at: SocketAddr, out: &Out) -> Result<(), Failure> {
-        out.untyped(&self.card(at), &self.info(at))
+        out.secret(&self.card(at), &self.info(at))
     }
 
     /// Writes the address and the accounts to a file of mode 0600, at once.
@@ -163,7 +168,7 @@ impl Dev {
         )?)
     }
 
-    fn info(&self, at: SocketAddr) -> Info<'_> {
+    fn info(&self, at: SocketAddr) -> Info {
         let at = reachable(at);
         Info {
             url: format!("http://{at}"),

@@ -1,10 +1,13 @@
 //! The commands, one file or folder each.
 
-mod dev;
+pub(crate) mod completions;
+pub(crate) mod dev;
+pub(crate) mod man;
 pub(crate) mod schema;
-mod seed;
+pub(crate) mod seed;
 mod serve;
 pub(crate) mod token;
+pub(crate) mod tree;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -21,6 +24,12 @@ pub(crate) enum Command {
     Token(Box<token::Token>),
     /// Show what a command's --json answer looks like
     Schema(schema::Schema),
+    /// List every command, with its arguments, exit codes and documents
+    Commands(tree::Tree),
+    /// Write a shell's completions
+    Completions(completions::Completions),
+    /// Write the manual pages
+    Man(man::Man),
 }
 
 impl Command {
@@ -35,6 +44,9 @@ impl Command {
             Self::Seed(seed) => seed.run(out),
             Self::Token(token) => token.run(out).map(|()| Exit::Ok),
             Self::Schema(schema) => schema.run(out).map(|()| Exit::Ok),
+            Self::Commands(tree) => tree.run(out).map(|()| Exit::Ok),
+            Self::Completions(completions) => completions.run(out).map(|()| Exit::Ok),
+            Self::Man(man) => man.run(out).map(|()| Exit::Ok),
         }
     }
 }

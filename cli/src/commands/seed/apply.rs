@@ -7,12 +7,13 @@ use std::time::Duration;
 use chatctl_relay::config::StoreConfig;
 use chatctl_relay::store::upkeep::{Past, Progress, Wishes};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::{Line, failure, line, premises};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::out::Out;
+use crate::out::{Document, Out};
 use crate::when::rfc3339;
 
 /// Make the store what this version needs
@@ -31,6 +32,33 @@ pub(super) struct Apply {
     /// Note in the store where it is used; `production` is never reset
     #[arg(long, value_name = "NAME")]
     environment: Option<String>,
+}
+
+/// What was done.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Applied {
+    /// The database, or the directory.
+    store: String,
+    /// Where it says that it is used.
+    environment: Option<String>,
+    /// The steps of this run.
+    steps: Vec<Line>,
+    /// Every change of the layout there ever was, the oldest first.
+    history: Vec<Change>,
+}
+
+impl Document for Applied {
+    const SCHEMA: &'static str = "chatctl.seed.apply/v1";
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Change {
+    part: String,
+    version: u32,
+    /// RFC 3339.
+    at: String,
+    /// The chatctl that did it.
+    by: String,
 }
 
 impl Apply {
@@ -52,13 +80,12 @@ impl Apply {
             .await
             .map_err(failed)?;
         let history = premises.history().await.map_err(failed)?;
-        let document = json!({
-            "schema": "chatctl.seed.apply/v1",
-            "store": premises.name(),
-            "environment": wishes.environment.as_ref().or(before.as_ref()),
-            "steps": steps.iter().map(Line::from).collect::<Vec<_>>(),
-            "history": history.iter().map(past).collect::<Vec<_>>(),
-        });
+        let document = Applied {
+            store: premises.name(),
+            environment: wishes.environment.clone().or(before),
+            steps: steps.iter().map(Line::from).collect(),
+            history: history.iter().map(past).collect(),
+        };
         let mut text: String = steps.iter().map(|step| line(step) + "\n").collect();
         if let Some(environment) = &wishes.environment {
             text += &format!("~ noted   environment {environment}\n");
@@ -68,12 +95,17 @@ impl Apply {
             (0, Some(_)) => {}
             (done, _) => text += &format!("{done} done\n"),
         }
-        out.untyped(&text, &document).map(|()| Exit::Ok)
+        out.result(&text, &document).map(|()| Exit::Ok)
     }
 }
 
-fn past(past: &Past) -> serde_json::Value {
-    json!({ "part": past.part, "version": past.version, "at": rfc3339(past.at), "by": past.by })
+fn past(past: &Past) -> Change {
+    Change {
+        part: past.part.to_string(),
+        version: past.version,
+        at: rfc3339(past.at),
+        by: past.by.to_string(),
+    }
 }
 
 /// Where progress is shown: a bar on a terminal, a line for each step elsewhere, nothing to programs.

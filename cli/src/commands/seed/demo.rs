@@ -28,6 +28,7 @@ use futures_util::stream;
 
 use self::cast::{Role, Script, Talk};
 use self::progress::Progress;
+pub(crate) use self::report::Demonstrated;
 use self::report::Report;
 use self::stage::{Stage, Tokens};
 use self::state::StateDir;

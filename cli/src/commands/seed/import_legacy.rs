@@ -13,7 +13,8 @@ use chatctl_relay::store::mongodb::{LegacyDocument, LegacyUsers, Uri};
 use chatctl_relay::store::{OnOther, PutAccount, Store};
 
 use self::people::{IdFrom, People, Person};
-use self::report::{Outcome, Report};
+pub(crate) use self::report::Imported;
+use self::report::Outcome;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::Out;
@@ -60,7 +61,7 @@ pub(super) struct ImportLegacy {
 impl ImportLegacy {
     pub(super) async fn run(self, out: &Out) -> Result<Exit, Failure> {
         let people = self.read().await?;
-        let mut report = Report::new(self.dry_run, &people);
+        let mut report = Imported::new(self.dry_run, &people);
         if self.dry_run {
             for person in &people.people {
                 report.person(person, Outcome::WouldBe);
@@ -128,7 +129,7 @@ impl ImportLegacy {
     }
 }
 
-async fn put_all(store: &dyn Store, people: &[Person], report: &mut Report) -> Result<(), Failure> {
+async fn put_all(store: &dyn Store, people: &[Person], report: &mut Imported) -> Result<(), Failure> {
     for person in people {
         let outcome = put(store, person).await?;
         report.person(person, outcome);

@@ -9,10 +9,18 @@ mod plan;
 mod reset;
 mod verify;
 
+pub(crate) use apply::Applied;
+pub(crate) use demo::Demonstrated;
+pub(crate) use import_legacy::Imported;
+pub(crate) use plan::Planned;
+pub(crate) use reset::Emptied;
+pub(crate) use verify::Verified;
+
 use chatctl_relay::config::StoreConfig;
 use chatctl_relay::store::embedded;
 use chatctl_relay::store::mongodb;
 use chatctl_relay::store::upkeep::{Action, Part, Step, Upkeep, UpkeepError};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -117,17 +125,21 @@ fn failure(config: &StoreConfig, error: &UpkeepError) -> Failure {
 }
 
 /// A step as programs read it.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+struct Line {
+    /// `create`, `change`, `rebuild`, or `unknown` for what is not ours and stays.
     action: &'static str,
+    /// `schema`, `collection`, `validator` or `index`.
     part: &'static str,
-    name: &'a str,
-    detail: &'a str,
+    name: String,
+    /// What is other than it should be.
+    detail: String,
+    /// How many documents it concerns, about.
     documents: u64,
 }
 
-impl<'a> From<&'a Step> for Line<'a> {
-    fn from(step: &'a Step) -> Self {
+impl From<&Step> for Line {
+    fn from(step: &Step) -> Self {
         Self {
             action: match step.action {
                 Action::Create => "create",
@@ -141,8 +153,8 @@ impl<'a> From<&'a Step> for Line<'a> {
                 Part::Validator => "validator",
                 Part::Index => "index",
             },
-            name: &step.name,
-            detail: &step.detail,
+            name: step.name.clone(),
+            detail: step.detail.clone(),
             documents: step.documents,
         }
     }

@@ -2,12 +2,13 @@
 
 use chatctl_relay::config::StoreConfig;
 use chatctl_relay::store::upkeep::Plan as Differences;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::{Line, failure, line, premises};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::out::Out;
+use crate::out::{Document, Out};
 
 /// Show what `apply` would change; write nothing
 #[derive(Debug, clap::Args)]
@@ -23,6 +24,24 @@ pub(super) struct Plan {
     exit_code: bool,
 }
 
+/// What is to be done.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Planned {
+    /// The database, or the directory.
+    store: String,
+    /// The version of the layout that is there; none in an empty store.
+    found: Option<u32>,
+    /// The version that this chatctl needs.
+    wanted: u32,
+    /// How many steps `apply` would take.
+    pending: usize,
+    steps: Vec<Line>,
+}
+
+impl Document for Planned {
+    const SCHEMA: &'static str = "chatctl.seed.plan/v1";
+}
+
 impl Plan {
     pub(super) async fn run(self, out: &Out) -> Result<Exit, Failure> {
         let premises = premises(&self.store).await?;
@@ -31,15 +50,14 @@ impl Plan {
             .await
             .map_err(|error| failure(&self.store, &error))?;
         let pending = plan.pending().count();
-        let document = json!({
-            "schema": "chatctl.seed.plan/v1",
-            "store": premises.name(),
-            "found": plan.found,
-            "wanted": plan.wanted,
-            "pending": pending,
-            "steps": plan.steps.iter().map(Line::from).collect::<Vec<_>>(),
-        });
-        let shown = out.untyped(&text(&plan, pending), &document);
+        let document = Planned {
+            store: premises.name(),
+            found: plan.found,
+            wanted: plan.wanted,
+            pending,
+            steps: plan.steps.iter().map(Line::from).collect(),
+        };
+        let shown = out.result(&text(&plan, pending), &document);
         match self.exit_code && pending > 0 {
             // Whether or not anybody read the list.
             true => Ok(Exit::Failure),

@@ -2,12 +2,13 @@
 
 use chatctl_relay::config::StoreConfig;
 use chatctl_relay::store::upkeep::{Amount, PRODUCTION, UpkeepError};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::{failure, premises};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::out::Out;
+use crate::out::{Document, Out};
 
 /// Delete everything of chatctl's in the store
 #[derive(Debug, clap::Args)]
@@ -25,6 +26,28 @@ pub(super) struct Reset {
     /// Show what would be deleted; delete nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
+}
+
+/// What is gone, or would be.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Emptied {
+    /// The database, or the directory.
+    store: String,
+    /// Whether nothing was deleted.
+    dry_run: bool,
+    deleted: Vec<Deleted>,
+}
+
+impl Document for Emptied {
+    const SCHEMA: &'static str = "chatctl.seed.reset/v1";
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Deleted {
+    /// Of what.
+    name: String,
+    /// How many.
+    count: u64,
 }
 
 impl Reset {
@@ -50,14 +73,16 @@ impl Reset {
             false => premises.reset().await,
         };
         let amounts = amounts.map_err(failed)?;
-        let amount = |amount: &Amount| json!({ "name": amount.name, "count": amount.count });
-        let document = json!({
-            "schema": "chatctl.seed.reset/v1",
-            "store": name,
-            "dry_run": self.dry_run,
-            "deleted": amounts.iter().map(amount).collect::<Vec<_>>(),
+        let deleted = amounts.iter().map(|amount| Deleted {
+            name: amount.name.to_string(),
+            count: amount.count,
         });
-        out.untyped(&text(&amounts, self.dry_run), &document)
+        let document = Emptied {
+            store: name,
+            dry_run: self.dry_run,
+            deleted: deleted.collect(),
+        };
+        out.result(&text(&amounts, self.dry_run), &document)
             .map(|()| Exit::Ok)
     }
 }

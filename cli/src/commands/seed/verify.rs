@@ -3,13 +3,13 @@
 use chatctl_relay::config::StoreConfig;
 use chatctl_relay::directory::check_signatures;
 use chatctl_relay::store::upkeep::{Check, Depth};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 
 use super::{failure, premises};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::out::Out;
+use crate::out::{Document, Out};
 
 /// Check that what is stored fits together; may run beside a relay
 #[derive(Debug, clap::Args)]
@@ -33,14 +33,30 @@ pub(super) struct Verify {
     floor: u32,
 }
 
-/// A check as programs read it.
-#[derive(Serialize)]
-struct Line<'a> {
-    check: &'a str,
+/// What was found.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Verified {
+    /// The database, or the directory.
+    store: String,
+    /// Whether everything was looked at, and not a sample.
+    all: bool,
+    /// How many things are not as they should be; warnings do not count.
+    wrong: u64,
+    checks: Vec<Line>,
+}
+
+impl Document for Verified {
+    const SCHEMA: &'static str = "chatctl.seed.verify/v1";
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Line {
+    check: String,
+    /// `ok`, `warn` or `bad`.
     result: &'static str,
     looked_at: u64,
     bad: u64,
-    examples: &'a [String],
+    examples: Vec<String>,
 }
 
 impl Verify {
@@ -62,14 +78,13 @@ impl Verify {
             .filter(|check| !check.warning)
             .map(|check| check.bad)
             .sum();
-        let document = json!({
-            "schema": "chatctl.seed.verify/v1",
-            "store": premises.name(),
-            "all": self.all,
-            "wrong": wrong,
-            "checks": checks.iter().map(document).collect::<Vec<_>>(),
-        });
-        let shown = out.untyped(&checks.iter().map(text).collect::<String>(), &document);
+        let document = Verified {
+            store: premises.name(),
+            all: self.all,
+            wrong,
+            checks: checks.iter().map(document).collect(),
+        };
+        let shown = out.result(&checks.iter().map(text).collect::<String>(), &document);
         match wrong {
             0 => shown.map(|()| Exit::Ok),
             // Whether or not anybody read the list.
@@ -90,13 +105,13 @@ fn result(check: &Check) -> &'static str {
     }
 }
 
-fn document(check: &Check) -> Line<'_> {
+fn document(check: &Check) -> Line {
     Line {
-        check: &check.name,
+        check: check.name.to_string(),
         result: result(check),
         looked_at: check.looked,
         bad: check.bad,
-        examples: &check.examples,
+        examples: check.examples.clone(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use chatctl_protocol::Address;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::cast::{Role, Talk};
@@ -13,7 +14,7 @@ use super::stage::Outcome;
 use super::state;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::out::Out;
+use crate::out::{Document, Out};
 
 /// What was done so far.
 #[derive(Debug)]
@@ -30,13 +31,13 @@ pub(super) struct Report {
     conflicts: Vec<Row>,
 }
 
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 struct Conversations {
     stored: usize,
     kept: usize,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 struct Row {
     account: String,
     device: String,
@@ -46,20 +47,24 @@ struct Row {
     state_file: Option<PathBuf>,
 }
 
-#[derive(Debug, Serialize)]
-struct Document<'a> {
-    schema: &'static str,
+/// What a run did.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Demonstrated {
     dry_run: bool,
     interrupted: bool,
     rng_seed: u64,
     accounts: usize,
     devices: BTreeMap<Outcome, usize>,
-    conversations: &'a Conversations,
+    conversations: Conversations,
     elapsed_ms: u64,
     /// Every device, when there are few.
-    list: &'a [Row],
+    list: Vec<Row>,
     /// The first devices that were left alone.
-    conflicts: &'a [Row],
+    conflicts: Vec<Row>,
+}
+
+impl Document for Demonstrated {
+    const SCHEMA: &'static str = "chatctl.seed.demo/v1";
 }
 
 impl Report {
@@ -151,19 +156,18 @@ impl Report {
         } else {
             &self.rows
         };
-        let document = Document {
-            schema: "chatctl.seed.demo/v1",
+        let document = Demonstrated {
             dry_run: self.is_dry,
             interrupted: self.stopped,
             rng_seed: self.seed,
             accounts: self.accounts,
             devices: Outcome::ALL.map(|outcome| (outcome, self.count(outcome))).into(),
-            conversations: &self.conversations,
+            conversations: self.conversations.clone(),
             elapsed_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            list,
-            conflicts: &self.conflicts,
+            list: list.to_vec(),
+            conflicts: self.conflicts.clone(),
         };
-        out.untyped(&self.text(list), &document)
+        out.result(&self.text(list), &document)
     }
 
     fn text(&self, list: &[Row]) -> String {

@@ -10,6 +10,7 @@ use chatctl_protocol::{Address, Limits, Suite};
 use chatctl_relay::auth::{Grant, Signer};
 use chatctl_relay::model::{Clock, Device, DeviceList};
 use chatctl_relay::store::{OnOther, Registered, Store, Uploaded};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Map;
 
@@ -54,7 +55,7 @@ pub(super) struct Tokens {
 }
 
 /// What was done for a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Outcome {
     /// Neither a file nor the store knew it.

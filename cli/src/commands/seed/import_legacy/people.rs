@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use chatctl_protocol::AccountId;
 use chatctl_relay::store::mongodb::{LegacyDocument, LegacyUser};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What becomes an account's id.
@@ -46,7 +47,7 @@ pub(super) struct Person {
 }
 
 /// A document, or several of one user, that becomes no account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(super) struct Skipped {
     /// The `_id`s.
     pub(super) ids: Vec<String>,

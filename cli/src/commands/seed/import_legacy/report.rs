@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::people::{People, Person, Skipped};
 use crate::failure::Failure;
-use crate::out::Out;
+use crate::out::{Document, Out};
 
 /// What became of a user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Outcome {
     /// The account is new.
@@ -38,9 +39,8 @@ impl Outcome {
 }
 
 /// What was done so far.
-#[derive(Debug, Serialize)]
-pub(super) struct Report {
-    schema: &'static str,
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Imported {
     dry_run: bool,
     documents: usize,
     duplicates: usize,
@@ -49,7 +49,11 @@ pub(super) struct Report {
     skipped: Vec<Skipped>,
 }
 
-#[derive(Debug, Serialize)]
+impl Document for Imported {
+    const SCHEMA: &'static str = "chatctl.seed.import-legacy/v1";
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
 struct Row {
     account: String,
     name: String,
@@ -58,10 +62,9 @@ struct Row {
     outcome: Outcome,
 }
 
-impl Report {
+impl Imported {
     pub(super) fn new(dry_run: bool, people: &People) -> Self {
         Self {
-            schema: "chatctl.seed.import-legacy/v1",
             dry_run,
             documents: people.documents,
             duplicates: people.people.iter().map(|person| person.merged.len()).sum(),
@@ -94,7 +97,7 @@ impl Report {
     ///
     /// As [`Out::result`].
     pub(super) fn tell(&self, out: &Out) -> Result<(), Failure> {
-        out.untyped(&self.text(), self)
+        out.result(&self.text(), self)
     }
 
     fn text(&self) -> String {
