@@ -200,7 +200,12 @@ mod tests {
         walk(&command(), "", &mut |command, path| {
             let help = command
                 .get_after_help()
-                .map(ToString::to_string)
+                .map(|help| {
+                    help.to_string().replace(
+                        "\
+", " ",
+                    )
+                })
                 .unwrap_or_default();
             let lines = help
                 .lines()

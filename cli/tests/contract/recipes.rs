@@ -1,0 +1,133 @@
+//! How each command is run so that it answers.
+
+/// A command that answers.
+#[derive(Debug)]
+pub(crate) struct Recipe {
+    pub(crate) command: &'static str,
+    /// Lines that come first, in the same folder; the stdout of each is the stdin of the next, and of the command
+    /// itself if that has no other.
+    pub(crate) before: &'static [&'static str],
+    /// Files that are there.
+    pub(crate) files: &'static [(&'static str, &'static str)],
+    pub(crate) stdin: &'static str,
+    /// The command line. None: it is tried elsewhere, because it does not end by itself or needs a relay.
+    pub(crate) line: Option<&'static str>,
+    /// How it ends.
+    pub(crate) code: i32,
+    /// Whether `-o` takes its result; not where it names the command's own file.
+    pub(crate) to_file: bool,
+    /// A line that names a file that is not there.
+    pub(crate) missing_file: Option<&'static str>,
+}
+
+const ANSWERS: Recipe = Recipe {
+    command: "",
+    before: &[],
+    files: &[],
+    stdin: "",
+    line: None,
+    code: 0,
+    to_file: true,
+    missing_file: None,
+};
+
+const KEYS: &str = "token keys generate -o keys.json";
+const ISSUE: &str = "token issue --keys keys.json --sub alice --dev 1";
+const APPLY: &str = "seed apply --data-dir data";
+
+/// Every command.
+pub(crate) const RECIPES: &[Recipe] = &[
+    // Until a signal: it has a test of its own.
+    Recipe {
+        command: "serve",
+        missing_file: Some("serve --keys /nowhere/keys.json --data-dir data"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "seed plan",
+        line: Some("seed plan --data-dir data"),
+        missing_file: Some("seed plan --store-uri-file /nowhere/uri"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "seed apply",
+        line: Some(APPLY),
+        missing_file: Some("seed apply --store-uri-file /nowhere/uri"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "seed verify",
+        before: &[APPLY],
+        line: Some("seed verify --data-dir data"),
+        missing_file: Some("seed verify --store-uri-file /nowhere/uri"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "seed reset",
+        before: &[APPLY],
+        line: Some("seed reset --data-dir data --confirm data"),
+        missing_file: Some("seed reset --store-uri-file /nowhere/uri --confirm x"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "seed demo",
+        before: &[APPLY],
+        line: Some("seed demo --data-dir data --users 2 --prekeys 1 --state-dir state"),
+        missing_file: Some("seed demo --store-uri-file /nowhere/uri --state-dir state"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "seed import-legacy",
+        before: &[APPLY],
+        // Without the old database there is nothing to answer; `seed_demo` has one.
+        missing_file: Some("seed import-legacy --data-dir data --from-uri-file /nowhere/uri"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "token issue",
+        before: &[KEYS],
+        line: Some(ISSUE),
+        missing_file: Some("token issue --keys /nowhere/keys.json --sub alice --dev 1"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "token verify",
+        before: &[KEYS, ISSUE],
+        line: Some("token verify --keys keys.json"),
+        missing_file: Some("token verify --keys /nowhere/keys.json"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "token inspect",
+        before: &[KEYS, ISSUE],
+        line: Some("token inspect"),
+        missing_file: Some("token inspect --token-file /nowhere/token"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "token keys generate",
+        line: Some(KEYS),
+        to_file: false,
+        ..ANSWERS
+    },
+    Recipe {
+        command: "schema",
+        line: Some("schema"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "commands",
+        line: Some("commands"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "completions",
+        line: Some("completions bash"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "man",
+        line: Some("man token issue"),
+        ..ANSWERS
+    },
+];
