@@ -82,6 +82,26 @@ impl Exit {
         }
     }
 
+    /// What it means, for the manual.
+    pub(crate) const fn meaning(self) -> &'static str {
+        match self {
+            Self::Ok => "done",
+            Self::Failure => "something that should not happen, or what the command was asked to find",
+            Self::Usage => "the command line makes no sense",
+            Self::DataErr => "what was read is not good",
+            Self::NoInput => "a file is not there or cannot be read",
+            Self::Unavailable => "a relay or a store cannot be reached",
+            Self::CantCreate => "a file is in the way or cannot be written; an address cannot be bound",
+            Self::TempFail => "not now; try again later",
+            Self::Protocol => "the other side is of another version",
+            Self::NoPerm => "a file is open to others, or it is not allowed",
+            Self::Config => "the configuration is not good",
+            Self::Threshold => "a threshold was missed",
+            Self::Interrupted => "stopped by SIGINT, after cleaning up",
+            Self::Terminated => "stopped by SIGTERM, after cleaning up",
+        }
+    }
+
     /// The name, as it stands in JSON errors.
     pub(crate) const fn name(self) -> &'static str {
         match self {

@@ -1,5 +1,6 @@
 //! `chatctl man`: the manual, made from the same definitions as `--help`.
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use chatctl_relay::auth::private_file::{self, Access};
@@ -97,14 +98,50 @@ fn page(command: &clap::Command, path: &str) -> Result<Roff, Failure> {
         "" => "chatctl".to_owned(),
         path => format!("chatctl-{path}"),
     };
-    let mut roff = Vec::new();
-    Page::new(command.clone())
-        .title(&title)
-        .section("1")
-        .render(&mut roff)
-        .map_err(|error| Failure::new(Exit::Failure, "cannot write the page").caused_by(&error))?;
+    let failed = |error: io::Error| Failure::new(Exit::Failure, "cannot write the page").caused_by(&error);
+    let roff = render(command, &title).map_err(failed)?;
     Ok(Roff {
         name: format!("{title}.1"),
         roff: Some(String::from_utf8_lossy(&roff).into_owned()),
     })
+}
+
+/// What the library knows, and what we have behind the help: examples as they are typed, and exit codes.
+fn render(command: &clap::Command, title: &str) -> io::Result<Vec<u8>> {
+    let mut roff = Vec::new();
+    let page = Page::new(command.clone())
+        .title(title.to_uppercase())
+        .section("1");
+    page.render_title(&mut roff)?;
+    page.render_name_section(&mut roff)?;
+    page.render_synopsis_section(&mut roff)?;
+    page.render_description_section(&mut roff)?;
+    page.render_options_section(&mut roff)?;
+    if command.get_subcommands().any(|sub| sub.get_name() != "help") {
+        page.render_subcommands_section(&mut roff)?;
+    }
+    let behind = command.get_after_long_help().or_else(|| command.get_after_help());
+    let behind = behind.map(ToString::to_string).unwrap_or_default();
+    let (examples, exits) = behind.split_once("\n\nExit codes: ").unwrap_or((&behind, ""));
+    writeln!(roff, ".SH EXAMPLES\n.nf")?;
+    for line in examples.lines().skip(1) {
+        writeln!(roff, "{}", escaped(line.trim_start()))?;
+    }
+    writeln!(roff, ".fi")?;
+    if !exits.is_empty() {
+        writeln!(roff, ".SH EXIT STATUS")?;
+        for exit in exits.split(", ") {
+            writeln!(roff, "{}\n.br", escaped(exit))?;
+        }
+    }
+    Ok(roff)
+}
+
+/// A line that says nothing to the typesetter.
+fn escaped(line: &str) -> String {
+    let line = line.replace('\\', "\\e").replace('-', "\\-");
+    match line.starts_with(['.', '\'']) {
+        true => format!("\\&{line}"),
+        false => line,
+    }
 }

@@ -39,6 +39,7 @@ struct Entry {
 struct End {
     code: u8,
     name: &'static str,
+    meaning: &'static str,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -98,6 +99,7 @@ fn entry(command: &clap::Command, path: String) -> Entry {
     let end = |exit: Exit| End {
         code: exit.number(),
         name: exit.name(),
+        meaning: exit.meaning(),
     };
     Entry {
         about: command.get_about().map(ToString::to_string).unwrap_or_default(),
