@@ -56,10 +56,16 @@ impl Exit {
 
     /// Some of them in one line, for the manual.
     pub(crate) fn list(exits: &[Self]) -> String {
-        let words = exits
+        exits
             .iter()
-            .map(|exit| format!("{} {}", exit.number(), exit.name()));
-        words.collect::<Vec<_>>().join(", ")
+            .map(|exit| exit.words())
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    /// Its number and its name.
+    pub(crate) fn words(self) -> String {
+        format!("{} {}", self.number(), self.name())
     }
 
     /// The number.

@@ -111,7 +111,9 @@ fn render(command: &clap::Command, title: &str) -> io::Result<Vec<u8>> {
     let mut roff = Vec::new();
     let page = Page::new(command.clone())
         .title(title.to_uppercase())
-        .section("1");
+        .section("1")
+        .source(concat!("chatctl ", env!("CARGO_PKG_VERSION")))
+        .manual("chatctl");
     page.render_title(&mut roff)?;
     page.render_name_section(&mut roff)?;
     page.render_synopsis_section(&mut roff)?;
@@ -130,8 +132,16 @@ fn render(command: &clap::Command, title: &str) -> io::Result<Vec<u8>> {
     writeln!(roff, ".fi")?;
     if !exits.is_empty() {
         writeln!(roff, ".SH EXIT STATUS")?;
-        for exit in exits.split(", ") {
-            writeln!(roff, "{}\n.br", escaped(exit))?;
+        let is_named = |exit: &Exit| exits.split(", ").any(|word| word == exit.words());
+        for exit in Exit::ALL.into_iter().filter(is_named) {
+            writeln!(
+                roff,
+                ".TP
+.B {}
+{}",
+                escaped(&exit.words()),
+                escaped(exit.meaning())
+            )?;
         }
     }
     Ok(roff)
