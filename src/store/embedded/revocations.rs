@@ -31,7 +31,7 @@ impl RevocationStore for Embedded {
 }
 
 /// The columns that [`decode`] reads.
-const COLUMNS: &str = "number, jti, account, device_id, up_to, revoked_at, expires_at, reason";
+pub(super) const COLUMNS: &str = "number, jti, account, device_id, up_to, revoked_at, expires_at, reason";
 
 fn revoke(conn: &Connection, revocation: Revocation) -> Result<u64, Error> {
     let what = revocation.what.clone();

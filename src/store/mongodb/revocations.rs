@@ -220,3 +220,56 @@ fn decode(document: &Document) -> Result<(u64, Revocation), Error> {
     let number = document.get_i64("n").map_err(|_| broken())?;
     Ok((number.cast_unsigned(), revocation))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::store::conformance::mongodb::OnServer;
+    use crate::store::conformance::revocations::token;
+    use crate::store::mongodb::Options;
+
+    /// Revocations that a relay makes.
+    const EACH: usize = 10;
+
+    #[tokio::test]
+    async fn relays_that_revoke_at_once_give_numbers_in_the_order_of_sight() {
+        let first = OnServer::new().await;
+        let options = Options::default();
+        let relays = join_all((0..3).map(|_| MongoDb::open(&first.uri, &options))).await;
+        let left = AtomicUsize::new(relays.len() * EACH);
+        // From the first number of all on: nobody has made the counter.
+        let revoking = relays.iter().zip(0..).map(|(relay, number)| {
+            let left = &left;
+            async move {
+                for round in 0..EACH {
+                    let said = token(&format!("{number} {round}"));
+                    relay.as_ref().unwrap().revoke(&said).await.unwrap();
+                    left.fetch_sub(1, Ordering::AcqRel);
+                }
+            }
+        });
+        let following = async {
+            let mut seen = Vec::new();
+            loop {
+                let is_last = left.load(Ordering::Acquire) == 0;
+                let last = seen.last().map_or(0, |(number, _)| *number);
+                let page = first.store.revocations(last, 4).await.unwrap();
+                match page.is_empty() {
+                    true if is_last => return seen,
+                    true => tokio::task::yield_now().await,
+                    false => seen.extend(page),
+                }
+            }
+        };
+        let (seen, _) = tokio::join!(following, join_all(revoking));
+        let numbers: Vec<u64> = seen.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, (1..=30).collect::<Vec<_>>());
+        let all: BTreeSet<String> = seen.iter().map(|(_, said)| format!("{:?}", said.what)).collect();
+        assert_eq!(all.len(), 30);
+    }
+}
