@@ -271,5 +271,6 @@ mod tests {
         assert_eq!(numbers, (1..=30).collect::<Vec<_>>());
         let all: BTreeSet<String> = seen.iter().map(|(_, said)| format!("{:?}", said.what)).collect();
         assert_eq!(all.len(), 30);
+        first.store.drop_database().await.unwrap();
     }
 }
