@@ -87,22 +87,32 @@ pub enum TokenError {
     #[error("claim `{0}` looks like milliseconds; times in tokens are seconds since 1970")]
     Milliseconds(&'static str),
     /// Over.
-    #[error("the token expired {} ago (leeway {})", span(by), span(&super::LEEWAY))]
+    #[error("the token expired {} ago (leeway {})", span(by), span(leeway))]
     Expired {
         /// How long ago.
         by: Duration,
+        /// What the clocks may differ by.
+        leeway: Duration,
     },
     /// `nbf` lies ahead.
-    #[error("the token is not valid before {} from now (leeway {})", span(by), span(&super::LEEWAY))]
+    #[error(
+        "the token is not valid before {} from now (leeway {})",
+        span(by),
+        span(leeway)
+    )]
     NotYet {
         /// How far ahead.
         by: Duration,
+        /// What the clocks may differ by.
+        leeway: Duration,
     },
     /// `iat` lies ahead.
-    #[error("the token was issued {} in the future (leeway {})", span(by), span(&super::LEEWAY))]
+    #[error("the token was issued {} in the future (leeway {})", span(by), span(leeway))]
     IssuedAhead {
         /// How far ahead.
         by: Duration,
+        /// What the clocks may differ by.
+        leeway: Duration,
     },
     /// `exp − iat` is more than the relay allows.
     #[error("the token lives {}; at most {} are allowed", span(life), span(max))]
@@ -186,6 +196,14 @@ pub enum KeysetError {
     BadKey {
         /// Which.
         kid: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// An outside issuer that cannot be trusted as it stands.
+    #[error("outside issuer {issuer:?}: {reason}")]
+    Issuer {
+        /// Which.
+        issuer: String,
         /// Why.
         reason: &'static str,
     },

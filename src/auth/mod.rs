@@ -1,7 +1,8 @@
 //! Who a token speaks for: keys, the one validation, and issuing.
 //!
 //! Owns every rule about tokens, for the daemon and for the operator's commands alike. Must not know
-//! sockets, requests or stores; the clock and randomness are passed in.
+//! who asks, or stores; the clock and randomness are passed in. What it asks others for itself, the keys of
+//! outside issuers, goes through `fetch`.
 //!
 //! # Why not the library's validation
 //!
@@ -12,8 +13,10 @@
 
 mod claims;
 mod error;
+mod fetch;
 mod key;
 mod keyset;
+mod outside;
 pub mod private_file;
 mod signer;
 mod token;

@@ -181,6 +181,7 @@ fn start_failure(error: &server::Error) -> Failure {
     match error {
         server::Error::Listen { .. } => Failure::from_error(Exit::CantCreate, error)
             .hint("is another program there? --listen 127.0.0.1:0 picks a free port"),
+        server::Error::Keys(_) => Failure::from_error(Exit::Config, error),
         server::Error::Store(_) => Failure::from_error(Exit::Unavailable, error),
     }
 }

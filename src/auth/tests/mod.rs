@@ -45,12 +45,7 @@ fn verifier(keyset: Keyset) -> Verifier {
 }
 
 fn policy(keyset: Keyset) -> Policy {
-    Policy {
-        keyset,
-        issuer: "iss".into(),
-        audience: "aud".into(),
-        max_life: Duration::from_secs(30 * 24 * 3600),
-    }
+    Policy::new(keyset, "iss", "aud", Duration::from_secs(30 * 24 * 3600))
 }
 
 fn b64(bytes: impl AsRef<[u8]>) -> String {

@@ -115,7 +115,7 @@ impl Issue {
     fn issue(&self, now: UnixMs) -> Result<Vec<Issued>, Failure> {
         let keyset = super::keyset(&self.auth)?;
         let signer = Signer::new(&keyset)?;
-        let verifier = super::verifier(&self.auth, keyset);
+        let verifier = super::verifier(&self.auth, keyset)?;
         let scopes: Vec<_> = self.scope.iter().map(|scope| scope.as_str()).collect();
         let grant = Grant {
             issuer: self.auth.issuer.clone(),

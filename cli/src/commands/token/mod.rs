@@ -66,8 +66,9 @@ fn keyset(auth: &AuthConfig) -> Result<Keyset, Failure> {
 }
 
 /// The relay's own check.
-fn verifier(auth: &AuthConfig, keyset: Keyset) -> Verifier {
-    Verifier::new(Policy::of(keyset, auth), Arc::new(Metrics::new()))
+fn verifier(auth: &AuthConfig, keyset: Keyset) -> Result<Verifier, Failure> {
+    let policy = Policy::of(keyset, auth)?;
+    Ok(Verifier::new(policy, Arc::new(Metrics::new())))
 }
 
 /// Where a token is read from.

@@ -50,7 +50,7 @@ struct Failed {
 impl Verify {
     pub(super) fn run(self, out: &Out) -> Result<(), Failure> {
         let now = self.at.unwrap_or_else(|| Clock::system().now());
-        let verifier = super::verifier(&self.auth, super::keyset(&self.auth)?);
+        let verifier = super::verifier(&self.auth, super::keyset(&self.auth)?)?;
         let examination = verifier.examine(&self.input.token(out)?, now);
         let shown = out.untyped(&text(&examination, now), &document(&examination, now));
         let count = examination.failures.len();
