@@ -38,7 +38,14 @@ impl Answer {
 pub(crate) const ALL: &[Answer] = &[
     Answer::of::<schema::Documents>("schema"),
     Answer::of::<token::IssuedTokens>("token issue"),
+    Answer::of::<token::VerifiedToken>("token verify"),
+    Answer::of::<token::InspectedToken>("token inspect"),
     Answer::of::<token::GeneratedKey>("token keys generate"),
+    Answer::of::<token::ListedKeys>("token keys list"),
+    Answer::of::<token::RotatedKeys>("token keys rotate"),
+    Answer::of::<token::ExportedKeys>("token keys export"),
+    Answer::of::<token::ImportedKey>("token keys import"),
+    Answer::of::<token::CheckedKeys>("token keys check"),
 ];
 
 fn make<D: Document>() -> Schema {

@@ -15,6 +15,9 @@ use crate::metrics::Metrics;
 use crate::model::{Clock, Identity, Scopes, UnixMs};
 
 mod keys;
+mod lives;
+mod outside;
+mod properties;
 mod traps;
 
 /// 2026-11-22T12:00:00Z.
