@@ -151,23 +151,28 @@ impl Entry {
     /// Puts the key into a state.
     pub(super) fn enter(&mut self, state: KeyState, now: UnixMs) {
         self.state = state;
-        *self.entered() = Some(rfc3339(now));
-    }
-
-    const fn entered(&mut self) -> &mut Option<String> {
-        match self.state {
+        let since = match state {
             KeyState::Next => &mut self.next_since,
             KeyState::Active => &mut self.active_since,
             KeyState::Retiring => &mut self.retiring_since,
             KeyState::Retired => &mut self.retired_since,
-        }
+        };
+        *since = Some(rfc3339(now));
+    }
+
+    fn since(&self) -> Option<UnixMs> {
+        let since = match self.state {
+            KeyState::Next => &self.next_since,
+            KeyState::Active => &self.active_since,
+            KeyState::Retiring => &self.retiring_since,
+            KeyState::Retired => &self.retired_since,
+        };
+        since.as_deref().and_then(parse_rfc3339)
     }
 
     /// What is known about the key's life.
     pub(super) fn facts(&self, algorithm: Algorithm, signs: bool) -> KeyFacts {
-        let mut entry = self.clone();
         let created_at = self.created_at.as_deref().and_then(parse_rfc3339);
-        let since = entry.entered().as_deref().and_then(parse_rfc3339);
         KeyFacts {
             kid: self.kid.clone(),
             algorithm,
@@ -175,7 +180,9 @@ impl Entry {
             has_private_part: signs,
             created_at,
             // A key that was made active when it was made. What is published or retiring has to say since when.
-            since: since.or(created_at.filter(|_| self.state == KeyState::Active)),
+            since: self
+                .since()
+                .or(created_at.filter(|_| self.state == KeyState::Active)),
         }
     }
 }

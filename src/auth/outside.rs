@@ -12,8 +12,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
-use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::error::KeysetError;
@@ -32,6 +32,8 @@ pub(super) struct Issuer {
     trust: Trust,
     keys: RwLock<Arc<Vec<Key>>>,
     schedule: Mutex<Schedule>,
+    /// Rings when a token names a key that is not there.
+    bell: Notify,
     /// Counts the times that the URL was asked, with success or without.
     rounds: watch::Sender<u64>,
 }
@@ -86,11 +88,20 @@ impl Outside {
         self.issuers.iter().find(|issuer| issuer.trust.issuer == name)
     }
 
-    /// Asks every URL that is due, and tells when the next one is. Cancel safe.
-    pub(super) async fn ask_due(&self) -> Option<Instant> {
-        let remote = || self.issuers.iter().filter(|issuer| issuer.is_remote());
-        join_all(remote().map(|issuer| issuer.ask_if_due())).await;
-        remote().map(|issuer| issuer.schedule.lock().next()).min()
+    /// Asks every URL that is due, once. Cancel safe.
+    pub(super) async fn ask_due(&self) {
+        join_all(self.remote().map(|issuer| issuer.ask_if_due())).await;
+    }
+
+    /// Asks every URL when it is due, for ever; none waits for another. Cancel safe.
+    pub(super) async fn keep_fresh(&self) {
+        join_all(self.remote().map(|issuer| issuer.keep_fresh())).await;
+        // Nobody is to be asked.
+        std::future::pending().await
+    }
+
+    fn remote(&self) -> impl Iterator<Item = &Arc<Issuer>> {
+        self.issuers.iter().filter(|issuer| issuer.is_remote())
     }
 
     /// The URLs that have given no keys yet.
@@ -136,6 +147,7 @@ impl Issuer {
                 wanted: false,
                 forced_at: None,
             }),
+            bell: Notify::new(),
             rounds: watch::Sender::new(0),
         })
     }
@@ -169,9 +181,21 @@ impl Issuer {
             }
             schedule.wanted = true;
             schedule.forced_at = Some(now);
+            self.bell.notify_one();
         }
         // Subscribed under the lock: an answer between the two would be missed.
         Some(self.rounds.subscribe())
+    }
+
+    async fn keep_fresh(&self) {
+        loop {
+            self.ask_if_due().await;
+            let next = self.schedule.lock().next();
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = self.bell.notified() => {}
+            }
+        }
     }
 
     async fn ask_if_due(&self) {

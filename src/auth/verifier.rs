@@ -10,7 +10,7 @@ use chatctl_protocol::Address;
 use parking_lot::RwLock;
 use serde_json::Value;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::LEEWAY;
 use super::claims::{Claims, Rules};
@@ -44,8 +44,7 @@ pub struct Policy {
 #[derive(Debug)]
 pub struct Verifier {
     policy: RwLock<Arc<Policy>>,
-    /// Rings when an outside issuer's keys are wanted, and when there is another policy.
-    bell: Notify,
+    another_policy: Notify,
     metrics: Arc<Metrics>,
 }
 
@@ -64,7 +63,7 @@ impl Verifier {
     pub fn new(policy: Policy, metrics: Arc<Metrics>) -> Self {
         Self {
             policy: RwLock::new(Arc::new(policy)),
-            bell: Notify::new(),
+            another_policy: Notify::new(),
             metrics,
         }
     }
@@ -76,29 +75,23 @@ impl Verifier {
         policy.outside.inherit(&current.outside);
         *current = Arc::new(policy);
         drop(current);
-        self.bell.notify_one();
+        self.another_policy.notify_one();
     }
 
     /// Fetches the keys of outside issuers when they are due, for ever. Cancel safe.
     pub async fn keep_fresh(&self) {
         loop {
-            let due = self.fetch_due().await;
-            let later = async {
-                match due {
-                    Some(due) => sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let policy = self.policy();
             tokio::select! {
-                () = later => {}
-                () = self.bell.notified() => {}
+                () = policy.outside.keep_fresh() => {}
+                () = self.another_policy.notified() => {}
             }
         }
     }
 
-    /// Fetches the keys that are due now, and tells when the next ones are. Cancel safe.
-    pub async fn fetch_due(&self) -> Option<Instant> {
-        self.policy().outside.ask_due().await
+    /// Fetches the keys that are due now, once. Cancel safe.
+    pub async fn fetch_due(&self) {
+        self.policy().outside.ask_due().await;
     }
 
     /// Outside issuers that have given no keys yet, as in the settings.
@@ -147,7 +140,6 @@ impl Verifier {
                 .outside_issuer(token)
                 .and_then(|issuer| issuer.want());
             let Some(mut rounds) = wanted else { break };
-            self.bell.notify_one();
             if timeout_at(longest, rounds.changed()).await.is_err() {
                 break;
             }
