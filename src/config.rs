@@ -10,6 +10,10 @@ use std::time::Duration;
 
 use chatctl_protocol::Limits;
 
+mod trust;
+
+pub use trust::{Trust, TrustedKeys};
+
 /// Everything that `chatctl serve` can be told.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Config {
@@ -121,6 +125,17 @@ pub struct AuthConfig {
     /// Longest life that a token may have
     #[arg(id = "auth.max_token_life", long = "max-token-life", env = "CHATCTL_AUTH__MAX_TOKEN_LIFE", value_name = "DURATION", default_value = "30d", value_parser = humantime::parse_duration)]
     pub max_token_life: Duration,
+
+    /// Outside issuer whose tokens are good too, with its public keys: `ISSUER=FILE` or
+    /// `ISSUER=https://HOST/PATH` (repeatable, or separated by commas)
+    #[arg(
+        id = "auth.trust",
+        long = "trust",
+        env = "CHATCTL_AUTH__TRUST",
+        value_name = "ISSUER=KEYS",
+        value_delimiter = ','
+    )]
+    pub trust: Vec<Trust>,
 }
 
 /// How mail is accepted and carried.

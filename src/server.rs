@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::auth::{Keyset, Policy, Verifier};
+use crate::auth::{Keyset, KeysetError, Policy, Verifier};
 use crate::committer::{Committer, Pace};
 use crate::config::Config;
 use crate::directory::Directory;
@@ -43,6 +43,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The keys of an outside issuer cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysetError),
     /// The store cannot be used, or has stopped.
     #[error("the store has stopped")]
     Store(#[from] store::Error),
@@ -108,7 +111,7 @@ impl Server {
             metrics: Arc::clone(&metrics),
         };
         let switchboard = Arc::new(Switchboard::new(parts, &config).await?);
-        let verifier = Verifier::new(Policy::of(keyset, &config.auth), Arc::clone(&metrics));
+        let verifier = Verifier::new(Policy::of(keyset, &config.auth)?, Arc::clone(&metrics));
         let drain = CancellationToken::new();
         let sessions = Sessions::new(
             config.server.max_sessions,
@@ -174,7 +177,7 @@ impl Server {
             let commits = commits.clone();
             async move { committer.run(commits).await }
         });
-        keep(&self.doors.switchboard, &tasks, &closing);
+        keep(&self.doors, &tasks, &closing);
         let Self {
             listener,
             address,
@@ -284,10 +287,20 @@ async fn serve(stream: TcpStream, service: TowerToHyperService<axum::Router>, cl
 }
 
 /// Begins what is done from time to time, until `closing`.
-fn keep(switchboard: &Arc<Switchboard>, tasks: &TaskTracker, closing: &CancellationToken) {
+fn keep(doors: &Doors, tasks: &TaskTracker, closing: &CancellationToken) {
+    let switchboard = &doors.switchboard;
+    tasks.spawn(keep_keys(Arc::clone(&doors.verifier), closing.clone()));
     tasks.spawn(keep_house(Arc::clone(switchboard), closing.clone()));
     if switchboard.is_shared() {
         tasks.spawn(keep_leases(Arc::clone(switchboard), closing.clone()));
+    }
+}
+
+/// Has the keys of outside issuers fetched when they are due.
+async fn keep_keys(verifier: Arc<Verifier>, closing: CancellationToken) {
+    tokio::select! {
+        () = verifier.keep_fresh() => {}
+        () = closing.cancelled() => {}
     }
 }
 

@@ -38,13 +38,15 @@ const SIDEWAYS: [(&str, &str, &str); 2] = [
 ];
 
 /// Libraries with a home: the crate, and the only places under `src/` that may name it.
-const HOMES: [(&str, &[&str]); 7] = [
+const HOMES: [(&str, &[&str]); 9] = [
     ("mongodb", &["store/mongodb"]),
     ("axum", &["http", "server"]),
-    ("hyper", &["http", "server"]),
-    ("hyper_util", &["http", "server"]),
+    ("hyper", &["http", "server", "auth/fetch"]),
+    ("hyper_util", &["http", "server", "auth/fetch"]),
+    ("hyper_rustls", &["auth/fetch"]),
     ("rusqlite", &["store/embedded"]),
     ("jsonwebtoken", &["auth"]),
+    ("aws_lc_rs", &["auth"]),
     ("prometheus_client", &["metrics"]),
 ];
 
@@ -249,12 +251,12 @@ mod controls {
             (
                 "session/mod.rs",
                 "fn f(b: hyper::Body) {}",
-                "hyper belongs to http and server",
+                "hyper belongs to http and server and auth/fetch",
             ),
             (
                 "hub.rs",
                 "use {hyper_util::rt};",
-                "hyper_util belongs to http and server",
+                "hyper_util belongs to http and server and auth/fetch",
             ),
             (
                 "store/mod.rs",

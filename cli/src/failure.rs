@@ -108,6 +108,8 @@ impl From<KeysetError> for Failure {
                 "`chmod 0600 {}`, and make new keys if others had the time",
                 path.display()
             )),
+            KeysetError::Issuer { .. } => Self::from_error(Exit::Config, &error)
+                .hint("`--trust ISSUER=FILE` or `--trust ISSUER=https://…`, once for each outside issuer"),
             KeysetError::Malformed { .. }
             | KeysetError::Empty
             | KeysetError::DuplicateKid(_)

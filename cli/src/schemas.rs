@@ -67,6 +67,12 @@ const EVERYBODYS: [Exit; 6] = [
 /// Of commands that read the settings.
 const SETTINGS: &[Exit] = &[Exit::NoInput, Exit::NoPerm, Exit::Config];
 
+/// Of commands that read what somebody wrote.
+const INPUT: &[Exit] = &[Exit::DataErr, Exit::NoInput, Exit::NoPerm, Exit::Config];
+
+/// Of what has to wait until everybody knows.
+const ROTATION: &[Exit] = &[Exit::NoInput, Exit::TempFail, Exit::NoPerm, Exit::Config];
+
 /// Of commands that use a store.
 const STORE: &[Exit] = &[
     Exit::DataErr,
@@ -88,7 +94,14 @@ pub(crate) const ALL: &[Answer] = &[
     Answer::of::<seed::Demonstrated>("seed demo").exits(STORE),
     Answer::of::<seed::Imported>("seed import-legacy").exits(STORE),
     Answer::of::<token::IssuedTokens>("token issue").exits(SETTINGS),
-    Answer::of::<token::GeneratedKey>("token keys generate"),
+    Answer::of::<token::VerifiedToken>("token verify").exits(INPUT),
+    Answer::of::<token::InspectedToken>("token inspect").exits(INPUT),
+    Answer::of::<token::GeneratedKey>("token keys generate").exits(SETTINGS),
+    Answer::of::<token::ListedKeys>("token keys list").exits(SETTINGS),
+    Answer::of::<token::RotatedKeys>("token keys rotate").exits(ROTATION),
+    Answer::of::<token::ExportedKeys>("token keys export").exits(SETTINGS),
+    Answer::of::<token::ImportedKey>("token keys import").exits(INPUT),
+    Answer::of::<token::CheckedKeys>("token keys check").exits(SETTINGS),
     Answer::of::<schema::Documents>("schema").exits(&[Exit::NoInput]),
     Answer::of::<tree::Commands>("commands"),
     Answer::of::<completions::Script>("completions"),

@@ -8,7 +8,6 @@ use chatctl_protocol::{AccountId, Address, DeviceId};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::LEEWAY;
 use super::error::{TokenError, quoted};
 use crate::model::{Identity, Scopes, UnixMs};
 
@@ -18,6 +17,8 @@ pub(super) struct Rules<'a> {
     pub(super) issuer: Option<&'a str>,
     pub(super) audience: Option<&'a str>,
     pub(super) max_life: Duration,
+    /// How much the issuer's clock and ours may differ.
+    pub(super) leeway: Duration,
 }
 
 /// The claims that mean something here. A claim that is there twice makes the token malformed.
@@ -35,6 +36,11 @@ pub(super) struct Claims {
 }
 
 impl Claims {
+    /// Who is said to have issued the token.
+    pub(super) fn issuer(&self) -> Option<&str> {
+        self.iss.as_ref().and_then(Value::as_str)
+    }
+
     /// Checks everything. Failures are added in the order of the checks; an identity is returned only
     /// when none was found here.
     pub(super) fn check(
@@ -120,18 +126,19 @@ impl Claims {
         let iat = time("iat", self.iat.as_ref());
         let nbf = self.nbf.as_ref().and_then(|nbf| time("nbf", Some(nbf)));
         let now = Duration::from_millis(now.0);
+        let leeway = rules.leeway;
         if let Some(by) = exp
             .and_then(|exp| now.checked_sub(exp))
-            .filter(|by| *by >= LEEWAY)
+            .filter(|by| *by >= leeway)
         {
-            found.push(TokenError::Expired { by });
+            found.push(TokenError::Expired { by, leeway });
         }
         let ahead = |time: Option<Duration>| time.and_then(|time| time.checked_sub(now));
-        if let Some(by) = ahead(nbf).filter(|by| *by > LEEWAY) {
-            found.push(TokenError::NotYet { by });
+        if let Some(by) = ahead(nbf).filter(|by| *by > leeway) {
+            found.push(TokenError::NotYet { by, leeway });
         }
-        if let Some(by) = ahead(iat).filter(|by| *by > LEEWAY) {
-            found.push(TokenError::IssuedAhead { by });
+        if let Some(by) = ahead(iat).filter(|by| *by > leeway) {
+            found.push(TokenError::IssuedAhead { by, leeway });
         }
         let (exp, iat) = (exp?, iat?);
         match exp.checked_sub(iat) {

@@ -87,22 +87,32 @@ pub enum TokenError {
     #[error("claim `{0}` looks like milliseconds; times in tokens are seconds since 1970")]
     Milliseconds(&'static str),
     /// Over.
-    #[error("the token expired {} ago (leeway {})", span(by), span(&super::LEEWAY))]
+    #[error("the token expired {} ago (leeway {})", span(by), span(leeway))]
     Expired {
         /// How long ago.
         by: Duration,
+        /// What the clocks may differ by.
+        leeway: Duration,
     },
     /// `nbf` lies ahead.
-    #[error("the token is not valid before {} from now (leeway {})", span(by), span(&super::LEEWAY))]
+    #[error(
+        "the token is not valid before {} from now (leeway {})",
+        span(by),
+        span(leeway)
+    )]
     NotYet {
         /// How far ahead.
         by: Duration,
+        /// What the clocks may differ by.
+        leeway: Duration,
     },
     /// `iat` lies ahead.
-    #[error("the token was issued {} in the future (leeway {})", span(by), span(&super::LEEWAY))]
+    #[error("the token was issued {} in the future (leeway {})", span(by), span(leeway))]
     IssuedAhead {
         /// How far ahead.
         by: Duration,
+        /// What the clocks may differ by.
+        leeway: Duration,
     },
     /// `exp − iat` is more than the relay allows.
     #[error("the token lives {}; at most {} are allowed", span(life), span(max))]
@@ -189,16 +199,50 @@ pub enum KeysetError {
         /// Why.
         reason: &'static str,
     },
+    /// An outside issuer that cannot be trusted as it stands.
+    #[error("outside issuer {issuer:?}: {reason}")]
+    Issuer {
+        /// Which.
+        issuer: String,
+        /// Why.
+        reason: &'static str,
+    },
     /// Signing would have to choose.
     #[error("two keys are active and can sign: {0:?} and {1:?}")]
     TwoActive(String, String),
+}
+
+/// Why a key in PEM cannot be taken. Nothing of the text is ever repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum PemError {
+    /// No BEGIN and END with base64 between them.
+    #[error("the input is not PEM")]
+    NoPem,
+    /// A certificate, or something else.
+    #[error("the PEM holds something other than a key")]
+    NotAKey,
+    /// More than one section.
+    #[error("the PEM holds more than one section; one key is imported at a time")]
+    Several,
+    /// A password would be needed.
+    #[error("the key is encrypted, and no password is ever asked for here")]
+    Encrypted,
+    /// PKCS#1, SEC 1 or OpenSSH's own.
+    #[error("the key is in an older form than PKCS#8")]
+    OtherForm,
+    /// Not Ed25519, P-256 or RSA, or damaged.
+    #[error("the key is damaged, or of another kind than Ed25519, P-256 and RSA")]
+    Kind,
+    /// A key that is not good enough.
+    #[error(transparent)]
+    Key(#[from] KeysetError),
 }
 
 /// Why a token is not issued.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
     /// No key is `active` and has a private part that signs here.
-    #[error("the keyset has no active key that can sign (EdDSA or HS256 with its private part)")]
+    #[error("the keyset has no active key that can sign (EdDSA, ES256 or HS256 with its private part)")]
     NoActiveKey,
     /// A claim that the signer sets itself.
     #[error("claim `{0}` is set by the signer and cannot be given")]

@@ -6,11 +6,12 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::SigningKey;
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use serde::{Deserialize, Serialize};
 
 use super::error::KeysetError;
+use super::parts;
+use crate::model::UnixMs;
 
 /// What a key signs with. A token's algorithm is its key's, whatever its header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,6 +27,9 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::EdDsa, Self::Es256, Self::Rs256, Self::Hs256];
+
     /// The name in headers and keys.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -94,7 +98,7 @@ impl Secret {
         Self(URL_SAFE_NO_PAD.encode(bytes))
     }
 
-    fn bytes(&self) -> Option<Vec<u8>> {
+    pub(super) fn bytes(&self) -> Option<Vec<u8>> {
         URL_SAFE_NO_PAD.decode(&self.0).ok()
     }
 }
@@ -130,9 +134,89 @@ pub(super) struct Entry {
     pub(super) state: KeyState,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) created_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) next_since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) active_since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) retiring_since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) retired_since: Option<String>,
     /// Members that mean nothing here, kept so that saving loses nothing. Some may be private.
     #[serde(flatten)]
     pub(super) others: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Entry {
+    /// Puts the key into a state.
+    pub(super) fn enter(&mut self, state: KeyState, now: UnixMs) {
+        self.state = state;
+        let since = match state {
+            KeyState::Next => &mut self.next_since,
+            KeyState::Active => &mut self.active_since,
+            KeyState::Retiring => &mut self.retiring_since,
+            KeyState::Retired => &mut self.retired_since,
+        };
+        *since = Some(rfc3339(now));
+    }
+
+    fn since(&self) -> Option<UnixMs> {
+        let since = match self.state {
+            KeyState::Next => &self.next_since,
+            KeyState::Active => &self.active_since,
+            KeyState::Retiring => &self.retiring_since,
+            KeyState::Retired => &self.retired_since,
+        };
+        since.as_deref().and_then(parse_rfc3339)
+    }
+
+    /// What is known about the key's life.
+    pub(super) fn facts(&self, algorithm: Algorithm, signs: bool) -> KeyFacts {
+        let created_at = self.created_at.as_deref().and_then(parse_rfc3339);
+        KeyFacts {
+            kid: self.kid.clone(),
+            algorithm,
+            state: self.state,
+            has_private_part: signs,
+            created_at,
+            // A key that was made active when it was made. What is published or retiring has to say since when.
+            since: self
+                .since()
+                .or(created_at.filter(|_| self.state == KeyState::Active)),
+        }
+    }
+}
+
+/// What may be told about a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFacts {
+    /// Its name.
+    pub kid: String,
+    /// What it signs with.
+    pub algorithm: Algorithm,
+    /// Where it stands in its life.
+    pub state: KeyState,
+    /// Whether it can sign.
+    pub has_private_part: bool,
+    /// When it was made, if the file says it.
+    pub created_at: Option<UnixMs>,
+    /// Since when it is in this state, if the file says it.
+    pub since: Option<UnixMs>,
+}
+
+/// A time as people and machines both read it.
+pub(super) fn rfc3339(time: UnixMs) -> String {
+    // Later than the year 9999 cannot be written; such a clock is wrong anyway.
+    let seconds = (time.0 / 1000).min(253_402_300_799);
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+fn parse_rfc3339(text: &str) -> Option<UnixMs> {
+    let since = humantime::parse_rfc3339_weak(text)
+        .ok()?
+        .duration_since(std::time::UNIX_EPOCH);
+    u64::try_from(since.ok()?.as_millis()).ok().map(UnixMs)
 }
 
 /// A key whose parts were looked at.
@@ -147,10 +231,10 @@ pub(super) struct Key {
 impl Key {
     pub(super) fn parse(entry: Entry) -> Result<Self, KeysetError> {
         let parts = match entry.kty.as_str() {
-            "OKP" => ed25519(&entry),
-            "EC" => p256(&entry),
-            "RSA" => rsa(&entry),
-            "oct" => hmac(&entry),
+            "OKP" => parts::ed25519(&entry),
+            "EC" => parts::p256(&entry),
+            "RSA" => parts::rsa(&entry),
+            "oct" => parts::hmac(&entry),
             _ => Err("kty must be OKP, EC, RSA or oct"),
         };
         let bad = |reason| KeysetError::BadKey {
@@ -174,83 +258,11 @@ impl Key {
         })
     }
 
+    pub(super) fn facts(&self) -> KeyFacts {
+        self.entry.facts(self.algorithm, self.signing.is_some())
+    }
+
     pub(super) fn signs(&self) -> bool {
         self.entry.state == KeyState::Active && self.signing.is_some()
     }
 }
-
-type Parts = (Algorithm, DecodingKey, Option<EncodingKey>);
-
-fn ed25519(entry: &Entry) -> Result<Parts, &'static str> {
-    if entry.crv.as_deref() != Some("Ed25519") {
-        return Err("crv of an OKP key must be Ed25519");
-    }
-    let public: [u8; 32] = public_part(entry.x.as_deref(), "x must be 32 bytes of base64url")?;
-    let signing = match &entry.d {
-        None => None,
-        Some(secret) => {
-            const WRONG: &str = "d must be the 32 bytes of base64url that belong to x";
-            let seed: [u8; 32] = secret.bytes().and_then(|d| d.try_into().ok()).ok_or(WRONG)?;
-            if SigningKey::from_bytes(&seed).verifying_key().to_bytes() != public {
-                return Err(WRONG);
-            }
-            Some(EncodingKey::from_ed_der(&[&PKCS8_ED25519[..], &seed].concat()))
-        }
-    };
-    Ok((Algorithm::EdDsa, DecodingKey::from_ed_der(&public), signing))
-}
-
-fn p256(entry: &Entry) -> Result<Parts, &'static str> {
-    if entry.crv.as_deref() != Some("P-256") {
-        return Err("crv of an EC key must be P-256");
-    }
-    let x: [u8; 32] = public_part(entry.x.as_deref(), "x must be 32 bytes of base64url")?;
-    let y: [u8; 32] = public_part(entry.y.as_deref(), "y must be 32 bytes of base64url")?;
-    let point = [&[4][..], &x, &y].concat();
-    Ok((Algorithm::Es256, DecodingKey::from_ec_der(&point), None))
-}
-
-fn rsa(entry: &Entry) -> Result<Parts, &'static str> {
-    let part = |text: &Option<String>| text.as_deref().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
-    let (Some(n), Some(e)) = (part(&entry.n), part(&entry.e)) else {
-        return Err("n and e must be base64url");
-    };
-    if n.iter().skip_while(|byte| **byte == 0).count() < 256 {
-        return Err("an RSA key must have 2048 bits or more");
-    }
-    let verifying = DecodingKey::from_rsa_raw_components(&n, &e);
-    Ok((Algorithm::Rs256, verifying, None))
-}
-
-fn hmac(entry: &Entry) -> Result<Parts, &'static str> {
-    let Some(secret) = entry.k.as_ref().and_then(Secret::bytes) else {
-        return Err("k must be base64url");
-    };
-    if secret.len() < 32 {
-        return Err("an HMAC secret must have 32 random bytes or more");
-    }
-    // 32 random bytes have fewer than 16 different ones about never; typed secrets often do.
-    let mut different = secret.clone();
-    different.sort_unstable();
-    different.dedup();
-    if different.len() < 16 {
-        return Err("an HMAC secret must be random bytes");
-    }
-    let verifying = DecodingKey::from_secret(&secret);
-    Ok((
-        Algorithm::Hs256,
-        verifying,
-        Some(EncodingKey::from_secret(&secret)),
-    ))
-}
-
-fn public_part(text: Option<&str>, rule: &'static str) -> Result<[u8; 32], &'static str> {
-    text.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
-        .and_then(|bytes| bytes.try_into().ok())
-        .ok_or(rule)
-}
-
-/// What stands before the 32 bytes of an Ed25519 private key in PKCS#8 (RFC 8410, section 7).
-const PKCS8_ED25519: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];

@@ -6,25 +6,29 @@
 use std::fmt;
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::error::KeysetError;
-use super::key::{Algorithm, Entry, Key, KeyState, Secret};
+use super::key::{Algorithm, Entry, Key, KeyFacts, KeyState};
+use super::new_key::NewKey;
+use super::parts;
 use super::private_file::{self, Access, Existing};
 use crate::model::UnixMs;
 
 /// The keys of an issuer, checked.
 pub struct Keyset {
     keys: Vec<Key>,
+    others: Map<String, Value>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct File {
     keys: Vec<Entry>,
+    /// Members that mean nothing here, kept so that saving loses nothing.
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
 
 impl Keyset {
@@ -34,25 +38,39 @@ impl Keyset {
     ///
     /// None in practice: what was made here is good.
     pub fn generate(random: &mut impl CryptoRng, now: UnixMs) -> Result<Self, KeysetError> {
-        let mut seed = [0; 32];
-        random.fill_bytes(&mut seed);
-        let mut suffix = [0; 3];
-        random.fill_bytes(&mut suffix);
-        let public = ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key();
-        let created_at = rfc3339(now);
-        let day = created_at.get(..10).unwrap_or("key");
-        let entry = Entry {
-            kid: format!("{day}-{}", suffix.map(|byte| format!("{byte:02x}")).concat()),
-            kty: "OKP".to_owned(),
-            crv: Some("Ed25519".to_owned()),
-            alg: Some(Algorithm::EdDsa.as_str().to_owned()),
-            x: Some(URL_SAFE_NO_PAD.encode(public.as_bytes())),
-            d: Some(Secret::new(&seed)),
-            state: KeyState::Active,
-            created_at: Some(created_at),
-            ..Entry::default()
-        };
-        Self::of(vec![entry])
+        Self::of_one(
+            NewKey::generate(Algorithm::EdDsa, None, random, now)?,
+            KeyState::Active,
+            now,
+        )
+    }
+
+    /// A keyset of one key.
+    ///
+    /// # Errors
+    ///
+    /// [`KeysetError::BadKey`].
+    pub fn of_one(key: NewKey, state: KeyState, now: UnixMs) -> Result<Self, KeysetError> {
+        Self::of(File {
+            keys: vec![key.entry(state, now)],
+            others: Map::new(),
+        })
+    }
+
+    /// The same keyset with one more key.
+    ///
+    /// # Errors
+    ///
+    /// [`KeysetError`] when the two do not go together.
+    pub fn with(&self, key: NewKey, state: KeyState, now: UnixMs) -> Result<Self, KeysetError> {
+        self.changed(|keys| keys.push(key.entry(state, now)))
+    }
+
+    pub(super) fn changed(&self, change: impl FnOnce(&mut Vec<Entry>)) -> Result<Self, KeysetError> {
+        let mut keys = self.keys.iter().map(|key| key.entry.clone()).collect();
+        change(&mut keys);
+        let others = self.others.clone();
+        Self::of(File { keys, others })
     }
 
     /// Reads a keyset out of a private file.
@@ -71,7 +89,11 @@ impl Keyset {
     /// [`KeysetError::Io`].
     pub fn save(&self, path: &Path, existing: Existing) -> Result<(), KeysetError> {
         let keys = self.keys.iter().map(|key| key.entry.clone()).collect();
-        let mut text = serde_json::to_vec_pretty(&File { keys }).unwrap_or_default();
+        let mut text = serde_json::to_vec_pretty(&File {
+            keys,
+            others: self.others.clone(),
+        })
+        .unwrap_or_default();
         text.push(b'\n');
         private_file::write(path, &text, Access::Owner, existing)
     }
@@ -86,11 +108,12 @@ impl Keyset {
             line: error.line(),
             column: error.column(),
         })?;
-        Self::of(file.keys)
+        Self::of(file)
     }
 
-    fn of(entries: Vec<Entry>) -> Result<Self, KeysetError> {
-        let keys = entries
+    fn of(file: File) -> Result<Self, KeysetError> {
+        let keys = file
+            .keys
             .into_iter()
             .map(Key::parse)
             .collect::<Result<Vec<_>, _>>()?;
@@ -107,7 +130,17 @@ impl Keyset {
                 return Err(KeysetError::TwoActive(first, second));
             }
         }
-        Ok(Self { keys })
+        let others = file.others;
+        Ok(Self { keys, others })
+    }
+
+    /// What may be told about each key, in the order of the file.
+    pub fn facts(&self) -> impl Iterator<Item = KeyFacts> {
+        self.keys.iter().map(Key::facts)
+    }
+
+    pub(super) fn keys(&self) -> &[Key] {
+        &self.keys
     }
 
     /// The public set, for `/.well-known/jwks.json`: keys whose tokens are good, public parts only.
@@ -120,6 +153,14 @@ impl Keyset {
             .filter_map(public)
             .collect();
         json!({ "keys": keys })
+    }
+
+    /// The public keys whose tokens are good, as PEM, each under its name.
+    #[must_use]
+    pub fn public_pems(&self) -> Vec<(String, String)> {
+        let keys = self.keys.iter().filter(|key| key.entry.state.verifies());
+        keys.filter_map(|key| Some((key.entry.kid.clone(), parts::pem(key)?)))
+            .collect()
     }
 
     pub(super) fn key(&self, kid: &str) -> Option<&Key> {
@@ -159,12 +200,4 @@ fn public(key: &Key) -> Option<Value> {
         Algorithm::Rs256 => Some(json!({"kty": "RSA", "use": "sig", "alg": alg, "kid": kid, "n": n, "e": e})),
         Algorithm::Hs256 => None,
     }
-}
-
-/// A time as people and machines both read it.
-pub(super) fn rfc3339(time: UnixMs) -> String {
-    // Later than the year 9999 cannot be written; such a clock is wrong anyway.
-    let seconds = (time.0 / 1000).min(253_402_300_799);
-    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
-    humantime::format_rfc3339_seconds(time).to_string()
 }

@@ -1,7 +1,8 @@
 //! Who a token speaks for: keys, the one validation, and issuing.
 //!
 //! Owns every rule about tokens, for the daemon and for the operator's commands alike. Must not know
-//! sockets, requests or stores; the clock and randomness are passed in.
+//! who asks, or stores; the clock and randomness are passed in. What it asks others for itself, the keys of
+//! outside issuers, goes through `fetch`.
 //!
 //! # Why not the library's validation
 //!
@@ -12,16 +13,29 @@
 
 mod claims;
 mod error;
+mod fetch;
 mod key;
 mod keyset;
+mod new_key;
+mod outside;
+mod parts;
+mod pem;
 pub mod private_file;
+mod review;
+mod rotation;
+mod self_test;
 mod signer;
 mod token;
 mod verifier;
 
-pub use error::{KeysetError, SignError, TokenError};
-pub use key::{Algorithm, KeyState};
+pub use error::{KeysetError, PemError, SignError, TokenError};
+pub use key::{Algorithm, KeyFacts, KeyState};
 pub use keyset::Keyset;
+pub use new_key::NewKey;
+pub use pem::is_private_pem;
+pub use review::{Finding, Severity, review};
+pub use rotation::{Change, Patience, Phase, Rotation, RotationError, Waits};
+pub use self_test::{SelfTestError, self_test};
 pub use signer::{Grant, Issued, Signer};
 pub use token::{Inspection, inspect};
 pub use verifier::{Examination, Policy, Verifier};

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use super::error::KeysetError;
@@ -59,6 +59,37 @@ fn place(path: &Path, bytes: &[u8], access: Access, existing: Existing) -> io::R
         Existing::Replace => file.persist(path)?,
     };
     File::open(folder)?.sync_all()
+}
+
+/// Holds a file for itself until it is dropped, so that of two who change it one sees what the other did.
+#[derive(Debug)]
+pub struct Held {
+    _lock: File,
+}
+
+/// Waits until nobody else holds the file. The name is looked at again then: whoever held it may have put
+/// another file in its place.
+///
+/// # Errors
+///
+/// [`KeysetError::Io`].
+pub fn hold(path: &Path) -> Result<Held, KeysetError> {
+    hold_file(path).map_err(|source| KeysetError::Io {
+        what: "read",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn hold_file(path: &Path) -> io::Result<Held> {
+    loop {
+        let file = File::open(path)?;
+        file.lock()?;
+        let (held, named) = (file.metadata()?, std::fs::metadata(path)?);
+        if (held.dev(), held.ino()) == (named.dev(), named.ino()) {
+            return Ok(Held { _lock: file });
+        }
+    }
 }
 
 /// Reads a file that nobody but its owner may read.

@@ -8,9 +8,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::MAX_TOKEN_BYTES;
 use super::claims::{Claims, Rules};
 use super::error::{TokenError, quoted};
+use super::{LEEWAY, MAX_TOKEN_BYTES};
 use crate::model::UnixMs;
 
 /// The header members that mean something here.
@@ -128,6 +128,7 @@ pub fn inspect(token: &str, max_life: Duration, now: UnixMs) -> Result<Inspectio
         issuer: None,
         audience: None,
         max_life,
+        leeway: LEEWAY,
     };
     parts.claims::<Claims>()?.check(&rules, now, &mut warnings);
     Ok(Inspection {

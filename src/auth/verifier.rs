@@ -9,10 +9,15 @@ use std::time::Duration;
 use chatctl_protocol::Address;
 use parking_lot::RwLock;
 use serde_json::Value;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
+use super::LEEWAY;
 use super::claims::{Claims, Rules};
-use super::error::{TokenError, quoted};
+use super::error::{KeysetError, TokenError, quoted};
+use super::key::Key;
 use super::keyset::Keyset;
+use super::outside::{Issuer, Outside};
 use super::token::{Header, Parts};
 use crate::config::AuthConfig;
 use crate::metrics::{Count as _, Metrics};
@@ -29,12 +34,17 @@ pub struct Policy {
     pub audience: String,
     /// Longest `exp − iat`.
     pub max_life: Duration,
+    /// How much an issuer's clock and ours may differ.
+    pub leeway: Duration,
+    /// Issuers besides the relay. Each is judged by its own keys, and by no others.
+    outside: Outside,
 }
 
 /// Checks tokens by a policy that may be swapped while it is in use.
 #[derive(Debug)]
 pub struct Verifier {
     policy: RwLock<Arc<Policy>>,
+    another_policy: Notify,
     metrics: Arc<Metrics>,
 }
 
@@ -53,13 +63,41 @@ impl Verifier {
     pub fn new(policy: Policy, metrics: Arc<Metrics>) -> Self {
         Self {
             policy: RwLock::new(Arc::new(policy)),
+            another_policy: Notify::new(),
             metrics,
         }
     }
 
-    /// Follows another policy from now on. Identities that were given before stay as they are.
-    pub fn follow(&self, policy: Policy) {
-        *self.policy.write() = Arc::new(policy);
+    /// Follows another policy from now on, with the keys of outside issuers that are known already.
+    /// Identities that were given before stay as they are.
+    pub fn follow(&self, mut policy: Policy) {
+        let mut current = self.policy.write();
+        policy.outside.inherit(&current.outside);
+        *current = Arc::new(policy);
+        drop(current);
+        self.another_policy.notify_one();
+    }
+
+    /// Fetches the keys of outside issuers when they are due, for ever. Cancel safe.
+    pub async fn keep_fresh(&self) {
+        loop {
+            let policy = self.policy();
+            tokio::select! {
+                () = policy.outside.keep_fresh() => {}
+                () = self.another_policy.notified() => {}
+            }
+        }
+    }
+
+    /// Fetches the keys that are due now, once. Cancel safe.
+    pub async fn fetch_due(&self) {
+        self.policy().outside.ask_due().await;
+    }
+
+    /// Outside issuers that have given no keys yet, as in the settings.
+    #[must_use]
+    pub fn silent_issuers(&self) -> Vec<String> {
+        self.policy().outside.silent()
     }
 
     /// The public keys of tokens that are good here.
@@ -74,15 +112,7 @@ impl Verifier {
     ///
     /// [`TokenError`]: the first of [`Verifier::examine`]'s failures.
     pub fn verify(&self, token: &str, now: UnixMs) -> Result<Identity, TokenError> {
-        let Examination { identity, failures } = self.examine(token, now);
-        let result = match (identity, failures.into_iter().next()) {
-            (Some(identity), None) => Ok(identity),
-            (_, Some(failure)) => Err(failure),
-            (None, None) => Err(TokenError::Malformed("it says nothing")),
-        };
-        let word = result.as_ref().err().map_or("ok", TokenError::code);
-        self.metrics.tokens_verified.count(word);
-        result
+        self.count(self.judge(token, now))
     }
 
     /// As [`Verifier::verify`], for a token that has to be a certain device's.
@@ -91,12 +121,60 @@ impl Verifier {
     ///
     /// [`TokenError::OtherDevice`] for a good token of anybody else, else as [`Verifier::verify`].
     pub fn verify_for(&self, address: &Address, token: &str, now: UnixMs) -> Result<Identity, TokenError> {
-        let identity = self.verify(token, now)?;
-        if identity.address == *address {
-            Ok(identity)
-        } else {
-            Err(TokenError::OtherDevice)
+        only(address, self.verify(token, now)?)
+    }
+
+    /// As [`Verifier::verify`]; but where an outside issuer's token names a key that is not known yet, its
+    /// keys are fetched first, if [`Verifier::keep_fresh`] runs and they were not just now. Waits for at most
+    /// two seconds. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`Verifier::verify`].
+    pub async fn verify_or_refresh(&self, token: &str, now: UnixMs) -> Result<Identity, TokenError> {
+        let longest = Instant::now() + LONGEST_WAIT;
+        let mut judged = self.judge(token, now);
+        while let Err(TokenError::UnknownKey(_)) = judged {
+            let wanted = self
+                .policy()
+                .outside_issuer(token)
+                .and_then(|issuer| issuer.want());
+            let Some(mut rounds) = wanted else { break };
+            if timeout_at(longest, rounds.changed()).await.is_err() {
+                break;
+            }
+            judged = self.judge(token, now);
         }
+        self.count(judged)
+    }
+
+    /// As [`Verifier::verify_for`], with [`Verifier::verify_or_refresh`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Verifier::verify_for`].
+    pub async fn verify_for_or_refresh(
+        &self,
+        address: &Address,
+        token: &str,
+        now: UnixMs,
+    ) -> Result<Identity, TokenError> {
+        only(address, self.verify_or_refresh(token, now).await?)
+    }
+
+    fn judge(&self, token: &str, now: UnixMs) -> Result<Identity, TokenError> {
+        let Examination { identity, failures } = self.examine(token, now);
+        match (identity, failures.into_iter().next()) {
+            (Some(identity), None) => Ok(identity),
+            (_, Some(failure)) => Err(failure),
+            (None, None) => Err(TokenError::Malformed("it says nothing")),
+        }
+    }
+
+    fn count(&self, judged: Result<Identity, TokenError>) -> Result<Identity, TokenError> {
+        let word = judged.as_ref().err().map_or("ok", TokenError::code);
+        self.metrics.tokens_verified.count(word);
+        judged
     }
 
     /// Every check, whether or not others failed. Not counted.
@@ -123,69 +201,109 @@ impl Verifier {
     }
 }
 
+fn only(address: &Address, identity: Identity) -> Result<Identity, TokenError> {
+    if identity.address == *address {
+        Ok(identity)
+    } else {
+        Err(TokenError::OtherDevice)
+    }
+}
+
 impl Policy {
-    /// What the settings say, with keys that were read.
+    /// What the settings say, with keys that were read. Reads the files of outside issuers.
+    ///
+    /// # Errors
+    ///
+    /// [`KeysetError`] for an outside issuer that cannot be trusted as the settings have it.
+    pub fn of(keyset: Keyset, config: &AuthConfig) -> Result<Self, KeysetError> {
+        let own = Self::new(keyset, &config.issuer, &config.audience, config.max_token_life);
+        Ok(Self {
+            outside: Outside::of(config)?,
+            ..own
+        })
+    }
+
+    /// A policy that trusts nobody but the keyset's owner.
     #[must_use]
-    pub fn of(keyset: Keyset, config: &AuthConfig) -> Self {
+    pub fn new(keyset: Keyset, issuer: &str, audience: &str, max_life: Duration) -> Self {
         Self {
             keyset,
-            issuer: config.issuer.clone(),
-            audience: config.audience.clone(),
-            max_life: config.max_token_life,
+            issuer: issuer.to_owned(),
+            audience: audience.to_owned(),
+            max_life,
+            leeway: LEEWAY,
+            outside: Outside::default(),
         }
     }
 
+    /// The outside issuer that a token says it is from.
+    fn outside_issuer(&self, token: &str) -> Option<Arc<Issuer>> {
+        let claims: Claims = Parts::of(token).ok()?.claims().ok()?;
+        self.outside.issuer(claims.issuer()?).cloned()
+    }
+
     fn parts(&self, parts: Parts<'_>, now: UnixMs, found: &mut Vec<TokenError>) -> Option<Identity> {
+        let claims = parts.claims::<Claims>();
+        // Not believed, only looked at: it decides whose keys may vouch for the token at all.
+        let said = claims.as_ref().ok().and_then(Claims::issuer);
+        let outside = said.and_then(|name| self.outside.issuer(name));
         match parts.header::<Header>() {
             Ok(header) => {
                 if let Some((alg, kid)) = header.check(found) {
-                    found.extend(self.signature(parts, alg, kid).err());
+                    let signed = match outside {
+                        None => signature(self.keyset.key(kid), parts, alg, kid),
+                        Some(issuer) => {
+                            let keys = issuer.keys();
+                            signature(keys.iter().find(|key| key.entry.kid == kid), parts, alg, kid)
+                        }
+                    };
+                    found.extend(signed.err());
                 }
             }
             Err(error) => found.push(error),
         }
-        match parts.claims::<Claims>() {
-            Ok(claims) => claims.check(&self.rules(), now, found),
+        let rules = Rules {
+            issuer: Some(outside.map_or(self.issuer.as_str(), |issuer| issuer.name())),
+            audience: Some(&self.audience),
+            max_life: self.max_life,
+            leeway: self.leeway,
+        };
+        match &claims {
+            Ok(claims) => claims.check(&rules, now, found),
             Err(error) => {
-                found.push(error);
+                found.push(error.clone());
                 None
             }
         }
     }
+}
 
-    fn signature(&self, parts: Parts<'_>, alg: &str, kid: &str) -> Result<(), TokenError> {
-        let Some(key) = self.keyset.key(kid) else {
-            return Err(TokenError::UnknownKey(quoted(kid)));
-        };
-        let state = key.entry.state;
-        if !state.verifies() {
-            return Err(TokenError::KeyState {
-                kid: quoted(kid),
-                state,
-            });
-        }
-        if alg != key.algorithm.as_str() {
-            return Err(TokenError::AlgorithmMismatch {
-                header: quoted(alg),
-                kid: quoted(kid),
-                key: key.algorithm,
-            });
-        }
-        let signed = parts.signed.as_bytes();
-        let good =
-            jsonwebtoken::crypto::verify(parts.signature, signed, &key.verifying, key.algorithm.library());
-        if good.unwrap_or(false) {
-            Ok(())
-        } else {
-            Err(TokenError::Signature)
-        }
+fn signature(key: Option<&Key>, parts: Parts<'_>, alg: &str, kid: &str) -> Result<(), TokenError> {
+    let Some(key) = key else {
+        return Err(TokenError::UnknownKey(quoted(kid)));
+    };
+    let state = key.entry.state;
+    if !state.verifies() {
+        return Err(TokenError::KeyState {
+            kid: quoted(kid),
+            state,
+        });
     }
-
-    fn rules(&self) -> Rules<'_> {
-        Rules {
-            issuer: Some(&self.issuer),
-            audience: Some(&self.audience),
-            max_life: self.max_life,
-        }
+    if alg != key.algorithm.as_str() {
+        return Err(TokenError::AlgorithmMismatch {
+            header: quoted(alg),
+            kid: quoted(kid),
+            key: key.algorithm,
+        });
+    }
+    let signed = parts.signed.as_bytes();
+    let good = jsonwebtoken::crypto::verify(parts.signature, signed, &key.verifying, key.algorithm.library());
+    if good.unwrap_or(false) {
+        Ok(())
+    } else {
+        Err(TokenError::Signature)
     }
 }
+
+/// The longest time that a door waits for an outside issuer's keys.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);

@@ -30,7 +30,7 @@ impl FromRequestParts<Doors> for Caller {
             doors.metrics.tokens_verified.count("no_token");
             return Err(no_token());
         };
-        caller(&doors.verifier, token, doors.clock.now()).map(Self)
+        caller(&doors.verifier, token, doors.clock.now()).await.map(Self)
     }
 }
 
@@ -53,7 +53,8 @@ impl FromRequestParts<Doors> for Operator {
             doors.metrics.tokens_verified.count("no_token");
             return Err(no_token());
         };
-        match doors.verifier.verify(token, doors.clock.now())?.scopes.admin {
+        let identity = doors.verifier.verify_or_refresh(token, doors.clock.now()).await?;
+        match identity.scopes.admin {
             true => Ok(Self),
             false => Err(Problem::new(Code::Forbidden, "The token has no `admin` scope.")),
         }
@@ -72,8 +73,8 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-fn caller(verifier: &Verifier, token: &str, now: UnixMs) -> Result<Identity, Problem> {
-    let identity = verifier.verify(token, now)?;
+async fn caller(verifier: &Verifier, token: &str, now: UnixMs) -> Result<Identity, Problem> {
+    let identity = verifier.verify_or_refresh(token, now).await?;
     if !identity.scopes.chat {
         return Err(Problem::new(Code::Forbidden, "The token has no `chat` scope."));
     }
@@ -129,21 +130,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_token_without_the_chat_scope_is_forbidden_and_a_bad_one_unauthorized() {
+    #[tokio::test]
+    async fn a_token_without_the_chat_scope_is_forbidden_and_a_bad_one_unauthorized() {
         let keyset = Keyset::generate(&mut rand::rng(), NOW).unwrap();
         let signer = Signer::new(&keyset).unwrap();
         let life = Duration::from_secs(60);
         let metrics = Arc::new(Metrics::new());
-        let verifier = Verifier::new(
-            Policy {
-                keyset,
-                issuer: "i".into(),
-                audience: "a".into(),
-                max_life: life,
-            },
-            Arc::clone(&metrics),
-        );
+        let verifier = Verifier::new(Policy::new(keyset, "i", "a", life), Arc::clone(&metrics));
         let token = |scope: &str| {
             let grant = Grant {
                 issuer: "i".into(),
@@ -158,9 +151,14 @@ mod tests {
             };
             signer.issue(&grant, &mut rand::rng(), NOW).unwrap().token
         };
-        assert!(caller(&verifier, &token("chat"), NOW).is_ok());
-        assert_eq!(caller(&verifier, &token("admin"), NOW).unwrap_err().status, 403);
-        let late = caller(&verifier, &token("chat"), NOW.plus_seconds(125)).unwrap_err();
+        assert!(caller(&verifier, &token("chat"), NOW).await.is_ok());
+        assert_eq!(
+            caller(&verifier, &token("admin"), NOW).await.unwrap_err().status,
+            403
+        );
+        let late = caller(&verifier, &token("chat"), NOW.plus_seconds(125))
+            .await
+            .unwrap_err();
         assert_eq!(late.status, 401);
         assert_eq!(late.detail.unwrap(), "the token expired 1m 5s ago (leeway 5s)");
         let text = metrics.exposition().unwrap();

@@ -62,9 +62,10 @@ pub async fn open(
         )
         .detail(format!("offer one of {spoken} in Sec-WebSocket-Protocol"))
     })?;
-    let identity = bearer(request.headers())
-        .map(|token| doors.verifier.verify(token, doors.clock.now()))
-        .transpose()?;
+    let identity = match bearer(request.headers()) {
+        Some(token) => Some(doors.verifier.verify_or_refresh(token, doors.clock.now()).await?),
+        None => None,
+    };
     let permit = doors.sessions.admit().ok_or_else(|| {
         Problem::new(Code::Unavailable, "The relay takes no more sessions now.").retry_after(5)
     })?;
@@ -170,7 +171,8 @@ impl Connection {
             None => {
                 let now = self.doors.clock.now();
                 let refused = |_| leave(CloseCode::Reauthenticate, "the token is not good");
-                self.doors.verifier.verify(&hello.token, now).map_err(refused)?
+                let verified = self.doors.verifier.verify_or_refresh(&hello.token, now).await;
+                verified.map_err(refused)?
             }
         };
         if !identity.scopes.chat {

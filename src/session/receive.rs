@@ -27,7 +27,7 @@ impl Session {
                 }
                 Ok(())
             }
-            Body::Auth(v1::Auth { token }) => self.refresh(&token, out),
+            Body::Auth(v1::Auth { token }) => self.refresh(&token, out).await,
             Body::Ping(v1::Ping { id }) => {
                 out.push(Body::Pong(v1::Pong { id }));
                 Ok(())
@@ -80,7 +80,7 @@ impl Session {
         Ok(())
     }
 
-    fn refresh(&mut self, token: &str, out: &mut Vec<Body>) -> Result<(), Leave> {
+    async fn refresh(&mut self, token: &str, out: &mut Vec<Body>) -> Result<(), Leave> {
         let now = self.around.clock.now();
         let others = Leave::new(CloseCode::Reauthenticate, "the new token is another device's");
         let refused = |error| match matches!(error, TokenError::OtherDevice) {
@@ -89,7 +89,8 @@ impl Session {
         };
         let verifier = &self.around.verifier;
         let identity = verifier
-            .verify_for(&self.identity.address, token, now)
+            .verify_for_or_refresh(&self.identity.address, token, now)
+            .await
             .map_err(refused)?;
         if !identity.scopes.chat {
             return Err(others);

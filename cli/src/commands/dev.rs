@@ -363,7 +363,7 @@ mod tests {
         assert_eq!(info["url"], "http://127.0.0.1:8480");
         assert_eq!(info["ws_url"], "ws://127.0.0.1:8480/v1/ws");
         let metrics = Arc::new(Metrics::new());
-        let verifier = Verifier::new(Policy::of(keyset, &config.auth), metrics);
+        let verifier = Verifier::new(Policy::of(keyset, &config.auth).unwrap(), metrics);
         let accounts = info["accounts"].as_array().unwrap();
         assert_eq!(accounts.len(), 2);
         for (account, demo) in accounts.iter().zip(&dev.accounts) {

@@ -5,7 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use chatctl_relay::auth::Keyset;
+use chatctl_relay::auth::{Keyset, self_test};
 use chatctl_relay::config::Config;
 use chatctl_relay::model::Clock;
 use chatctl_relay::server::{self, Outfit, Server};
@@ -75,6 +75,7 @@ impl Serve {
 
     fn launch(self) -> Result<Launch, Failure> {
         let now = Clock::system().now();
+        self_test(&mut rand::rng()).map_err(|error| Failure::from_error(Exit::Failure, &error))?;
         let mut config = self.config;
         let keyset = match (&config.auth.keys, self.dev) {
             (Some(path), _) => Keyset::load(path)?,
@@ -181,6 +182,7 @@ fn start_failure(error: &server::Error) -> Failure {
     match error {
         server::Error::Listen { .. } => Failure::from_error(Exit::CantCreate, error)
             .hint("is another program there? --listen 127.0.0.1:0 picks a free port"),
+        server::Error::Keys(_) => Failure::from_error(Exit::Config, error),
         server::Error::Store(_) => Failure::from_error(Exit::Unavailable, error),
     }
 }

@@ -15,6 +15,9 @@ use crate::metrics::Metrics;
 use crate::model::{Clock, Identity, Scopes, UnixMs};
 
 mod keys;
+mod lives;
+mod outside;
+mod properties;
 mod traps;
 
 /// 2026-11-22T12:00:00Z.
@@ -45,12 +48,7 @@ fn verifier(keyset: Keyset) -> Verifier {
 }
 
 fn policy(keyset: Keyset) -> Policy {
-    Policy {
-        keyset,
-        issuer: "iss".into(),
-        audience: "aud".into(),
-        max_life: Duration::from_secs(30 * 24 * 3600),
-    }
+    Policy::new(keyset, "iss", "aud", Duration::from_secs(30 * 24 * 3600))
 }
 
 fn b64(bytes: impl AsRef<[u8]>) -> String {

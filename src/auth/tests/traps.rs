@@ -199,3 +199,69 @@ fn library_defaults_accept_these() {
     let empty = mac("mac", b"", &claims_at(s));
     assert!(jsonwebtoken::decode::<Value>(&empty, &DecodingKey::from_secret(b""), &validation).is_ok());
 }
+
+/// A famous secret, an empty one and a typed one: the library signs with each, a keyset takes none.
+#[test]
+fn secrets_that_can_be_guessed_are_no_keys() {
+    let s = Clock::system().now().0 / 1000;
+    let secrets: [&[u8]; 4] = [
+        b"",
+        b"secretsecret!",
+        b"your-super-secret-jwt-token-with-at-least-32-characters-long",
+        b"a-string-secret-at-least-256-bits-long",
+    ];
+    for secret in secrets {
+        let token = mac("mac", secret, &claims_at(s));
+        let mut defaults = Validation::new(jsonwebtoken::Algorithm::HS256);
+        defaults.set_audience(&["aud"]);
+        let key = DecodingKey::from_secret(secret);
+        assert!(jsonwebtoken::decode::<Value>(&token, &key, &defaults).is_ok());
+        let refused = keyset(&json!({"keys": [{"kid": "mac", "kty": "oct", "k": b64(secret)}]}));
+        assert!(matches!(refused, Err(KeysetError::BadKey { .. })), "{secret:?}");
+    }
+}
+
+/// Without exactly one provider the library panics at its first use. The same way, inside the self-test, is an error.
+#[test]
+fn a_build_without_cryptography_is_told_at_the_start() {
+    assert!(self_test(&mut rand::rng()).is_ok());
+    let signing = || -> Result<(), SelfTestError> {
+        panic!("Could not automatically determine the process-level CryptoProvider")
+    };
+    let told = super::super::self_test::guarded(Algorithm::EdDsa, signing);
+    assert!(matches!(told, Err(SelfTestError::NoProvider(Algorithm::EdDsa))));
+}
+
+/// The library's way to read a token without checking it is used nowhere: not even to look into one.
+#[test]
+fn no_token_is_ever_decoded_without_its_signature() {
+    fn walk(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let is_test = path.components().any(|part| part.as_os_str() == "tests");
+            match path.is_dir() {
+                true => walk(&path, found),
+                false if path.extension().is_some_and(|end| end == "rs") && !is_test => found.push(path),
+                false => {}
+            }
+        }
+    }
+    let mut files = Vec::new();
+    for folder in ["src", "cli/src", "client/src", "protocol/src"] {
+        walk(
+            &std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder),
+            &mut files,
+        );
+    }
+    assert!(files.len() > 50);
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for word in [
+            "insecure_decode",
+            "jsonwebtoken::dangerous",
+            "insecure_disable_signature_validation",
+        ] {
+            assert!(!text.contains(word), "{}: {word}", file.display());
+        }
+    }
+}

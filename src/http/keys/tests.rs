@@ -65,7 +65,7 @@ async fn house(directory: DirectoryConfig) -> House {
     };
     let keyset = Keyset::generate(&mut rand::rng(), NOW).unwrap();
     let signer = Signer::new(&keyset).unwrap();
-    let verifier = Verifier::new(Policy::of(keyset, &config.auth), metrics.clone());
+    let verifier = Verifier::new(Policy::of(keyset, &config.auth).unwrap(), metrics.clone());
     let doors = Doors {
         switchboard: Arc::new(Switchboard::new(parts, &config).await.unwrap()),
         verifier: Arc::new(verifier),

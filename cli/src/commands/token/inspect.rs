@@ -3,14 +3,15 @@
 use chatctl_relay::auth::{Inspection, inspect};
 use chatctl_relay::config::AuthConfig;
 use chatctl_relay::model::{Clock, UnixMs};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
 
-use super::Input;
+use super::{Input, plain};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::out::Out;
+use crate::out::{Document, Out};
 use crate::when::{relative, rfc3339};
 
 /// Show what stands in a token, without checking it
@@ -25,13 +26,19 @@ pub(super) struct Inspect {
     auth: AuthConfig,
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    schema: &'static str,
+/// What stands in a token that nobody verified.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct InspectedToken {
+    /// Always false: anybody may have written the token.
     verified: bool,
-    header: &'a Map<String, Value>,
-    claims: &'a Map<String, Value>,
+    header: Map<String, Value>,
+    claims: Map<String, Value>,
+    /// What a relay would refuse it for, as far as that shows without a key.
     warnings: Vec<String>,
+}
+
+impl Document for InspectedToken {
+    const SCHEMA: &'static str = "chatctl.token.inspect/v1";
 }
 
 impl Inspect {
@@ -41,14 +48,14 @@ impl Inspect {
         let inspection = inspect(&token, self.auth.max_token_life, now)
             .map_err(|error| Failure::from_error(Exit::DataErr, &error))?;
         out.note("NOT VERIFIED: anybody may have written this; `chatctl token verify` checks it");
-        let document = Document {
-            schema: "chatctl.token.inspect/v1",
+        let text = text(&inspection, now);
+        let document = InspectedToken {
             verified: false,
-            header: &inspection.header,
-            claims: &inspection.claims,
+            header: inspection.header,
+            claims: inspection.claims,
             warnings: inspection.warnings.iter().map(ToString::to_string).collect(),
         };
-        out.untyped(&text(&inspection, now), &document)
+        out.result(&text, &document)
     }
 }
 
@@ -75,18 +82,6 @@ fn members(text: &mut String, members: &Map<String, Value>, now: UnixMs) {
         };
         let _ = writeln!(text, "  {name:<8}{shown}{time}");
     }
-}
-
-/// What anybody may have written, made harmless for a terminal.
-fn plain(text: &str) -> String {
-    let escape = |char: char| {
-        if char == ' ' || char.is_ascii_graphic() {
-            char.to_string()
-        } else {
-            char.escape_default().to_string()
-        }
-    };
-    text.chars().map(escape).collect()
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ use crate::when::{relative, rfc3339};
 /// Issue a token for a device
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  T=$(chatctl token issue --keys keys.json --sub alice --dev 1 --ttl 10m)
-  chatctl token issue --keys keys.json --sub root --dev 1 --scope admin -o admin.token")]
+  T=$(chatctl token issue --keys keys.json --sub alice --device 1 --ttl 10m)
+  chatctl token issue --keys keys.json --sub root --device 1 --scope admin -o admin.token")]
 pub(super) struct Issue {
     #[command(flatten)]
     auth: AuthConfig,
@@ -29,8 +29,8 @@ pub(super) struct Issue {
     sub: AccountId,
 
     /// Device that the token speaks for
-    #[arg(long, alias = "device", value_name = "DEVICE", value_parser = DeviceId::parse)]
-    dev: DeviceId,
+    #[arg(long = "device", visible_alias = "dev", value_name = "DEVICE", value_parser = DeviceId::parse)]
+    device: DeviceId,
 
     /// How long the token lives, with a unit
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
@@ -115,14 +115,14 @@ impl Issue {
     fn issue(&self, now: UnixMs) -> Result<Vec<Issued>, Failure> {
         let keyset = super::keyset(&self.auth)?;
         let signer = Signer::new(&keyset)?;
-        let verifier = super::verifier(&self.auth, keyset);
+        let verifier = super::verifier(&self.auth, keyset)?;
         let scopes: Vec<_> = self.scope.iter().map(|scope| scope.as_str()).collect();
         let grant = Grant {
             issuer: self.auth.issuer.clone(),
             audience: self.auth.audience.clone(),
             address: Address {
                 account: self.sub.clone(),
-                device_id: self.dev.clone(),
+                device_id: self.device.clone(),
             },
             scope: (!scopes.is_empty()).then(|| scopes.join(" ")),
             life: self.ttl,

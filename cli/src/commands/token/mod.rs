@@ -8,14 +8,17 @@ mod issue;
 mod keys;
 mod verify;
 
+pub(crate) use inspect::InspectedToken;
 pub(crate) use issue::IssuedTokens;
-pub(crate) use keys::GeneratedKey;
+pub(crate) use keys::{CheckedKeys, ExportedKeys, GeneratedKey, ImportedKey, ListedKeys, RotatedKeys};
+pub(crate) use verify::VerifiedToken;
 
 use std::io::{IsTerminal as _, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use chatctl_relay::auth::{Keyset, MAX_TOKEN_BYTES, Policy, Verifier};
+use chatctl_relay::auth::{Keyset, LEEWAY, MAX_TOKEN_BYTES, Policy, Verifier};
 use chatctl_relay::config::AuthConfig;
 use chatctl_relay::metrics::Metrics;
 
@@ -41,7 +44,7 @@ enum Verb {
     Verify(verify::Verify),
     /// Show what stands in a token, without checking it
     Inspect(inspect::Inspect),
-    /// Make keys
+    /// Make keys, change them without refusing anybody, and hand out their public parts
     Keys(keys::Keys),
 }
 
@@ -56,18 +59,58 @@ impl Token {
     }
 }
 
-/// The keyset that the settings name.
-fn keyset(auth: &AuthConfig) -> Result<Keyset, Failure> {
-    let path = auth.keys.as_deref().ok_or_else(|| {
+/// The file of the keyset that the settings name.
+fn keys_file(auth: &AuthConfig) -> Result<&Path, Failure> {
+    auth.keys.as_deref().ok_or_else(|| {
         Failure::new(Exit::Config, "no keyset is named: --keys FILE")
             .hint("`chatctl token keys generate -o FILE` makes one")
-    })?;
-    Ok(Keyset::load(path)?)
+    })
+}
+
+/// The keyset that the settings name.
+fn keyset(auth: &AuthConfig) -> Result<Keyset, Failure> {
+    Ok(Keyset::load(keys_file(auth)?)?)
 }
 
 /// The relay's own check.
-fn verifier(auth: &AuthConfig, keyset: Keyset) -> Verifier {
-    Verifier::new(Policy::of(keyset, auth), Arc::new(Metrics::new()))
+fn verifier(auth: &AuthConfig, keyset: Keyset) -> Result<Verifier, Failure> {
+    verifier_with(auth, keyset, LEEWAY)
+}
+
+/// The relay's own check, with another leeway.
+fn verifier_with(auth: &AuthConfig, keyset: Keyset, leeway: Duration) -> Result<Verifier, Failure> {
+    let mut policy = Policy::of(keyset, auth)?;
+    policy.leeway = leeway;
+    Ok(Verifier::new(policy, Arc::new(Metrics::new())))
+}
+
+/// Fetches the keys of outside issuers that are behind URLs, once. Whoever does not answer is named.
+fn fetch_outside(verifier: &Verifier, out: &Out) -> Result<(), Failure> {
+    if verifier.silent_issuers().is_empty() {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(Exit::Failure, "cannot start").caused_by(&error))?;
+    runtime.block_on(verifier.fetch_due());
+    for issuer in verifier.silent_issuers() {
+        out.warn(&format!(
+            "warning: no keys of this outside issuer: {}",
+            plain(&issuer)
+        ));
+    }
+    Ok(())
+}
+
+/// What anybody may have written, made harmless for a terminal.
+fn plain(text: &str) -> String {
+    let escape = |char: char| {
+        if char == ' ' || char.is_ascii_graphic() {
+            char.to_string()
+        } else {
+            char.escape_default().to_string()
+        }
+    };
+    text.chars().map(escape).collect()
 }
 
 /// Where a token is read from.
