@@ -3,26 +3,41 @@
 //! Parses the command line, runs one command, and ends with its exit code. Must not know what commands do.
 
 mod commands;
+mod config;
 mod exit;
 mod failure;
+mod log;
 mod out;
 mod schemas;
 mod store;
 mod when;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::commands::Command;
+use crate::config::Refusal;
 use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::out::{Color, Format, Out};
 
 /// The relay that every end-to-end-encrypted chat app can run for itself
 #[derive(Debug, Parser)]
 #[command(name = "chatctl", version, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
+    /// Configuration file (default: /etc/chatctl/chatctl.toml, if it is there)
+    #[arg(
+        short = 'c',
+        long = "config",
+        global = true,
+        env = "CHATCTL_CONFIG",
+        value_name = "FILE"
+    )]
+    config_file: Option<PathBuf>,
+
     /// How results and errors are written
     #[arg(
         long,
@@ -66,15 +81,29 @@ const EXAMPLES: &str = "Examples:
   chatctl token keys generate -o keys.json";
 
 fn main() -> ExitCode {
-    let exit = match parse(std::env::args_os()) {
+    let args: Vec<_> = std::env::args_os().collect();
+    let exit = match parse(&args) {
         Ok(cli) => run(cli),
-        Err(error) => {
+        Err(Refusal::Line(error)) => {
             // Help goes to stdout, complaints to stderr; a closed pipe is nobody's fault.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.number()));
         }
+        Err(Refusal::NoFile(failure)) => fail(&args, &failure),
+        Err(Refusal::Problems(problems)) => fail(&args, &config::failure(&problems)),
     };
     ExitCode::from(exit.number())
+}
+
+/// Says why there is no command to run, in the format that was asked for.
+fn fail(args: &[OsString], failure: &Failure) -> Exit {
+    let parsed = config::first_look(&command(), args);
+    let format = parsed.map(|parsed| match parsed.get_flag("json") {
+        true => Format::Json,
+        false => parsed.get_one("format").copied().unwrap_or_default(),
+    });
+    Out::new(format.unwrap_or_default(), Color::Auto).failure(failure);
+    failure.exit
 }
 
 fn run(cli: Cli) -> Exit {
@@ -89,10 +118,15 @@ fn run(cli: Cli) -> Exit {
     }
 }
 
-fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Cli, clap::Error> {
-    let mut command = command();
+/// The command that a line names, with what the configuration says under its flags.
+///
+/// # Errors
+///
+/// [`Refusal`] of the line or of the configuration.
+fn parse(args: &[OsString]) -> Result<Cli, Refusal> {
+    let mut command = config::layered(command(), args)?;
     let matches = command.try_get_matches_from_mut(args)?;
-    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command).into())
 }
 
 /// The command tree. What stands in the environment is never shown in a help text: not everything that

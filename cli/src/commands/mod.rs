@@ -1,6 +1,8 @@
 //! The commands, one file or folder each.
 
+pub(crate) mod config;
 mod dev;
+mod follow;
 pub(crate) mod schema;
 mod seed;
 mod serve;
@@ -19,6 +21,8 @@ pub(crate) enum Command {
     Seed(Box<seed::Seed>),
     /// Make, check and look into tokens and their keys
     Token(Box<token::Token>),
+    /// Write, check and show the configuration
+    Config(config::Configuration),
     /// Show what a command's --json answer looks like
     Schema(schema::Schema),
 }
@@ -34,6 +38,7 @@ impl Command {
             Self::Serve(serve) => serve.run(out),
             Self::Seed(seed) => seed.run(out),
             Self::Token(token) => token.run(out).map(|()| Exit::Ok),
+            Self::Config(config) => config.run(out).map(|()| Exit::Ok),
             Self::Schema(schema) => schema.run(out).map(|()| Exit::Ok),
         }
     }
