@@ -85,10 +85,16 @@ pub fn router() -> OpenApiRouter<Doors> {
 )]
 async fn reload(State(doors): State<Doors>, _: Operator) -> Result<Json<Reloaded>, Problem> {
     let Some(reload) = doors.reload.as_ref().map(Arc::clone) else {
-        return Err(Problem::new(Code::NotFound, "This relay has no configuration to read."));
+        return Err(Problem::new(
+            Code::NotFound,
+            "This relay has no configuration to read.",
+        ));
     };
     // To its end, although the operator may hang up: half a configuration is none.
-    let done = doors.sessions.finish(async move { reload.reload().await }).await?;
+    let done = doors
+        .sessions
+        .finish(async move { reload.reload().await })
+        .await?;
     done.map(Json)
         .map_err(|Refused { problems }| Problem::bad_configuration(problems))
 }

@@ -67,7 +67,11 @@ pub(crate) fn contradictions(config: &Config) -> Vec<Problem> {
     ];
     let zeros = zeros.into_iter().filter(|(_, value)| *value == 0);
     problems.extend(zeros.map(|(key, _)| {
-        Problem::error("conflict", key, format!("{key} is 0: nobody could use this relay"))
+        Problem::error(
+            "conflict",
+            key,
+            format!("{key} is 0: nobody could use this relay"),
+        )
     }));
     // In JSON, payloads are base64: four bytes for three.
     if wide(limits.max_payload_bytes) * 4 / 3 > wide(limits.max_frame_bytes)
@@ -127,10 +131,7 @@ mod tests {
         config.limits.window = 1_000;
         config.limits.max_payload_bytes = 300 * 1024;
         config.auth.keys = Some("/nowhere/keys.json".into());
-        let said: Vec<_> = all(&config)
-            .into_iter()
-            .map(|problem| problem.message)
-            .collect();
+        let said: Vec<_> = all(&config).into_iter().map(|problem| problem.message).collect();
         assert_eq!(
             said[..2],
             [

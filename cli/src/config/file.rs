@@ -3,7 +3,7 @@
 //! Finds all that is wrong with it, not the first thing. Must not know what settings mean.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 use toml::Spanned;
@@ -18,7 +18,6 @@ use crate::failure::Failure;
 /// What a file says.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct File {
-    pub(crate) path: PathBuf,
     /// By key; the members of `limits` each under its own: `limits.window`.
     pub(crate) entries: BTreeMap<String, Entry>,
     pub(crate) problems: Vec<Problem>,
@@ -47,7 +46,6 @@ impl File {
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Self::parse(path, &text, keys)),
             Err(_) => Ok(Self {
-                path: path.to_owned(),
                 entries: BTreeMap::new(),
                 problems: vec![Problem::error(
                     "syntax",
@@ -64,10 +62,7 @@ impl File {
             path,
             text,
             keys,
-            file: Self {
-                path: path.to_owned(),
-                ..Self::default()
-            },
+            file: Self::default(),
         };
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in errors {
@@ -162,20 +157,19 @@ impl Reader<'_> {
         }
     }
 
-    fn unknown(
-        &mut self,
-        prefix: &str,
-        name: &str,
-        at: &Spanned<std::borrow::Cow<'_, str>>,
-        is_table: bool,
-    ) {
+    fn unknown(&mut self, prefix: &str, name: &str, at: &Spanned<std::borrow::Cow<'_, str>>, is_table: bool) {
         let spot = self.spot(&at.span(), Show::Key);
         if secrets::is_secret(name) {
-            let problem = Problem::error("secret", name, format!("{name}: secrets do not stand in this file"));
+            let problem = Problem::error(
+                "secret",
+                name,
+                format!("{name}: secrets do not stand in this file"),
+            );
             return self.complain(problem.hint(secrets::way(name)).at(Some(spot)));
         }
         let what = if is_table { "table" } else { "key" };
-        let problem = Problem::error("unknown-key", name, format!("unknown {what} \"{name}\"")).at(Some(spot));
+        let problem =
+            Problem::error("unknown-key", name, format!("unknown {what} \"{name}\"")).at(Some(spot));
         let known = self.keys.names_in(prefix);
         let segment = at.get_ref().as_ref();
         let sibling = suggest::nearest(segment, known.iter().map(String::as_str));
@@ -334,7 +328,10 @@ mod tests {
             ]
         );
         assert!(lines("[server]\nlisten = \n")[0].starts_with("c.toml:2:"));
-        assert_eq!(lines("server = 1"), ["c.toml:1:1: server must be a table: [server]"]);
+        assert_eq!(
+            lines("server = 1"),
+            ["c.toml:1:1: server must be a table: [server]"]
+        );
     }
 
     #[test]
@@ -353,7 +350,9 @@ mod tests {
     fn state_lives_in_one_place() {
         assert_eq!(
             lines("[store]\ndata_dir = \"/a\"\nuri = \"mongodb://db/chat\"\n"),
-            ["c.toml:3:7: store.uri and store.data_dir (line 2) exclude each other: state lives in one place"]
+            [
+                "c.toml:3:7: store.uri and store.data_dir (line 2) exclude each other: state lives in one place"
+            ]
         );
     }
 }

@@ -167,7 +167,10 @@ impl Keys {
         for key in &self.0 {
             let rest = match table {
                 "" => Some(key.name.as_str()),
-                _ => key.name.strip_prefix(table).and_then(|rest| rest.strip_prefix('.')),
+                _ => key
+                    .name
+                    .strip_prefix(table)
+                    .and_then(|rest| rest.strip_prefix('.')),
             };
             let name = rest.and_then(|rest| rest.split('.').next());
             names.extend(name.map(str::to_owned).filter(|name| !names.contains(name)));

@@ -82,7 +82,10 @@ impl Layers {
 
     fn argument(&self, arg: Arg, settled: &[&str]) -> Arg {
         let name = arg.get_id().as_str().to_owned();
-        if arg.get_env().is_none_or(|env| env != keys::variable(&name).as_str()) {
+        if arg
+            .get_env()
+            .is_none_or(|env| env != keys::variable(&name).as_str())
+        {
             return arg;
         }
         if name == LIMITS {
@@ -109,7 +112,11 @@ impl Layers {
         }
         let is_variable = |key: &&&str| self.variables.contains_key(&keys::variable(key));
         if EXCLUSIVE.iter().any(|key| is_variable(&key)) {
-            return EXCLUSIVE.iter().filter(|key| !is_variable(key)).copied().collect();
+            return EXCLUSIVE
+                .iter()
+                .filter(|key| !is_variable(key))
+                .copied()
+                .collect();
         }
         Vec::new()
     }
@@ -213,7 +220,10 @@ fn of_variables(variables: &Variables, keys: &Keys) -> Vec<Problem> {
         .map(|key| keys::variable(key))
         .collect();
     if named.len() > 1 {
-        let message = format!("{} exclude each other: state lives in one place", named.join(" and "));
+        let message = format!(
+            "{} exclude each other: state lives in one place",
+            named.join(" and ")
+        );
         problems.push(Problem::error("conflict", &named.join(" "), message));
     }
     for key in keys.iter().filter(|key| key.name != LIMITS) {

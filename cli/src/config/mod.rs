@@ -15,9 +15,9 @@ pub(crate) mod told;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use chatctl_relay::config::live::LIVE;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
-use chatctl_relay::config::live::LIVE;
 
 use crate::config::keys::Keys;
 use crate::config::layers::Layers;

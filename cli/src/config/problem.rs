@@ -202,9 +202,6 @@ mod tests {
         let spot = Spot::of(Path::new("c.toml"), text, &(0..4), Show::Key);
         assert_eq!(spot.source(), "    1 | shoe = …\n      | ^^^^\n");
         let login = "uri = \"mongodb://me:hunter2@db1\"";
-        assert_eq!(
-            Spot::of(Path::new("c"), login, &(6..9), Show::Value).source(),
-            ""
-        );
+        assert_eq!(Spot::of(Path::new("c"), login, &(6..9), Show::Value).source(), "");
     }
 }

@@ -60,16 +60,13 @@ impl Told {
                 .extend(named.map(|member| format!("{LIMITS}.{member}")));
         }
     }
-
-    /// The value of a key as a person reads it.
-    pub(crate) fn text(&self, key: &str) -> Option<String> {
-        self.values.get(key).map(plain)
-    }
 }
 
 /// A value without the quotes.
 pub(crate) fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), ToOwned::to_owned)
 }
 
 impl clap::FromArgMatches for Told {

@@ -85,10 +85,20 @@ impl Check {
             let (found, count) = look(Some(file), &variables, &keys)?;
             set += count;
             // What is wrong with a variable is said once, however many files there are.
-            problems.extend(found.into_iter().filter(|problem| !problems.contains(problem)).collect::<Vec<_>>());
+            problems.extend(
+                found
+                    .into_iter()
+                    .filter(|problem| !problems.contains(problem))
+                    .collect::<Vec<_>>(),
+            );
         }
         problems.extend(unknown_variables(&variables, &keys));
-        let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
+        let count = |severity| {
+            problems
+                .iter()
+                .filter(|problem| problem.severity == severity)
+                .count()
+        };
         let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
         let document = Checked {
             ok: errors == 0 && !(self.strict && warnings > 0),
@@ -139,7 +149,10 @@ fn look(path: Option<&Path>, variables: &Variables, keys: &Keys) -> Result<(Vec<
     // What is wrong by itself is left out here, so that the rest can be looked at as a whole.
     if let Some(settings) = settings(&layers) {
         let together = checks::all(&settings.config).into_iter().map(|problem| {
-            let entry = layers.file.as_ref().and_then(|file| file.entries.get(&problem.key));
+            let entry = layers
+                .file
+                .as_ref()
+                .and_then(|file| file.entries.get(&problem.key));
             let spot = entry.map(|entry| entry.spot.clone());
             problem.at(spot)
         });
@@ -174,7 +187,9 @@ fn unknown_variables(variables: &Variables, keys: &Keys) -> Vec<Problem> {
     let unknown = variables.keys().filter(|variable| {
         !known.contains(variable) && !FOREIGN.iter().any(|foreign| variable.starts_with(foreign))
     });
-    unknown.map(|variable| unknown_variable(variable, &known)).collect()
+    unknown
+        .map(|variable| unknown_variable(variable, &known))
+        .collect()
 }
 
 fn unknown_variable(variable: &str, known: &[String]) -> Problem {
@@ -188,7 +203,9 @@ fn unknown_variable(variable: &str, known: &[String]) -> Problem {
         format!("{variable} is not a known variable"),
     );
     if let Some(same) = known.iter().find(|known| suggest::is_same(known, variable)) {
-        return problem.hint(format!("a table and its key have two underscores between them: {same}"));
+        return problem.hint(format!(
+            "a table and its key have two underscores between them: {same}"
+        ));
     }
     match suggest::nearest(variable, known.iter().map(String::as_str)) {
         Some(nearest) => problem.hint(format!("did you mean {nearest}?")),
