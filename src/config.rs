@@ -4,6 +4,8 @@
 //! `CHATCTL_STORE__DATA_DIR` in the environment. Must not know where values come from; that is the command
 //! line's business, which puts what a file says in the place of the defaults.
 
+pub mod live;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -304,14 +306,19 @@ fn limits(text: &str) -> Result<Limits, String> {
 }
 
 impl Default for Config {
-    /// The defaults of the flags.
+    /// The defaults of the flags, whatever the environment says.
     fn default() -> Self {
         #[derive(clap::Parser)]
         struct Flags {
             #[command(flatten)]
             config: Config,
         }
-        <Flags as clap::Parser>::parse_from(["chatctl"]).config
+        let command = <Flags as clap::CommandFactory>::command().mut_args(|arg| arg.env(None::<&str>));
+        let mut matches = command.get_matches_from(["chatctl"]);
+        match <Flags as clap::FromArgMatches>::from_arg_matches_mut(&mut matches) {
+            Ok(flags) => flags.config,
+            Err(error) => error.exit(),
+        }
     }
 }
 

@@ -123,6 +123,10 @@ metrics! {
     rate_limited: ByReason = "rate_limited";
     /// Tokens verified, by result
     tokens_verified: ByReason = "tokens_verified";
+    /// Whether the configuration was good when it was last read: 1, or 0 while an older one is kept
+    config_good: Gauge = "config_last_reload_successful";
+    /// When the configuration was last read and followed, as Unix time
+    config_read_at: Gauge = "config_last_reload_success_timestamp_seconds";
     /// HTTP answers, by problem code, or ok
     http_answers: ByReason = "http_answers";
 }

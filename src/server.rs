@@ -3,6 +3,8 @@
 //! Owns the order of things: bind early, serve, and on the way out readiness off, goodbyes spread over
 //! the drain window, everything accepted committed, the store closed. Must not know what is carried.
 
+pub mod live;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,8 +23,10 @@ use tracing::{error, info, warn};
 use crate::auth::{Keyset, KeysetError, Policy, Verifier};
 use crate::committer::{Committer, Pace};
 use crate::config::Config;
+use crate::config::live::Current;
 use crate::directory::Directory;
 use crate::http::health::Readiness;
+use crate::http::reload::Reload;
 use crate::http::sessions::Sessions;
 use crate::http::{self, Doors};
 use crate::hub::Hub;
@@ -112,6 +116,8 @@ impl Server {
         };
         let switchboard = Arc::new(Switchboard::new(parts, &config).await?);
         let verifier = Verifier::new(Policy::of(keyset, &config.auth)?, Arc::clone(&metrics));
+        metrics.config_good.set(1);
+        metrics.config_read_at.set(seconds(&clock));
         let drain = CancellationToken::new();
         let sessions = Sessions::new(
             config.server.max_sessions,
@@ -121,7 +127,9 @@ impl Server {
         let doors = Doors {
             switchboard,
             verifier: Arc::new(verifier),
+            live: Current::new(config.clone()),
             config: Arc::new(config),
+            reload: None,
             metrics,
             clock,
             readiness: Arc::new(Readiness::default()),
@@ -148,6 +156,19 @@ impl Server {
     #[must_use]
     pub fn switchboard(&self) -> Arc<Switchboard> {
         Arc::clone(&self.doors.switchboard)
+    }
+
+    /// A handle on what can change while the relay runs.
+    #[must_use]
+    pub fn live(&self) -> live::Live {
+        live::Live::of(&self.doors)
+    }
+
+    /// With somebody who reads the configuration anew when an operator asks for it.
+    #[must_use]
+    pub fn reload_with(mut self, reload: Arc<dyn Reload>) -> Self {
+        self.doors.reload = Some(reload);
+        self
     }
 
     /// What is counted.
@@ -204,7 +225,7 @@ impl Server {
             doors.readiness.store_stopped();
         }
         drain.cancel();
-        let longest = doors.config.server.drain_window + DRAIN_GRACE;
+        let longest = doors.live.now().server.drain_window + DRAIN_GRACE;
         if timeout(longest, doors.sessions.ended()).await.is_err() {
             warn!("some sessions did not end in time");
         }
@@ -226,6 +247,11 @@ impl Server {
             .unwrap_or_else(|_| Err(store::Error::Poisoned("the committer panicked".into())))
             .map_err(Error::Store)
     }
+}
+
+/// Unix time, as metrics have it.
+fn seconds(clock: &Clock) -> i64 {
+    i64::try_from(clock.now().0 / 1000).unwrap_or(i64::MAX)
 }
 
 /// Takes connections for a router until `closing`, and serves each on the tracker.

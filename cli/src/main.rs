@@ -3,8 +3,10 @@
 //! Parses the command line, runs one command, and ends with its exit code. Must not know what commands do.
 
 mod commands;
+mod config;
 mod exit;
 mod failure;
+mod log;
 mod out;
 mod schemas;
 mod store;
@@ -17,6 +19,7 @@ use std::process::ExitCode;
 use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::commands::Command;
+use crate::config::Refusal;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::{Color, Format, Out};
@@ -25,6 +28,16 @@ use crate::out::{Color, Format, Out};
 #[derive(Debug, Parser)]
 #[command(name = "chatctl", version, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
+    /// Configuration file (default: /etc/chatctl/chatctl.toml, if it is there)
+    #[arg(
+        short = 'c',
+        long = "config",
+        global = true,
+        env = "CHATCTL_CONFIG",
+        value_name = "FILE"
+    )]
+    config_file: Option<PathBuf>,
+
     /// How results and errors are written
     #[arg(
         long,
@@ -75,9 +88,22 @@ fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     let exit = match parse(&args) {
         Ok(cli) => run(cli),
-        Err(error) => complain(&error, &args),
+        Err(Refusal::Line(error)) => complain(&error, &args),
+        Err(Refusal::NoFile(failure)) => fail(&args, &failure),
+        Err(Refusal::Problems(problems)) => fail(&args, &config::failure(&problems)),
     };
     ExitCode::from(exit.number())
+}
+
+/// Says why there is no command to run, in the format that was asked for.
+fn fail(args: &[OsString], failure: &Failure) -> Exit {
+    let parsed = config::first_look(&command(), args);
+    let format = parsed.map(|parsed| match parsed.get_flag("json") {
+        true => Format::Json,
+        false => parsed.get_one("format").copied().unwrap_or_default(),
+    });
+    Out::new(format.unwrap_or_default(), Color::Auto).failure(failure);
+    failure.exit
 }
 
 fn run(cli: Cli) -> Exit {
@@ -111,10 +137,15 @@ fn complain(error: &clap::Error, args: &[OsString]) -> Exit {
     if error.use_stderr() { Exit::Usage } else { Exit::Ok }
 }
 
-fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
-    let mut command = command().color(color(args));
+/// The command that a line names, with what the configuration says under its flags.
+///
+/// # Errors
+///
+/// [`Refusal`] of the line or of the configuration.
+fn parse(args: &[OsString]) -> Result<Cli, Refusal> {
+    let mut command = config::layered(command().color(color(args)), args)?;
     let matches = command.try_get_matches_from_mut(args)?;
-    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command).into())
 }
 
 /// What the command line says about colours, before it is read: what is wrong with it is coloured, too.

@@ -144,14 +144,6 @@ impl Out {
         self.put(bytes, Secrecy::Public)
     }
 
-    /// As [`Self::result`], for a document whose form is described nowhere.
-    pub(crate) fn untyped(&self, text: &str, document: &impl Serialize) -> Result<(), Failure> {
-        match self.format {
-            Format::Text => self.put(text.as_bytes(), Secrecy::Public),
-            Format::Json => self.put(to_json(document)?.as_bytes(), Secrecy::Public),
-        }
-    }
-
     /// Says on stdout what was done to the file that `-o` names, where that file is the command's own business.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 use schemars::Schema;
 use serde_json::json;
 
-use crate::commands::{completions, dev, man, schema, seed, token, tree};
+use crate::commands::{completions, config, dev, man, schema, seed, token, tree};
 use crate::exit::Exit;
 use crate::out::Document;
 
@@ -54,11 +54,14 @@ pub(crate) fn exits(command: &str) -> Vec<Exit> {
     Exit::ALL.into_iter().filter(is_possible).collect()
 }
 
-/// Ways in which any command may end: `-o` may name a file that is in the way.
-const EVERYBODYS: [Exit; 6] = [
+/// Ways in which any command may end: `-o` may name a file that is in the way, and the configuration may not be
+/// there or not be good.
+const EVERYBODYS: [Exit; 8] = [
     Exit::Ok,
     Exit::Failure,
     Exit::Usage,
+    Exit::NoInput,
+    Exit::Config,
     Exit::CantCreate,
     Exit::Interrupted,
     Exit::Terminated,
@@ -102,6 +105,9 @@ pub(crate) const ALL: &[Answer] = &[
     Answer::of::<token::ExportedKeys>("token keys export").exits(SETTINGS),
     Answer::of::<token::ImportedKey>("token keys import").exits(INPUT),
     Answer::of::<token::CheckedKeys>("token keys check").exits(SETTINGS),
+    Answer::of::<config::Written>("config init"),
+    Answer::of::<config::Checked>("config check").exits(SETTINGS),
+    Answer::of::<config::Shown>("config show").exits(SETTINGS),
     Answer::of::<schema::Documents>("schema").exits(&[Exit::NoInput]),
     Answer::of::<tree::Commands>("commands"),
     Answer::of::<completions::Script>("completions"),

@@ -105,7 +105,7 @@ impl Directory {
         at_most("devices in a claim", round.asked.len(), MAX_DEVICES)?;
         // Unknown accounts count as well: asking for them is not free.
         let cost = round.asked.len() + round.missing.len();
-        self.budgets.admit(caller, cost).map_err(|retry_after| {
+        self.budgets().admit(caller, cost).map_err(|retry_after| {
             self.metrics.rate_limited.count("claim_caller");
             Error::OverBudget { retry_after }
         })?;
@@ -180,7 +180,7 @@ impl Directory {
 
     /// Whether a soft budget is used up.
     fn is_over(&self, caller: &Address, target: &Address) -> bool {
-        let spent = self.budgets.take(caller, target).err();
+        let spent = self.budgets().take(caller, target).err();
         if let Some(spent) = spent {
             self.metrics.rate_limited.count(spent.as_str());
         }

@@ -75,7 +75,7 @@ impl Directory {
             .identity
             .clone()
             .or_else(|| keyset.map(|keyset| keyset.identity));
-        if let Some(identity) = identity.filter(|_| self.rules.key_lint) {
+        if let Some(identity) = identity.filter(|_| self.rules().key_lint) {
             check_signatures(&suite, identity, &pools).await?;
         }
         let uploaded = self.store.upload(Upload {
@@ -84,7 +84,7 @@ impl Directory {
             identity: upload.identity,
             statement: upload.statement,
             pools,
-            max_items: self.rules.max_items,
+            max_items: self.rules().max_items,
             now: self.clock.now(),
         });
         match uploaded.await? {
@@ -94,7 +94,7 @@ impl Directory {
                 identity_version,
                 identity_changed,
             } => {
-                self.told.settle(mailbox, &suite, &counts, self.rules.keys_low);
+                self.told.settle(mailbox, &suite, &counts, self.rules().keys_low);
                 if identity_changed {
                     self.ring_others(&device.account, &device.device_id).await;
                 }
@@ -108,7 +108,7 @@ impl Directory {
             Uploaded::Conflict { pool, item } => Err(Error::ItemIdTaken { pool, item }),
             Uploaded::TooMany { .. } => Err(Error::Limit {
                 what: "items in a queue",
-                max: self.rules.max_items as usize,
+                max: self.rules().max_items as usize,
             }),
             Uploaded::NoIdentity => Err(Error::NoIdentity),
             Uploaded::NoDevice => {

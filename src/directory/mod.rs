@@ -20,8 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chatctl_protocol::PoolName;
+use parking_lot::RwLock;
 
-use crate::config::Config;
+use crate::config::{Config, DirectoryConfig};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::model::Clock;
@@ -109,7 +110,7 @@ pub enum Error {
 }
 
 /// What the directory takes from the settings.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 struct Rules {
     key_lint: bool,
     keys_low: u32,
@@ -123,9 +124,9 @@ pub struct Directory {
     hub: Arc<Hub>,
     clock: Clock,
     metrics: Arc<Metrics>,
-    rules: Rules,
+    rules: RwLock<Rules>,
     lists: DeviceLists,
-    budgets: Budgets,
+    budgets: RwLock<Arc<Budgets>>,
     turns: Turns,
     told: Told,
 }
@@ -145,15 +146,35 @@ impl Directory {
             hub,
             clock,
             metrics,
-            rules: Rules {
+            rules: RwLock::new(Rules {
                 key_lint: config.directory.key_lint,
                 keys_low: config.directory.keys_low,
                 max_items: config.limits.max_one_time_keys,
-            },
+            }),
             lists: DeviceLists::new(),
-            budgets: Budgets::new(&config.directory),
+            budgets: RwLock::new(Arc::new(Budgets::new(&config.directory))),
             turns: Turns::default(),
             told: Told::new(),
         }
+    }
+
+    /// Serves as these settings say from now on.
+    pub fn follow(&self, config: &DirectoryConfig) {
+        let mut rules = self.rules.write();
+        rules.key_lint = config.key_lint;
+        rules.keys_low = config.keys_low;
+    }
+
+    /// Rations claims as these settings say from now on. What was claimed before is forgiven.
+    pub fn ration(&self, config: &DirectoryConfig) {
+        *self.budgets.write() = Arc::new(Budgets::new(config));
+    }
+
+    fn rules(&self) -> Rules {
+        *self.rules.read()
+    }
+
+    fn budgets(&self) -> Arc<Budgets> {
+        Arc::clone(&self.budgets.read())
     }
 }

@@ -134,7 +134,7 @@ impl Directory {
             // A claim may report after the upload that made up for it. The ring that follows leads here,
             // and the record is put right; else the next shortage would be taken for an old one.
             self.told
-                .settle(mailbox, &suite, &keyset.counts, self.rules.keys_low);
+                .settle(mailbox, &suite, &keyset.counts, self.rules().keys_low);
             for PoolCount {
                 pool,
                 count,
@@ -151,7 +151,7 @@ impl Directory {
                         pool: pool.clone(),
                     });
                 }
-                if count <= self.rules.keys_low {
+                if count <= self.rules().keys_low {
                     notices.push(KeyNotice::Low {
                         suite: suite.clone(),
                         pool,
@@ -165,7 +165,7 @@ impl Directory {
 
     /// Rings the owner if a claim made things worse.
     pub(super) fn ring_owner(&self, mailbox: MailboxId, suite: &Suite, touched: &[PoolCount]) {
-        if self.told.is_news(mailbox, suite, touched, self.rules.keys_low) {
+        if self.told.is_news(mailbox, suite, touched, self.rules().keys_low) {
             self.hub.notify(mailbox, Notices::KEYS);
         }
     }

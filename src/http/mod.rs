@@ -15,11 +15,13 @@ use utoipa_axum::routes;
 
 use crate::auth::Verifier;
 use crate::config::Config;
+use crate::config::live::Current;
 use crate::metrics::Metrics;
 use crate::model::Clock;
 use crate::switchboard::Switchboard;
 
 use self::health::Readiness;
+use self::reload::Reload;
 use self::sessions::Sessions;
 
 pub mod answers;
@@ -31,6 +33,7 @@ pub mod info;
 pub mod keys;
 pub mod messages;
 pub mod problem;
+pub mod reload;
 pub mod sessions;
 pub mod socket;
 pub mod token;
@@ -43,8 +46,12 @@ pub struct Doors {
     pub switchboard: Arc<Switchboard>,
     /// Checks tokens.
     pub verifier: Arc<Verifier>,
-    /// Settings.
+    /// Settings, as the relay was started with them.
     pub config: Arc<Config>,
+    /// Settings that a reload may change, as they are now.
+    pub live: Current,
+    /// Who reads the configuration anew; nobody, where there is none to read.
+    pub reload: Option<Arc<dyn Reload>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Wall clock.
@@ -69,6 +76,7 @@ fn described() -> OpenApiRouter<Doors> {
         .merge(messages::router())
         .merge(info::router())
         .merge(health::router())
+        .merge(reload::router())
 }
 
 /// The API's description, from the same routes that are served.

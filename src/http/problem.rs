@@ -30,6 +30,9 @@ pub struct Problem {
     /// Seconds after which the same request may succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
+    /// Everything that is wrong with a configuration.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
     /// Devices that the request left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
@@ -71,6 +74,7 @@ impl Problem {
             code: code.as_str(),
             detail: None,
             retry_after: None,
+            problems: Vec::new(),
             missing: Vec::new(),
             extra: Vec::new(),
             stale: Vec::new(),
@@ -83,6 +87,17 @@ impl Problem {
         Self {
             status: StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16(),
             ..Self::new(Code::BadRequest, "The body must be application/json.")
+        }
+    }
+
+    /// The configuration is not good, and the relay keeps the one it has. HTTP has a status for it, the
+    /// protocol no code.
+    #[must_use]
+    pub fn bad_configuration(problems: Vec<String>) -> Self {
+        Self {
+            status: StatusCode::UNPROCESSABLE_ENTITY.as_u16(),
+            problems,
+            ..Self::new(Code::BadRequest, "The relay kept the old configuration.")
         }
     }
 

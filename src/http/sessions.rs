@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chatctl_protocol::Code;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,31 +16,62 @@ use crate::http::problem::Problem;
 #[derive(Debug, Clone)]
 pub struct Sessions {
     tracker: TaskTracker,
-    room: Arc<Semaphore>,
+    room: Arc<Mutex<Room>>,
     drain: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Room {
+    taken: usize,
+    max: usize,
     window: Duration,
+}
+
+/// A session's place among those that there may be, given back on drop.
+#[derive(Debug)]
+pub struct Seat(Arc<Mutex<Room>>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.lock().taken -= 1;
+    }
 }
 
 impl Sessions {
     /// At most `max` sessions, that leave spread over `window` once `drain` is cancelled.
     #[must_use]
     pub fn new(max: usize, drain: CancellationToken, window: Duration) -> Self {
-        let room = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
+        let room = Room {
+            taken: 0,
+            max,
+            window,
+        };
         Self {
             tracker: TaskTracker::new(),
-            room,
+            room: Arc::new(Mutex::new(room)),
             drain,
-            window,
         }
+    }
+
+    /// Other bounds from now on. Nobody has to leave: when there are more than `max`, none are admitted
+    /// until enough have left.
+    pub fn follow(&self, max: usize, window: Duration) {
+        let mut room = self.room.lock();
+        (room.max, room.window) = (max, window);
     }
 
     /// Room for one more, unless there is none or the relay is draining.
     #[must_use]
-    pub fn admit(&self) -> Option<OwnedSemaphorePermit> {
+    pub fn admit(&self) -> Option<Seat> {
         if self.drain.is_cancelled() {
             return None;
         }
-        Arc::clone(&self.room).try_acquire_owned().ok()
+        let mut room = self.room.lock();
+        if room.taken >= room.max {
+            return None;
+        }
+        room.taken += 1;
+        Some(Seat(Arc::clone(&self.room)))
     }
 
     /// Runs a session.
@@ -70,12 +101,30 @@ impl Sessions {
     /// A random part of the drain window, so that not all leave and come back at once.
     #[must_use]
     pub fn some_delay(&self) -> Duration {
-        self.window.mul_f64(rand::random::<f64>())
+        let window = self.room.lock().window;
+        window.mul_f64(rand::random::<f64>())
     }
 
     /// Waits until every session has ended; none may be spawned any more.
     pub async fn ended(&self) {
         self.tracker.close();
         self.tracker.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_smaller_house_sends_nobody_away_and_admits_nobody_until_there_is_room() {
+        let sessions = Sessions::new(2, CancellationToken::new(), Duration::ZERO);
+        let (first, second) = (sessions.admit(), sessions.admit());
+        assert!(first.is_some() && second.is_some() && sessions.admit().is_none());
+        sessions.follow(1, Duration::ZERO);
+        drop(first);
+        assert!(sessions.admit().is_none());
+        drop(second);
+        assert!(sessions.admit().is_some());
     }
 }

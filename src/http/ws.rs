@@ -12,12 +12,12 @@ use axum::extract::State;
 use axum::http::{Request, Response, header};
 use chatctl_protocol::v1::frame::Body;
 use chatctl_protocol::{CloseCode, Code, Encoding};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info};
 
 use crate::http::Doors;
 use crate::http::problem::Problem;
+use crate::http::sessions::Seat;
 use crate::http::socket::{self, Ended, Heard, Socket};
 use crate::http::token::bearer;
 use crate::metrics::Count as _;
@@ -75,7 +75,7 @@ pub async fn open(
     // Boxed, so that a waiting connection holds no more than its state.
     sessions.spawn(Box::pin(async move {
         if let Some(ws) = socket::connect(on_upgrade, max_frame).await {
-            let socket = Socket::new(ws, encoding, doors.config.server.slow_consumer);
+            let socket = Socket::new(ws, encoding, doors.live.now().server.slow_consumer);
             Connection::new(doors, permit).run(socket, identity).await;
         }
     }));
@@ -88,11 +88,11 @@ struct Connection {
     heard_at: Instant,
     pinged_at: Option<Instant>,
     leave_at: Option<Instant>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Seat,
 }
 
 impl Connection {
-    fn new(doors: Doors, permit: OwnedSemaphorePermit) -> Self {
+    fn new(doors: Doors, permit: Seat) -> Self {
         doors.metrics.sessions_opened.inc();
         doors.metrics.sessions.inc();
         Self {
@@ -186,8 +186,8 @@ impl Connection {
             verifier: Arc::clone(&self.doors.verifier),
             clock: self.doors.clock.clone(),
             metrics: Arc::clone(&self.doors.metrics),
-            slow_consumer: self.doors.config.server.slow_consumer,
-            keys_low_jitter: self.doors.config.directory.keys_low_jitter,
+            slow_consumer: self.doors.live.now().server.slow_consumer,
+            keys_low_jitter: self.doors.live.now().directory.keys_low_jitter,
         };
         let opened = Session::open(around, identity, &hello, rand::random()).await;
         let (mut session, hello_ok) = opened.map_err(said)?;

@@ -13,10 +13,11 @@ use chatctl_protocol::{Address, EnvelopeId, Limits};
 use governor::clock::DefaultClock;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
+use parking_lot::RwLock;
 use tokio::time::Instant;
 
 use crate::committer::{Committer, Receipt};
-use crate::config::Config;
+use crate::config::{Config, MailConfig};
 use crate::directory::{self, Directory};
 use crate::hub::{Hub, Notices, Presence};
 use crate::mailbox::{Delivery, Mailbox, Window};
@@ -36,11 +37,21 @@ pub struct Switchboard {
     clock: Clock,
     metrics: Arc<Metrics>,
     limits: Limits,
-    sends: RateLimiter<MailboxId, DashMapStateStore<MailboxId, NumberHasher>, DefaultClock>,
+    sends: RwLock<Arc<Rates>>,
     epoch: u64,
     look_again: Duration,
     /// When the store was last asked whether it answers, and what came of it.
     probe: tokio::sync::Mutex<Option<(Instant, bool)>>,
+}
+
+/// How much each device sends.
+type Rates = RateLimiter<MailboxId, DashMapStateStore<MailboxId, NumberHasher>, DefaultClock>;
+
+fn rates(config: &MailConfig) -> Arc<Rates> {
+    let at_least_one = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
+    let quota =
+        Quota::per_second(at_least_one(config.send_rate)).allow_burst(at_least_one(config.send_burst));
+    Arc::new(RateLimiter::dashmap_with_hasher(quota, NumberHasher::default()))
 }
 
 /// The parts that a switchboard connects.
@@ -89,9 +100,6 @@ impl Switchboard {
             metrics,
         } = parts;
         let epoch = store.start().await?.epoch;
-        let at_least_one = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(at_least_one(config.mail.send_rate))
-            .allow_burst(at_least_one(config.mail.send_burst));
         Ok(Self {
             store,
             hub,
@@ -100,11 +108,16 @@ impl Switchboard {
             clock,
             metrics,
             limits: config.limits.clone(),
-            sends: RateLimiter::dashmap_with_hasher(quota, NumberHasher::default()),
+            sends: RwLock::new(rates(&config.mail)),
             epoch,
             look_again: config.mail.look_again,
             probe: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// Limits senders as these settings say from now on. What they sent before is forgiven.
+    pub fn follow(&self, config: &MailConfig) {
+        *self.sends.write() = rates(config);
     }
 
     /// Devices and keys.
@@ -359,10 +372,15 @@ impl Switchboard {
         Ok(expired.done)
     }
 
+    fn sends(&self) -> Arc<Rates> {
+        Arc::clone(&self.sends.read())
+    }
+
     /// Forgets rates of senders that have been quiet. For the server's housekeeping.
     pub fn forget_quiet_senders(&self) {
-        self.sends.retain_recent();
-        self.sends.shrink_to_fit();
+        let sends = self.sends();
+        sends.retain_recent();
+        sends.shrink_to_fit();
     }
 }
 

@@ -207,7 +207,7 @@ impl Switchboard {
     }
 
     fn check_rate(&self, sender: MailboxId) -> Result<(), Refusal> {
-        let Err(not_until) = self.sends.check_key(&sender) else {
+        let Err(not_until) = self.sends().check_key(&sender) else {
             return Ok(());
         };
         self.metrics.rate_limited.count("send");

@@ -1,7 +1,9 @@
 //! The commands, one file or folder each.
 
 pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod dev;
+mod follow;
 pub(crate) mod man;
 pub(crate) mod schema;
 pub(crate) mod seed;
@@ -22,6 +24,8 @@ pub(crate) enum Command {
     Seed(Box<seed::Seed>),
     /// Make, check and look into tokens and their keys
     Token(Box<token::Token>),
+    /// Write, check and show the configuration
+    Config(config::Configuration),
     /// Show what a command's --json answer looks like
     Schema(schema::Schema),
     /// List every command, with its arguments, exit codes and documents
@@ -43,6 +47,7 @@ impl Command {
             Self::Serve(serve) => serve.run(out),
             Self::Seed(seed) => seed.run(out),
             Self::Token(token) => token.run(out).map(|()| Exit::Ok),
+            Self::Config(config) => config.run(out).map(|()| Exit::Ok),
             Self::Schema(schema) => schema.run(out).map(|()| Exit::Ok),
             Self::Commands(tree) => tree.run(out).map(|()| Exit::Ok),
             Self::Completions(completions) => completions.run(out).map(|()| Exit::Ok),

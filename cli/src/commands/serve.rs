@@ -4,17 +4,23 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use chatctl_relay::auth::{Keyset, self_test};
 use chatctl_relay::config::Config;
+use chatctl_relay::http::reload::Reload;
 use chatctl_relay::model::Clock;
 use chatctl_relay::server::{self, Outfit, Server};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use super::dev::Dev;
+use super::follow::{Follower, keyset_summary};
+use crate::config::problem::{Problem, Severity};
+use crate::config::told::Told;
+use crate::config::{self, checks};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::log::{self, Level, LogConfig};
 use crate::out::Out;
 use crate::store::{self, Fresh};
 
@@ -35,25 +41,11 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE", requires = "dev")]
     dev_info: Option<PathBuf>,
 
-    /// How the log is written, on stderr
-    #[arg(
-        long,
-        env = "CHATCTL_LOG_FORMAT",
-        value_enum,
-        value_name = "FORMAT",
-        default_value = "text"
-    )]
-    log_format: LogFormat,
+    #[command(flatten)]
+    log: LogConfig,
 
-    /// What is logged: a level, or levels by module as in `info,chatctl_relay::session=debug`
-    #[arg(long, env = "CHATCTL_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = log_level)]
-    log_level: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
+    #[command(flatten)]
+    told: Told,
 }
 
 /// Everything that is decided before the relay starts.
@@ -65,17 +57,52 @@ struct Launch {
     /// The demo, if this is one. Dropping it removes its temporary store.
     dev: Option<Dev>,
     dev_info: Option<PathBuf>,
+    told: Told,
+}
+
+/// What a serve's command line says when it is read again.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) config: Config,
+    pub(super) log: LogConfig,
+    pub(super) told: Told,
+    /// Nothing for a demo whose keys are in memory alone: there is nothing to read.
+    pub(super) keyset: Option<Keyset>,
 }
 
 impl Serve {
     pub(super) fn run(self, out: &Out) -> Result<Exit, Failure> {
-        self.start_log(out);
-        run(self.launch()?, out)
+        let level = log::start(&self.log, out);
+        run(self.launch()?, level, out)
+    }
+
+    /// The settings again, checked as at the start. Reads files.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with them.
+    pub(super) fn read_again(self) -> Result<Reading, Vec<String>> {
+        let problems = checks::all(&self.config);
+        let errors: Vec<_> = problems.iter().filter(|problem| is_error(problem)).collect();
+        if !errors.is_empty() {
+            return Err(errors.into_iter().map(Problem::line).collect());
+        }
+        let keyset = self.config.auth.keys.as_deref().map(Keyset::load).transpose();
+        Ok(Reading {
+            keyset: keyset.map_err(|error| vec![format!("auth.keys: {error}")])?,
+            config: self.config,
+            log: self.log,
+            told: self.told,
+        })
     }
 
     fn launch(self) -> Result<Launch, Failure> {
         let now = Clock::system().now();
         self_test(&mut rand::rng()).map_err(|error| Failure::from_error(Exit::Failure, &error))?;
+        let problems = checks::contradictions(&self.config);
+        if problems.iter().any(is_error) {
+            return Err(config::failure(&problems));
+        }
         let mut config = self.config;
         let keyset = match (&config.auth.keys, self.dev) {
             (Some(path), _) => Keyset::load(path)?,
@@ -98,35 +125,28 @@ impl Serve {
             keyset,
             dev,
             dev_info: self.dev_info,
+            told: self.told,
         })
-    }
-
-    fn start_log(&self, out: &Out) {
-        let log = tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::new(&self.log_level))
-            .with_ansi(out.colors_stderr())
-            .with_writer(io::stderr);
-        // Set already only where a test runs two commands in one process.
-        let _ = match self.log_format {
-            LogFormat::Text => log.try_init(),
-            LogFormat::Json => log.json().try_init(),
-        };
     }
 }
 
+fn is_error(problem: &Problem) -> bool {
+    problem.severity == Severity::Error
+}
+
 /// Opens the store, binds, tells the demo's owner, and serves until a signal.
-fn run(launch: Launch, out: &Out) -> Result<Exit, Failure> {
+fn run(launch: Launch, level: Level, out: &Out) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Failure, "cannot start").caused_by(&error))?;
-    let exit = runtime.block_on(serve(launch, out));
+    let exit = runtime.block_on(serve(launch, level, out));
     // What still runs after a drain waits for nothing that matters.
     runtime.shutdown_background();
     exit
 }
 
-async fn serve(mut launch: Launch, out: &Out) -> Result<Exit, Failure> {
+async fn serve(mut launch: Launch, level: Level, out: &Out) -> Result<Exit, Failure> {
     // Before anything that takes time: a signal during the start must end it in order, too.
     let mut signals = Signals::listen()?;
     let fresh = match launch.dev {
@@ -134,6 +154,7 @@ async fn serve(mut launch: Launch, out: &Out) -> Result<Exit, Failure> {
         None => Fresh::Refuse,
     };
     let store = store::open(&launch.config.store, fresh).await?;
+    let keys = keyset_summary(&launch.keyset);
     let outfit = Outfit {
         store,
         keyset: launch.keyset,
@@ -149,23 +170,36 @@ async fn serve(mut launch: Launch, out: &Out) -> Result<Exit, Failure> {
         }
         dev.announce(server.address(), out)?;
     }
+    let follower = Arc::new(Follower::new(server.live(), level, launch.told, keys));
+    let server = server.reload_with(Arc::clone(&follower) as Arc<dyn Reload>);
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let served = server.run(async {
         // Resolves also when the sender is gone.
         let _ = stopped.await;
     });
     let mut served = std::pin::pin!(served);
-    tokio::select! {
-        ended = &mut served => return finished(ended),
-        _ = signals.next() => {}
+    loop {
+        tokio::select! {
+            ended = &mut served => return finished(ended),
+            asked = signals.next() => match asked {
+                Asked::End(_) => break,
+                // What came of it is in the log.
+                Asked::Reload => drop(follower.reload().await),
+            },
+        }
     }
     // Only the receiver inside `served` could be gone, and it is not.
     let _ = stop.send(());
-    tokio::select! {
-        ended = &mut served => finished(ended),
-        second = signals.next() => {
-            tracing::warn!("a second signal: stopping at once");
-            Ok(second)
+    loop {
+        tokio::select! {
+            ended = &mut served => return finished(ended),
+            asked = signals.next() => match asked {
+                Asked::End(second) => {
+                    tracing::warn!("a second signal: stopping at once");
+                    return Ok(second);
+                }
+                Asked::Reload => {}
+            },
         }
     }
 }
@@ -187,8 +221,9 @@ fn start_failure(error: &server::Error) -> Failure {
     }
 }
 
-/// The signals that end a relay.
+/// The signals that end a relay, and the one that makes it read its configuration again.
 struct Signals {
+    hangup: Signal,
     interrupt: Signal,
     terminate: Signal,
 }
@@ -198,23 +233,28 @@ impl Signals {
         let failed =
             |error: io::Error| Failure::new(Exit::Failure, "cannot listen for signals").caused_by(&error);
         Ok(Self {
+            hangup: signal(SignalKind::hangup()).map_err(failed)?,
             interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
             terminate: signal(SignalKind::terminate()).map_err(failed)?,
         })
     }
 
-    /// Waits for the next signal; the exit of a process that it ends at once. Cancel safe.
-    async fn next(&mut self) -> Exit {
+    /// Waits for the next signal. Cancel safe.
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.interrupt.recv() => Exit::Interrupted,
-            _ = self.terminate.recv() => Exit::Terminated,
+            _ = self.interrupt.recv() => Asked::End(Exit::Interrupted),
+            _ = self.terminate.recv() => Asked::End(Exit::Terminated),
+            _ = self.hangup.recv() => Asked::Reload,
         }
     }
 }
 
-fn log_level(text: &str) -> Result<String, String> {
-    EnvFilter::try_new(text).map_err(|error| error.to_string())?;
-    Ok(text.to_owned())
+/// What a signal asks for.
+enum Asked {
+    /// The relay shall end; the exit of a process that ends at once.
+    End(Exit),
+    /// The relay shall read its configuration again.
+    Reload,
 }
 
 #[cfg(test)]
@@ -241,11 +281,5 @@ mod tests {
         let demo = launch(&["--dev", "--listen", "127.0.0.1:0"]).unwrap();
         assert!(demo.dev.is_some());
         assert!(demo.config.store.data_dir.unwrap().is_dir());
-    }
-
-    #[test]
-    fn a_log_level_that_means_nothing_is_refused() {
-        assert!(log_level("info,chatctl_relay::session=debug").is_ok());
-        assert!(log_level("a=b=c").is_err());
     }
 }

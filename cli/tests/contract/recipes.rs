@@ -33,6 +33,11 @@ const ANSWERS: Recipe = Recipe {
 
 const KEYS: &str = "token keys generate -o keys.json";
 const ISSUE: &str = "token issue --keys keys.json --sub alice --dev 1";
+/// The one of RFC 8032, 7.1, test 1.
+const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
+-----END PUBLIC KEY-----
+";
 const APPLY: &str = "seed apply --data-dir data";
 
 /// Every command.
@@ -108,6 +113,42 @@ pub(crate) const RECIPES: &[Recipe] = &[
         command: "token keys generate",
         line: Some(KEYS),
         to_file: false,
+        ..ANSWERS
+    },
+    Recipe {
+        command: "token keys list",
+        before: &[KEYS],
+        line: Some("token keys list --keys keys.json"),
+        missing_file: Some("token keys list --keys /nowhere/keys.json"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "token keys rotate",
+        before: &[KEYS],
+        line: Some("token keys rotate --keys keys.json --phase publish"),
+        missing_file: Some("token keys rotate --keys /nowhere/keys.json --phase publish"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "token keys export",
+        before: &[KEYS],
+        line: Some("token keys export --keys keys.json"),
+        missing_file: Some("token keys export --keys /nowhere/keys.json"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "token keys import",
+        before: &[KEYS],
+        stdin: PUBLIC_KEY,
+        line: Some("token keys import - --kid old --keys keys.json"),
+        missing_file: Some("token keys import /nowhere/key.pem --kid old --keys keys.json"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "token keys check",
+        before: &[KEYS],
+        line: Some("token keys check --keys keys.json"),
+        missing_file: Some("token keys check --keys /nowhere/keys.json"),
         ..ANSWERS
     },
     Recipe {

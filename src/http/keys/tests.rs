@@ -14,6 +14,7 @@ use tower::ServiceExt as _;
 
 use crate::auth::{Grant, Keyset, Policy, Signer, Verifier};
 use crate::committer::{Committer, Pace};
+use crate::config::live::Current;
 use crate::config::{Config, DirectoryConfig};
 use crate::directory::Directory;
 use crate::http::Doors;
@@ -70,6 +71,8 @@ async fn house(directory: DirectoryConfig) -> House {
         switchboard: Arc::new(Switchboard::new(parts, &config).await.unwrap()),
         verifier: Arc::new(verifier),
         config: Arc::new(config.clone()),
+        live: Current::new(config.clone()),
+        reload: None,
         metrics: metrics.clone(),
         clock,
         readiness: Arc::new(Readiness::default()),
