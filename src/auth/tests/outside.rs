@@ -179,7 +179,6 @@ async fn a_hundred_unknown_kids_ask_once() {
         code(verifier.verify_or_refresh(&token_of(&first, "a"), NOW).await),
         "ok"
     );
-    let before = web.asked();
     let token = token_of(&stranger, "a");
     let asking = (0..100).map(|_| verifier.verify_or_refresh(&token, NOW));
     for judged in futures_util::future::join_all(asking).await {
