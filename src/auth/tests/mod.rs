@@ -119,7 +119,10 @@ fn a_good_token_names_account_device_and_scopes() {
         (ed(&claims(json!({"scope": ""}))), identity(false, false)),
         (
             ed(&claims(json!({"aud": ["x", "aud"], "nbf": S + 5, "iat": S + 5}))),
-            identity(false, true),
+            Identity {
+                issued_at: UnixMs((S + 5) * 1000),
+                ..identity(false, true)
+            },
         ),
         (mac("mac", HMAC, &claims(json!({}))), identity(false, true)),
     ];

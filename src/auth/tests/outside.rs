@@ -174,6 +174,7 @@ async fn a_hundred_unknown_kids_ask_once() {
     let (first, stranger) = (key("k1"), key("k2"));
     let web = Web::start(&first.jwks()).await;
     let verifier = trusting(key("own"), &config(&[&format!("a={}", web.url)]));
+    verifier.fetch_due().await;
     let task = keep_fresh(&verifier);
     assert_eq!(
         code(verifier.verify_or_refresh(&token_of(&first, "a"), NOW).await),
