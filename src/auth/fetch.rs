@@ -113,9 +113,8 @@ fn max_age<B>(response: &Response<B>) -> Option<Duration> {
     let directives = values
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','));
-    let seconds = directives
-        .filter_map(|directive| directive.trim().strip_prefix("max-age=")?.parse().ok())
-        .next();
+    let mut ages = directives.filter_map(|directive| directive.trim().strip_prefix("max-age="));
+    let seconds = ages.find_map(|age| age.parse().ok());
     seconds.map(Duration::from_secs)
 }
 

@@ -122,8 +122,10 @@ fn oid(oid: ObjectIdentifier) -> Vec<u8> {
 }
 
 fn integer(bytes: &[u8]) -> Vec<u8> {
-    let sign = bytes.first().is_some_and(|first| first & 0x80 != 0);
-    tlv(0x02, &[if sign { &[0] } else { &[] }, bytes])
+    // A first bit that is set would make it negative.
+    let is_high = bytes.first().is_some_and(|first| first & 0x80 != 0);
+    let zero: &[u8] = if is_high { &[0] } else { &[] };
+    tlv(0x02, &[zero, bytes])
 }
 
 /// A tag, a length and a value of DER.

@@ -107,6 +107,7 @@ fn a_rotation_keeps_what_it_does_not_know() {
     let path = folder.path().join("keys.json");
     let mut file = keys("active");
     file["owner"] = "ops".into();
+    file["keys"][1]["state"] = "retiring".into();
     file["keys"][0]["note"] = json!({"from": "2019"});
     let (rotated, _) = rotation(&keyset(&file).unwrap(), NOW)
         .publish(new(Algorithm::EdDsa, "n", NOW))
