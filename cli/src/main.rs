@@ -6,6 +6,7 @@ mod commands;
 mod exit;
 mod failure;
 mod out;
+mod relay;
 mod schemas;
 mod store;
 mod when;

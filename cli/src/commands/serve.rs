@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use chatctl_relay::auth::Keyset;
 use chatctl_relay::config::Config;
 use chatctl_relay::model::Clock;
-use chatctl_relay::server::{self, Outfit, Server};
+use chatctl_relay::server::{self, AdminSocketError, Outfit, Server};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -16,6 +16,7 @@ use super::dev::Dev;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::Out;
+use crate::relay;
 use crate::store::{self, Fresh};
 
 /// Run the relay
@@ -70,10 +71,10 @@ struct Launch {
 impl Serve {
     pub(super) fn run(self, out: &Out) -> Result<Exit, Failure> {
         self.start_log(out);
-        run(self.launch()?, out)
+        run(self.launch(out)?, out)
     }
 
-    fn launch(self) -> Result<Launch, Failure> {
+    fn launch(self, out: &Out) -> Result<Launch, Failure> {
         let now = Clock::system().now();
         let mut config = self.config;
         let keyset = match (&config.auth.keys, self.dev) {
@@ -92,6 +93,7 @@ impl Serve {
             false => None,
         };
         store::place(&config.store)?;
+        choose_socket(&mut config, out);
         Ok(Launch {
             config,
             keyset,
@@ -111,6 +113,21 @@ impl Serve {
             LogFormat::Json => log.json().try_init(),
         };
     }
+}
+
+/// Where operators reach the relay, when the settings do not say it.
+fn choose_socket(config: &mut Config, out: &Out) {
+    if config.server.admin_socket.is_some() {
+        return;
+    }
+    let chosen = relay::default_socket(config.store.data_dir.as_deref());
+    if let Some(path) = chosen.as_ref().filter(|path| !relay::is_possible(path)) {
+        let path = path.display();
+        out.warn(&format!(
+            "warning: no admin socket, its name would be too long for the system: {path} (--admin-socket names a shorter one)"
+        ));
+    }
+    config.server.admin_socket = chosen.filter(|path| relay::is_possible(path));
 }
 
 /// Opens the store, binds, tells the demo's owner, and serves until a signal.
@@ -181,6 +198,23 @@ fn start_failure(error: &server::Error) -> Failure {
     match error {
         server::Error::Listen { .. } => Failure::from_error(Exit::CantCreate, error)
             .hint("is another program there? --listen 127.0.0.1:0 picks a free port"),
+        server::Error::AdminSocket(admin) => {
+            let (exit, hint) = match admin {
+                AdminSocketError::InUse { .. } => (
+                    Exit::TempFail,
+                    "stop that relay, or give this one another --admin-socket",
+                ),
+                AdminSocketError::TooLong { .. } => (
+                    Exit::Config,
+                    "name a shorter one: --admin-socket /run/chatctl/admin.sock",
+                ),
+                AdminSocketError::InTheWay { .. } | AdminSocketError::Listen { .. } => (
+                    Exit::CantCreate,
+                    "--admin-socket FILE names another, in a folder that the relay may write to",
+                ),
+            };
+            Failure::from_error(exit, error).hint(hint)
+        }
         server::Error::Store(_) => Failure::from_error(Exit::Unavailable, error),
     }
 }
@@ -228,7 +262,7 @@ mod tests {
     }
 
     fn launch(args: &[&str]) -> Result<Launch, Failure> {
-        Line::parse_from([&["serve"], args].concat()).serve.launch()
+        Line::parse_from([&["serve"], args].concat()).serve.launch(&Out::default())
     }
 
     #[test]
