@@ -123,6 +123,10 @@ metrics! {
     rate_limited: ByReason = "rate_limited";
     /// Tokens verified, by result
     tokens_verified: ByReason = "tokens_verified";
+    /// Revocations of tokens that this relay heeds
+    revocations: Gauge = "revocations";
+    /// When the revocations were last read from the store, seconds since 1970
+    revocations_read: Gauge = "revocations_read_timestamp", Unit::Seconds;
     /// HTTP answers, by problem code, or ok
     http_answers: ByReason = "http_answers";
 }

@@ -119,7 +119,10 @@ impl Server {
             metrics: Arc::clone(&metrics),
         };
         let switchboard = Arc::new(Switchboard::new(parts, &config).await?);
-        let verifier = Verifier::new(Policy::of(keyset, &config.auth), Arc::clone(&metrics));
+        // Before the first connection is accepted: nobody comes in with a token that was revoked while we were away.
+        switchboard.learn_revocations().await?;
+        let verifier = Verifier::new(Policy::of(keyset, &config.auth), Arc::clone(&metrics))
+            .heeding(Arc::clone(switchboard.revocations()));
         let drain = CancellationToken::new();
         let sessions = Sessions::new(
             config.server.max_sessions,
@@ -243,6 +246,7 @@ fn keep(switchboard: &Arc<Switchboard>, tasks: &TaskTracker, closing: &Cancellat
     tasks.spawn(keep_house(Arc::clone(switchboard), closing.clone()));
     if switchboard.is_shared() {
         tasks.spawn(keep_leases(Arc::clone(switchboard), closing.clone()));
+        tasks.spawn(keep_revocations(Arc::clone(switchboard), closing.clone()));
     }
 }
 
@@ -267,6 +271,24 @@ async fn keep_house(switchboard: Arc<Switchboard>, closing: CancellationToken) {
             }
         }
         switchboard.forget_quiet_senders();
+        switchboard.forget_revocations();
+    }
+}
+
+/// Learns what was revoked through other relays, or past all of them.
+async fn keep_revocations(switchboard: Arc<Switchboard>, closing: CancellationToken) {
+    let mut ticks = interval(REVOCATION_TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = closing.cancelled() => return,
+        }
+        if !switchboard.is_away()
+            && let Err(error) = switchboard.learn_revocations().await
+        {
+            warn!(%error, "revocations are read later");
+        }
     }
 }
 
@@ -299,6 +321,9 @@ const HOUSE_TICK: Duration = Duration::from_secs(10);
 
 /// Time between two comparisons of sessions with those of other relays.
 const LEASE_TICK: Duration = Duration::from_secs(2);
+
+/// Time between two looks for revocations: what operators are told about other relays.
+const REVOCATION_TICK: Duration = Duration::from_secs(2);
 
 /// Envelopes that one step of expiry may drop.
 const EXPIRY_STEP: usize = 500;

@@ -3,6 +3,7 @@
 //! The only holder of store, hub and mail. Owns the checks of policy (device lists, sizes, rates) and
 //! the order of the life of a message; must not know sockets, frames or HTTP.
 
+mod revoke;
 mod send;
 
 use std::num::NonZeroU32;
@@ -15,6 +16,7 @@ use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 
+use crate::auth::Revocations;
 use crate::committer::{Committer, Receipt};
 use crate::config::Config;
 use crate::directory::{self, Directory};
@@ -24,6 +26,7 @@ use crate::metrics::{Count as _, Metrics};
 use crate::model::{Clock, Device, MailboxId, NumberHasher};
 use crate::store::{self, Gap, Registered, Registration, Store};
 
+pub use crate::switchboard::revoke::Struck;
 pub use crate::switchboard::send::{DeviceMessage, Mismatch, Refusal, Send, Sender};
 
 /// Everything that a door needs to carry mail and keys.
@@ -38,6 +41,7 @@ pub struct Switchboard {
     limits: Limits,
     sends: RateLimiter<MailboxId, DashMapStateStore<MailboxId, NumberHasher>, DefaultClock>,
     epoch: u64,
+    revocations: Arc<Revocations>,
     look_again: Duration,
     /// When the store was last asked whether it answers, and what came of it.
     probe: tokio::sync::Mutex<Option<(Instant, bool)>>,
@@ -102,9 +106,16 @@ impl Switchboard {
             limits: config.limits.clone(),
             sends: RateLimiter::dashmap_with_hasher(quota, NumberHasher::default()),
             epoch,
+            revocations: Arc::default(),
             look_again: config.mail.look_again,
             probe: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// Who is here.
+    #[must_use]
+    pub const fn hub(&self) -> &Arc<Hub> {
+        &self.hub
     }
 
     /// Devices and keys.
