@@ -187,6 +187,40 @@ pub struct Revocation {
     pub reason: Arc<str>,
 }
 
+impl Revoked {
+    /// Whether it is the same token, account or device, whatever the moment: of these there is one revocation.
+    #[must_use]
+    pub fn is_about_the_same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Token(one), Self::Token(other)) => one == other,
+            (
+                Self::Issued { account, device, .. },
+                Self::Issued {
+                    account: other_account,
+                    device: other_device,
+                    ..
+                },
+            ) => (account, device) == (other_account, other_device),
+            (Self::Token(_), Self::Issued { .. }) | (Self::Issued { .. }, Self::Token(_)) => false,
+        }
+    }
+}
+
+impl Revocation {
+    /// This one in the place of an earlier one about the same: it takes nothing back that was said before.
+    #[must_use]
+    pub fn after(mut self, earlier: Option<&Self>) -> Self {
+        let Some(earlier) = earlier else { return self };
+        self.expires_at = self.expires_at.max(earlier.expires_at);
+        if let (Revoked::Issued { up_to, .. }, Revoked::Issued { up_to: before, .. }) =
+            (&mut self.what, &earlier.what)
+        {
+            *up_to = (*before).max(*up_to);
+        }
+        self
+    }
+}
+
 impl Identity {
     /// The account.
     #[must_use]

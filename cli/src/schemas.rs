@@ -6,7 +6,7 @@
 use schemars::Schema;
 use serde_json::json;
 
-use crate::commands::{config, schema, token};
+use crate::commands::{config, reload, schema, token};
 use crate::out::Document;
 
 /// A command and its document.
@@ -39,6 +39,7 @@ pub(crate) const ALL: &[Answer] = &[
     Answer::of::<config::Written>("config init"),
     Answer::of::<config::Checked>("config check"),
     Answer::of::<config::Shown>("config show"),
+    Answer::of::<reload::Answered>("reload"),
     Answer::of::<schema::Documents>("schema"),
     Answer::of::<token::IssuedTokens>("token issue"),
     Answer::of::<token::GeneratedKey>("token keys generate"),

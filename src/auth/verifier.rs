@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::claims::{Claims, Rules};
 use super::error::{TokenError, quoted};
 use super::keyset::Keyset;
+use super::revocations::Revocations;
 use super::token::{Header, Parts};
 use crate::config::AuthConfig;
 use crate::metrics::{Count as _, Metrics};
@@ -35,6 +36,7 @@ pub struct Policy {
 #[derive(Debug)]
 pub struct Verifier {
     policy: RwLock<Arc<Policy>>,
+    revocations: Arc<Revocations>,
     metrics: Arc<Metrics>,
 }
 
@@ -53,8 +55,21 @@ impl Verifier {
     pub fn new(policy: Policy, metrics: Arc<Metrics>) -> Self {
         Self {
             policy: RwLock::new(Arc::new(policy)),
+            revocations: Arc::default(),
             metrics,
         }
+    }
+
+    /// Refuses what is revoked, whatever the policy says.
+    #[must_use]
+    pub fn heeding(self, revocations: Arc<Revocations>) -> Self {
+        Self { revocations, ..self }
+    }
+
+    /// What is revoked.
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     /// Follows another policy from now on. Identities that were given before stay as they are.
@@ -112,6 +127,13 @@ impl Verifier {
                 None
             }
         };
+        // Only a token that was really issued is worth the look.
+        if failures.is_empty()
+            && let Some(identity) = &identity
+            && self.revocations.cover(identity)
+        {
+            failures.push(TokenError::Revoked);
+        }
         Examination {
             identity: identity.filter(|_| failures.is_empty()),
             failures,

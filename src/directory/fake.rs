@@ -9,12 +9,12 @@ use chatctl_protocol::{AccountId, Address, PoolName, Suite};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::model::{DeviceList, Envelope, MailboxId, UnixMs};
+use crate::model::{DeviceList, Envelope, MailboxId, Revocation, UnixMs};
 use crate::store::model::Model;
 use crate::store::{
     AccountStore, Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Gap, KeyLogEntry, KeyStore,
-    Keyset, MailStore, OnOther, PutAccount, Registered, Registration, Room, SendKey, SendRecord, Span, Start,
-    Upload, Uploaded, Usage,
+    Keyset, MailStore, OnOther, PutAccount, Registered, Registration, RevocationStore, Room, SendKey,
+    SendRecord, Span, Start, Upload, Uploaded, Usage,
 };
 
 /// Where a load of a device list stops.
@@ -172,4 +172,18 @@ impl MailStore for Fake {
 }
 
 impl crate::store::SessionStore for Fake {}
-impl crate::store::RevocationStore for Fake {}
+
+#[async_trait]
+impl RevocationStore for Fake {
+    async fn revoke(&self, revocation: &Revocation) -> Result<u64, Error> {
+        self.model.revoke(revocation).await
+    }
+
+    async fn revocations(&self, after: u64, limit: usize) -> Result<Vec<(u64, Revocation)>, Error> {
+        self.model.revocations(after, limit).await
+    }
+
+    async fn prune_revocations(&self, now: UnixMs, limit: usize) -> Result<usize, Error> {
+        self.model.prune_revocations(now, limit).await
+    }
+}

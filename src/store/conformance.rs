@@ -18,6 +18,7 @@ pub(crate) mod devices;
 pub(crate) mod keys;
 pub(crate) mod mail;
 mod random;
+pub(crate) mod revocations;
 
 /// A store that can crash and come back with what was committed.
 #[async_trait(?Send)]
@@ -79,6 +80,14 @@ macro_rules! facts {
             a_dropped_queue_keeps_its_fallback,
             a_changed_identity_is_logged_and_the_log_outlives_the_device,
             the_digest_is_over_identity_and_fallbacks,
+        ]);
+        facts!(@ $implementation, $subject, revocations: [
+            revocations_survive_a_crash_whole_and_in_order,
+            a_later_revocation_takes_the_place_of_the_earlier_one,
+            pages_of_revocations_miss_nothing,
+            what_is_over_is_pruned_and_nothing_else,
+            a_number_of_what_was_pruned_is_not_given_again,
+            who_follows_the_numbers_misses_nothing_while_others_revoke,
         ]);
     };
     (@ $implementation:ident, $subject:expr, $room:ident: [$($fact:ident,)+]) => {

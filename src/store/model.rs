@@ -20,6 +20,7 @@ use crate::store::{
 
 mod accounts;
 mod keys;
+mod revocations;
 
 /// The store in memory.
 #[derive(Debug)]
@@ -66,6 +67,7 @@ struct State {
     accounts: BTreeMap<AccountId, Account>,
     owners: BTreeMap<MailboxId, Address>,
     keysets: BTreeMap<(MailboxId, Suite), keys::Keys>,
+    revocations: revocations::Revocations,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -421,8 +423,6 @@ impl MailStore for Model {
         Ok(())
     }
 }
-
-impl crate::store::RevocationStore for Model {}
 
 #[async_trait]
 impl SessionStore for Model {

@@ -14,18 +14,12 @@ pub trait RevocationStore: Send + Sync {
     ///
     /// There is one revocation for each token, account and device: a later one takes the earlier one's place, and
     /// whichever of `up_to` and `expires_at` is later stays.
-    async fn revoke(&self, _revocation: &Revocation) -> Result<u64, Error> {
-        Err(Error::Unavailable("not there yet".into()))
-    }
+    async fn revoke(&self, revocation: &Revocation) -> Result<u64, Error>;
 
     /// The revocations with a number above `after`, lowest first, at most `limit`. Whoever has read up to a number
     /// misses nothing by going on from there: none becomes visible below one that was.
-    async fn revocations(&self, _after: u64, _limit: usize) -> Result<Vec<(u64, Revocation)>, Error> {
-        Ok(Vec::new())
-    }
+    async fn revocations(&self, after: u64, limit: usize) -> Result<Vec<(u64, Revocation)>, Error>;
 
     /// Forgets revocations whose `expires_at` is at or before `now`, at most `limit`; how many there were.
-    async fn prune_revocations(&self, _now: UnixMs, _limit: usize) -> Result<usize, Error> {
-        Ok(0)
-    }
+    async fn prune_revocations(&self, now: UnixMs, limit: usize) -> Result<usize, Error>;
 }

@@ -155,9 +155,11 @@ fn read_again() -> Result<Reading, Vec<String>> {
     match crate::parse(&args) {
         Ok(cli) => match cli.command {
             Command::Serve(serve) => serve.read_again(),
-            Command::Seed(_) | Command::Token(_) | Command::Config(_) | Command::Schema(_) => {
-                Err(vec!["this process is no relay".to_owned()])
-            }
+            Command::Seed(_)
+            | Command::Token(_)
+            | Command::Config(_)
+            | Command::Reload(_)
+            | Command::Schema(_) => Err(vec!["this process is no relay".to_owned()]),
         },
         Err(Refusal::Line(error)) => Err(vec![first_line(&error.to_string())]),
         Err(Refusal::NoFile(failure)) => {

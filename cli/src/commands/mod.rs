@@ -3,6 +3,7 @@
 pub(crate) mod config;
 mod dev;
 mod follow;
+pub(crate) mod reload;
 pub(crate) mod schema;
 mod seed;
 mod serve;
@@ -23,6 +24,8 @@ pub(crate) enum Command {
     Token(Box<token::Token>),
     /// Write, check and show the configuration
     Config(config::Configuration),
+    /// Make a running relay read its configuration and keys again
+    Reload(reload::Reload),
     /// Show what a command's --json answer looks like
     Schema(schema::Schema),
 }
@@ -39,6 +42,7 @@ impl Command {
             Self::Seed(seed) => seed.run(out),
             Self::Token(token) => token.run(out).map(|()| Exit::Ok),
             Self::Config(config) => config.run(out).map(|()| Exit::Ok),
+            Self::Reload(reload) => reload.run(out).map(|()| Exit::Ok),
             Self::Schema(schema) => schema.run(out).map(|()| Exit::Ok),
         }
     }

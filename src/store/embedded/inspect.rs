@@ -7,6 +7,7 @@ use chatctl_protocol::{PoolName, Suite};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::model::MailboxId;
+use crate::store::embedded::revocations::{self, COLUMNS};
 use crate::store::embedded::{mail, pools};
 use crate::store::upkeep::{Check, Depth, name_of};
 use crate::store::{Error, Item};
@@ -24,8 +25,26 @@ pub(super) fn everything(conn: &Connection, depth: Depth) -> Result<Vec<Check>, 
     for (name, sql) in ORPHANS {
         checks.push(orphans(conn, depth, name, sql)?);
     }
+    checks.push(revoked(conn, depth)?);
     checks.extend(bundles(conn, depth)?);
     Ok(checks)
+}
+
+/// Rows that are no revocations: a relay would stop at them, and learn of none that follows.
+fn revoked(conn: &Connection, depth: Depth) -> Result<Check, Error> {
+    let mut check = Check::new("revocations that can be read");
+    let mut select = conn.prepare(&format!(
+        "SELECT {COLUMNS} FROM revocation WHERE number IN ({}) ORDER BY number",
+        ends_of("revocation", "number", "number")
+    ))?;
+    let mut rows = select.query([most(depth)])?;
+    while let Some(row) = rows.next()? {
+        check.looked += 1;
+        if revocations::decode(row).is_err() {
+            check.found(format!("revocation {}", row.get::<_, i64>(0)?));
+        }
+    }
+    Ok(check)
 }
 
 /// The trees of the file; it takes a read of everything.

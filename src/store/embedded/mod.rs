@@ -42,6 +42,7 @@ mod mail;
 mod pools;
 mod reader;
 mod records;
+mod revocations;
 mod room;
 mod schema;
 mod shared;
@@ -296,8 +297,6 @@ impl MailStore for Embedded {
         self.writer.close().await
     }
 }
-
-impl crate::store::RevocationStore for Embedded {}
 
 impl SessionStore for Embedded {}
 

@@ -26,7 +26,7 @@ pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 const APPLICATION_ID: i32 = 0x6368_6174;
 
 /// Each brings a database from the version of its index to the next. Never changed once released.
-const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
 
 const VERSION_1: &str = "
     CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -117,6 +117,22 @@ const VERSION_2: &str = "
     ALTER TABLE account ADD COLUMN attributes TEXT;
     CREATE TABLE note (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE history (version INTEGER PRIMARY KEY, at INTEGER NOT NULL, by TEXT NOT NULL);
+";
+
+/// Of a revocation, either `jti` or `account` is not empty; without a device, it is about all of the account's.
+const VERSION_3: &str = "
+    CREATE TABLE revocation (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        jti TEXT NOT NULL,
+        account TEXT NOT NULL,
+        device_id TEXT NOT NULL,
+        up_to INTEGER NOT NULL,
+        revoked_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        UNIQUE (jti, account, device_id)
+    );
+    CREATE INDEX revocation_by_end ON revocation (expires_at);
 ";
 
 /// Notes when and by what a database became what it is. The time is SQLite's: the store has no clock.

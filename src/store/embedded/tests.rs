@@ -14,10 +14,13 @@ use super::{Embedded, OpenError, Options};
 use crate::model::UnixMs;
 use crate::store::conformance::embedded::OnDisk;
 use crate::store::conformance::keys::{claim, publish};
+use crate::store::conformance::revocations::{issued, token};
 use crate::store::conformance::{
     LATER, NOW, acks, address, batch, envelope, ids_of, installation, mailbox, posting,
 };
-use crate::store::{DeviceStore as _, Error, KeyStore as _, MailStore as _, Registered, Uploaded};
+use crate::store::{
+    DeviceStore as _, Error, KeyStore as _, MailStore as _, Registered, RevocationStore as _, Uploaded,
+};
 
 fn small() -> Options {
     Options {
@@ -83,7 +86,7 @@ fn reopen_after(sql: &str) -> Result<Arc<Embedded>, OpenError> {
 fn a_newer_schema_is_refused() {
     let opened = reopen_after("PRAGMA user_version = 99");
     assert!(
-        matches!(opened, Err(OpenError::Newer { found: 99, known: 2 })),
+        matches!(opened, Err(OpenError::Newer { found: 99, known: 3 })),
         "{opened:?}"
     );
 }
@@ -319,7 +322,22 @@ async fn a_store_written_by_version_2_opens() {
     opens("store-v2").await;
 }
 
-async fn opens(written: &str) {
+#[tokio::test]
+async fn a_store_written_by_version_3_opens() {
+    let store = opens("store-v3").await;
+    // What is said now comes after them.
+    assert_eq!(store.revoke(&token("b")).await.unwrap(), 3);
+    assert_eq!(
+        store.revocations(0, 9).await.unwrap(),
+        [
+            (1, issued("bob", Some("1"), NOW)),
+            (2, token("a")),
+            (3, token("b")),
+        ]
+    );
+}
+
+async fn opens(written: &str) -> Arc<Embedded> {
     let directory = TempDir::new().unwrap();
     fs::copy(
         fixture(written).join("chatctl.sqlite"),
@@ -348,12 +366,13 @@ async fn opens(written: &str) {
     let again = store.upload(publish(bob, &["a"])).await.unwrap();
     assert!(matches!(again, Uploaded::Done { ignored, .. } if ignored.len() == 1));
     assert_eq!(store.start().await.unwrap().id_floor.as_u64(), 1000);
+    store
 }
 
 #[tokio::test]
 #[ignore = "writes the fixture of the present version: cargo test -- --ignored write_the_fixture"]
 async fn write_the_fixture() {
-    let directory = fixture("store-v2");
+    let directory = fixture("store-v3");
     fs::create_dir_all(&directory).unwrap();
     let scratch = TempDir::new().unwrap();
     let store = open(scratch.path());
@@ -363,6 +382,9 @@ async fn write_the_fixture() {
     store.commit(mail).await.unwrap();
     store.upload(publish(bob, &["a", "b"])).await.unwrap();
     store.claim(claim(bob)).await.unwrap();
+    for said in [issued("bob", Some("1"), NOW), token("a")] {
+        store.revoke(&said).await.unwrap();
+    }
     store.close().await.unwrap();
     fs::copy(
         scratch.path().join("chatctl.sqlite"),

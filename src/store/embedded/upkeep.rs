@@ -285,17 +285,20 @@ mod tests {
         let premises = Premises::at(directory.path());
         let plan = premises.plan().await.unwrap();
         assert_eq!((plan.found, plan.steps.len()), (Some(1), 1));
-        assert_eq!(plan.steps[0].detail, "schema 1 → 2");
+        assert_eq!(plan.steps[0].detail, "schema 1 → 3");
         let refused = premises.inspect(depth(None)).await.unwrap_err();
         assert!(matches!(
             refused,
-            UpkeepError::Embedded(OpenError::Older { found: 1, wanted: 2 })
+            UpkeepError::Embedded(OpenError::Older { found: 1, wanted: 3 })
         ));
         let wishes = Wishes::default();
         assert_eq!(premises.apply(&wishes, &|_| {}).await.unwrap(), plan.steps);
         assert_eq!(premises.apply(&wishes, &|_| {}).await.unwrap(), []);
         let versions: Vec<_> = premises.history().await.unwrap();
-        assert_eq!(versions.iter().map(|past| past.version).collect::<Vec<_>>(), [2]);
+        assert_eq!(
+            versions.iter().map(|past| past.version).collect::<Vec<_>>(),
+            [2, 3]
+        );
     }
 
     #[tokio::test]
@@ -307,7 +310,10 @@ mod tests {
         store.upload(publish(bob, &["a"])).await.unwrap();
         let planted = Connection::open(directory.path().join("chatctl.sqlite")).unwrap();
         planted
-            .execute_batch("INSERT INTO mail SELECT id + 1, 77, sender, expires_at, head, payload FROM mail")
+            .execute_batch(
+                "INSERT INTO mail SELECT id + 1, 77, sender, expires_at, head, payload FROM mail;
+                 INSERT INTO revocation VALUES (5, '', '', 'of nobody', 0, 0, 0, '');",
+            )
             .unwrap();
         for sample in [Some(5), None] {
             let checks = Premises::at(directory.path())
@@ -320,6 +326,7 @@ mod tests {
                 bad,
                 [
                     ("mail of a device", false),
+                    ("revocations that can be read", false),
                     ("bundles with good signatures", false),
                     ("queues with 10 items or more", true),
                 ]

@@ -10,11 +10,12 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 
 use crate::store::mongodb::{
-    departures, devices, gaps, history, keys, keysets, mail, meta, nodes, pools, records, sessions,
+    departures, devices, gaps, history, keys, keysets, mail, meta, nodes, pools, records, revocations,
+    sessions,
 };
 
 /// The layout that this version writes.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// A collection as it should be.
 #[derive(Debug)]
@@ -79,13 +80,14 @@ pub(super) fn collections() -> impl Iterator<Item = &'static Collection> {
         keysets::COLLECTIONS,
         keys::COLLECTIONS,
         pools::COLLECTIONS,
+        revocations::COLLECTIONS,
     ]
     .into_iter()
     .flatten()
 }
 
-/// How long after its time the server itself deletes mail that a relay should have deleted: late enough
-/// that a relay that was down for a while still does it, and tells the recipients.
+/// How long after its time the server itself deletes what a relay should have deleted, mail first of all: late
+/// enough that a relay that was down for a while still does it, and tells the recipients.
 pub(super) const BACK_STOP: Duration = Duration::from_secs(8 * 24 * 3600);
 
 /// The same for idempotency records, whose window is a setting: longer than anybody sets it.

@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use mongodb::ClientSession;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::ReturnDocument;
 use rand::RngExt as _;
@@ -14,6 +15,7 @@ use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::documents::malformed;
 use crate::store::mongodb::error;
 use crate::store::mongodb::layout::{self, Collection};
+use crate::store::mongodb::transaction::Stop;
 
 /// Facts, by name: `layout` and `epoch` (`n`), `environment` (`text`), and `lease`.
 pub(super) const META: &str = "meta";
@@ -145,6 +147,34 @@ impl Numbers {
     /// As [`Self::next`].
     pub(super) async fn row(&self, db: &Connection, count: u64) -> Result<u64, Error> {
         Ok(take(db, self.counter, count).await? + 1 - count)
+    }
+}
+
+/// The next number of a counter, in a transaction: it is taken when that is committed, and who takes one meanwhile
+/// runs again. So the numbers are in the order in which what they number becomes visible, and none is wasted.
+///
+/// # Errors
+///
+/// [`Stop::Again`] when it is the counter's first and somebody else's, too; the driver's.
+pub(super) async fn next<T>(
+    db: &Connection,
+    session: &mut ClientSession,
+    counter: &str,
+) -> Result<u64, Stop<T>> {
+    let taken = db
+        .collection(COUNTERS)
+        .find_one_and_update(doc! { "_id": counter }, doc! { "$inc": { "n": 1_i64 } })
+        .upsert(true)
+        .return_document(ReturnDocument::After)
+        .session(session)
+        .await;
+    match taken {
+        Err(error) if error::is_duplicate(&error) => Err(Stop::Again),
+        Err(error) => Err(error.into()),
+        Ok(taken) => {
+            let number = taken.and_then(|taken| taken.get_i64("n").ok());
+            Ok(number.ok_or_else(|| malformed(COUNTERS))?.cast_unsigned())
+        }
     }
 }
 

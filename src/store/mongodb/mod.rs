@@ -24,7 +24,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chatctl_protocol::{AccountId, Address, PoolName, Suite};
 use mongodb::bson::doc;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::model::{DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::{
@@ -71,6 +71,7 @@ mod nodes;
 mod pools;
 mod records;
 mod registrations;
+mod revocations;
 mod sessions;
 mod transaction;
 mod turns;
@@ -85,6 +86,8 @@ pub struct MongoDb {
     /// This process' number, once it was needed: tools that mint nothing take none.
     seat: OnceCell<Seat>,
     turns: Turns,
+    /// Whose turn it is to revoke.
+    revoking: Mutex<()>,
 }
 
 impl MongoDb {
@@ -101,6 +104,7 @@ impl MongoDb {
             lookups: Lookups::default(),
             seat: OnceCell::new(),
             turns: Turns::default(),
+            revoking: Mutex::default(),
         }))
     }
 
@@ -123,6 +127,7 @@ impl MongoDb {
             lookups: Lookups::default(),
             seat: OnceCell::new(),
             turns: Turns::default(),
+            revoking: Mutex::default(),
         }))
     }
 
@@ -230,8 +235,6 @@ impl MailStore for MongoDb {
         Ok(())
     }
 }
-
-impl crate::store::RevocationStore for MongoDb {}
 
 #[async_trait]
 impl SessionStore for MongoDb {

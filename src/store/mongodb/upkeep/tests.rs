@@ -133,6 +133,37 @@ async fn only_one_changes_a_database_at_a_time() {
 }
 
 #[tokio::test]
+async fn a_database_of_layout_1_waits_for_its_revocations() {
+    let premises = applied().await;
+    let older = doc! { "$set": { "n": 1_i64 } };
+    let meta = premises.db.collection(meta::META);
+    meta.update_one(doc! { "_id": "layout" }, older).await.unwrap();
+    premises.db.collection("revocations").drop().await.unwrap();
+    let refused = connect::check_layout(&premises.db).await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            OpenError::Older {
+                found: 1,
+                wanted: 2,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
+    let missing = [
+        "Create revocations",
+        "Create revocations.by_number",
+        "Create revocations.by_end",
+        "Change schema",
+    ];
+    assert_eq!(plan(&premises).await, missing);
+    assert_eq!(apply(&premises, &Wishes::default()).await.unwrap(), missing);
+    connect::check_layout(&premises.db).await.unwrap();
+    premises.drop().await;
+}
+
+#[tokio::test]
 async fn a_newer_database_is_left_alone() {
     let premises = applied().await;
     let newer = doc! { "$set": { "n": i64::from(layout::VERSION) + 1 } };
@@ -167,6 +198,8 @@ async fn what_does_not_fit_is_found() {
     };
     plant(&premises, "gaps", doc! { "_id": key(7), "n": 1_i64 }).await;
     plant(&premises, "gaps", doc! { "_id": key(8), "n": "many" }).await;
+    let broken = doc! { "_id": { "x": "bob" }, "n": 1_i64 };
+    plant(&premises, "revocations", broken).await;
     plant(&premises, "devices", doc! { "_id": 8_i64, "a": "bob", "d": "1" }).await;
     let pool = doc! { "n": "otk", "k": 1_i64, "u": false };
     let identity = crate::store::mongodb::documents::binary(*b"no key");
@@ -204,6 +237,7 @@ async fn what_does_not_fit_is_found() {
             found("queues with 10 items or more"),
             (1, vec!["mailbox 8, suite olm, pool otk: 0".to_owned()])
         );
+        assert_eq!(found("documents of revocations"), (1, vec![]));
         assert_eq!(found("documents of mail"), (0, vec![]));
     }
     premises.drop().await;
