@@ -82,7 +82,7 @@ impl Relay {
         }
     }
 
-    async fn member(&self, http: &reqwest::Client, signer: &Signer<'_>, name: String) -> Socket {
+    async fn member(&self, http: &reqwest::Client, signer: &Signer, name: String) -> Socket {
         let token = token(signer, &name, None);
         let url = format!("http://{}/v1/devices/1", self.address);
         let body = json!({"registration_id": 1});
@@ -96,7 +96,7 @@ impl Relay {
     }
 }
 
-fn token(signer: &Signer<'_>, account: &str, scope: Option<&str>) -> String {
+fn token(signer: &Signer, account: &str, scope: Option<&str>) -> String {
     let grant = Grant {
         issuer: "chatctl".into(),
         audience: "chatctl".into(),
