@@ -5,6 +5,8 @@
 //!
 //! A device has at most one consumer, and the newest wins; observers watch without displacing anybody.
 
+mod attendance;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -14,6 +16,8 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use crate::model::{MailboxId, NumberHasher};
+
+pub use self::attendance::{Attendance, Attending};
 
 /// Something that a session should look at, besides mail. A set of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -93,6 +97,7 @@ impl Door {
 #[derive(Debug, Default)]
 pub struct Hub {
     doors: DashMap<MailboxId, Door, NumberHasher>,
+    attendance: Arc<Attendance>,
 }
 
 /// What came since the last look.
@@ -192,10 +197,16 @@ impl Hub {
             .is_some_and(|door| door.consumer.is_some())
     }
 
+    /// With which tokens they are here.
+    #[must_use]
+    pub const fn attendance(&self) -> &Arc<Attendance> {
+        &self.attendance
+    }
+
     /// Whether nobody is here.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.doors.is_empty()
+        self.doors.is_empty() && self.attendance.is_empty()
     }
 }
 

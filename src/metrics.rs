@@ -127,6 +127,10 @@ metrics! {
     config_good: Gauge = "config_last_reload_successful";
     /// When the configuration was last read and followed, as Unix time
     config_read_at: Gauge = "config_last_reload_success_timestamp_seconds";
+    /// Revocations of tokens that this relay heeds
+    revocations: Gauge = "revocations";
+    /// When the revocations were last read from the store, seconds since 1970
+    revocations_read: Gauge = "revocations_read_timestamp", Unit::Seconds;
     /// HTTP answers, by problem code, or ok
     http_answers: ByReason = "http_answers";
 }

@@ -3,6 +3,8 @@
 //! Owns the order of things: bind early, serve, and on the way out readiness off, goodbyes spread over
 //! the drain window, everything accepted committed, the store closed. Must not know what is carried.
 
+mod admin_socket;
+mod connections;
 pub mod live;
 
 use std::io;
@@ -10,15 +12,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::auth::{Keyset, KeysetError, Policy, Verifier};
 use crate::committer::{Committer, Pace};
@@ -28,12 +26,16 @@ use crate::directory::Directory;
 use crate::http::health::Readiness;
 use crate::http::reload::Reload;
 use crate::http::sessions::Sessions;
+use crate::http::token::OnAdminSocket;
 use crate::http::{self, Doors};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::model::Clock;
 use crate::store::{self, Store};
 use crate::switchboard::{Parts, Switchboard};
+
+pub use self::admin_socket::{AdminSocket, Error as AdminSocketError, MAX_PATH as MAX_SOCKET_PATH};
+pub use self::connections::{Incoming, accept};
 
 /// Why the relay could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +52,9 @@ pub enum Error {
     /// The keys of an outside issuer cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysetError),
+    /// The operator's socket cannot be listened on.
+    #[error(transparent)]
+    AdminSocket(#[from] AdminSocketError),
     /// The store cannot be used, or has stopped.
     #[error("the store has stopped")]
     Store(#[from] store::Error),
@@ -60,6 +65,7 @@ pub enum Error {
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    admin: Option<AdminSocket>,
     doors: Doors,
     store: Arc<dyn Store>,
     committer: Arc<Committer>,
@@ -90,6 +96,10 @@ impl Server {
         let listen = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
+        let admin = match &config.server.admin_socket {
+            Some(path) => Some(AdminSocket::bind(path).await?),
+            None => None,
+        };
         let metrics = Arc::new(Metrics::new());
         let hub = Hub::new();
         let pace = Pace {
@@ -115,7 +125,10 @@ impl Server {
             metrics: Arc::clone(&metrics),
         };
         let switchboard = Arc::new(Switchboard::new(parts, &config).await?);
-        let verifier = Verifier::new(Policy::of(keyset, &config.auth)?, Arc::clone(&metrics));
+        // Before the first connection is accepted: nobody comes in with a token that was revoked while we were away.
+        switchboard.learn_revocations().await?;
+        let verifier = Verifier::new(Policy::of(keyset, &config.auth)?, Arc::clone(&metrics))
+            .heeding(Arc::clone(switchboard.revocations()));
         metrics.config_good.set(1);
         metrics.config_read_at.set(seconds(&clock));
         let drain = CancellationToken::new();
@@ -138,6 +151,7 @@ impl Server {
         Ok(Self {
             listener,
             address,
+            admin,
             doors,
             store,
             committer,
@@ -202,18 +216,19 @@ impl Server {
         let Self {
             listener,
             address,
+            admin,
             doors,
             store,
             drain,
             ..
         } = self;
-        let accepting = accept(
-            listener,
-            http::router(doors.clone()),
-            connections.clone(),
-            closing.clone(),
-        );
-        tasks.spawn(accepting);
+        let router = http::router(doors.clone());
+        if let Some(admin) = admin {
+            info!(path = %admin.path().display(), "listening for operators");
+            let router = router.clone().layer(axum::Extension(OnAdminSocket));
+            tasks.spawn(accept(admin, router, connections.clone(), closing.clone()));
+        }
+        tasks.spawn(accept(listener, router, connections.clone(), closing.clone()));
         info!(addr = %address, "listening");
         let stopped = tokio::select! {
             () = stop => None,
@@ -254,64 +269,6 @@ fn seconds(clock: &Clock) -> i64 {
     i64::try_from(clock.now().0 / 1000).unwrap_or(i64::MAX)
 }
 
-/// Takes connections for a router until `closing`, and serves each on the tracker.
-pub async fn accept(
-    listener: TcpListener,
-    router: axum::Router,
-    connections: TaskTracker,
-    closing: CancellationToken,
-) {
-    let service = TowerToHyperService::new(router);
-    let room = Arc::new(Semaphore::new(MAX_REQUESTS));
-    loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-            return;
-        };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = closing.cancelled() => return,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let (service, closing) = (service.clone(), closing.clone());
-                connections.spawn(async move {
-                    serve(stream, service, closing).await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                // Out of descriptors, most likely: give sessions time to end.
-                error!(%error, "a connection could not be accepted");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-/// Serves one connection until it ends or is upgraded.
-async fn serve(stream: TcpStream, service: TowerToHyperService<axum::Router>, closing: CancellationToken) {
-    // Frames are small and gathered by us: waiting for more would only add latency.
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let mut connection = std::pin::pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIME)
-            .max_buf_size(HTTP_BUFFER)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades()
-    );
-    // How a request failed is the client's to know; it was counted where it was answered.
-    tokio::select! {
-        _ = connection.as_mut() => {}
-        () = closing.cancelled() => {
-            hyper::server::conn::http1::UpgradeableConnection::graceful_shutdown(connection.as_mut());
-            let _ = connection.await;
-        }
-    }
-}
-
 /// Begins what is done from time to time, until `closing`.
 fn keep(doors: &Doors, tasks: &TaskTracker, closing: &CancellationToken) {
     let switchboard = &doors.switchboard;
@@ -319,6 +276,7 @@ fn keep(doors: &Doors, tasks: &TaskTracker, closing: &CancellationToken) {
     tasks.spawn(keep_house(Arc::clone(switchboard), closing.clone()));
     if switchboard.is_shared() {
         tasks.spawn(keep_leases(Arc::clone(switchboard), closing.clone()));
+        tasks.spawn(keep_revocations(Arc::clone(switchboard), closing.clone()));
     }
 }
 
@@ -351,6 +309,24 @@ async fn keep_house(switchboard: Arc<Switchboard>, closing: CancellationToken) {
             }
         }
         switchboard.forget_quiet_senders();
+        switchboard.forget_revocations();
+    }
+}
+
+/// Learns what was revoked through other relays, or past all of them.
+async fn keep_revocations(switchboard: Arc<Switchboard>, closing: CancellationToken) {
+    let mut ticks = interval(REVOCATION_TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = closing.cancelled() => return,
+        }
+        if !switchboard.is_away()
+            && let Err(error) = switchboard.learn_revocations().await
+        {
+            warn!(%error, "revocations are read later");
+        }
     }
 }
 
@@ -378,23 +354,14 @@ const MIN_TAIL_BYTES: usize = 4 * 1024 * 1024;
 /// Time beyond the drain window for what is slow to end.
 const DRAIN_GRACE: Duration = Duration::from_secs(10);
 
-/// HTTP connections at once, upgraded ones not counted.
-const MAX_REQUESTS: usize = 8_192;
-
-/// Longest time for a request's head, and longest silence between two requests.
-const HEADER_TIME: Duration = Duration::from_secs(30);
-
-/// Buffer of an HTTP connection, which bounds a request's head.
-const HTTP_BUFFER: usize = 16 * 1024;
-
-/// Pause after a failed accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// Time between two rounds of housekeeping.
 const HOUSE_TICK: Duration = Duration::from_secs(10);
 
 /// Time between two comparisons of sessions with those of other relays.
 const LEASE_TICK: Duration = Duration::from_secs(2);
+
+/// Time between two looks for revocations: what operators are told about other relays.
+const REVOCATION_TICK: Duration = Duration::from_secs(2);
 
 /// Envelopes that one step of expiry may drop.
 const EXPIRY_STEP: usize = 500;

@@ -8,6 +8,7 @@ mod exit;
 mod failure;
 mod log;
 mod out;
+mod relay;
 mod schemas;
 mod store;
 mod when;

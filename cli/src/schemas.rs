@@ -6,7 +6,7 @@
 use schemars::Schema;
 use serde_json::json;
 
-use crate::commands::{completions, config, dev, man, schema, seed, token, tree};
+use crate::commands::{completions, config, dev, man, reload, schema, seed, token, tree};
 use crate::exit::Exit;
 use crate::out::Document;
 
@@ -76,6 +76,17 @@ const INPUT: &[Exit] = &[Exit::DataErr, Exit::NoInput, Exit::NoPerm, Exit::Confi
 /// Of what has to wait until everybody knows.
 const ROTATION: &[Exit] = &[Exit::NoInput, Exit::TempFail, Exit::NoPerm, Exit::Config];
 
+/// Of commands that ask a running relay.
+const RELAY: &[Exit] = &[
+    Exit::DataErr,
+    Exit::NoInput,
+    Exit::Unavailable,
+    Exit::TempFail,
+    Exit::Protocol,
+    Exit::NoPerm,
+    Exit::Config,
+];
+
 /// Of commands that use a store.
 const STORE: &[Exit] = &[
     Exit::DataErr,
@@ -108,6 +119,7 @@ pub(crate) const ALL: &[Answer] = &[
     Answer::of::<config::Written>("config init"),
     Answer::of::<config::Checked>("config check").exits(SETTINGS),
     Answer::of::<config::Shown>("config show").exits(SETTINGS),
+    Answer::of::<reload::Answered>("reload").exits(RELAY),
     Answer::of::<schema::Documents>("schema").exits(&[Exit::NoInput]),
     Answer::of::<tree::Commands>("commands"),
     Answer::of::<completions::Script>("completions"),

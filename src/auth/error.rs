@@ -122,6 +122,9 @@ pub enum TokenError {
         /// The longest life.
         max: Duration,
     },
+    /// An operator has taken it back.
+    #[error("the token was revoked")]
+    Revoked,
     /// A good token, of another device than the one that it is used for.
     #[error("the token is another device's")]
     OtherDevice,
@@ -150,6 +153,7 @@ impl TokenError {
             Self::NotYet { .. } => "not_yet",
             Self::IssuedAhead { .. } => "issued_ahead",
             Self::TooLongLived { .. } => "too_long_lived",
+            Self::Revoked => "revoked",
             Self::OtherDevice => "other_device",
         }
     }

@@ -18,6 +18,7 @@ use super::error::{KeysetError, TokenError, quoted};
 use super::key::Key;
 use super::keyset::Keyset;
 use super::outside::{Issuer, Outside};
+use super::revocations::Revocations;
 use super::token::{Header, Parts};
 use crate::config::AuthConfig;
 use crate::metrics::{Count as _, Metrics};
@@ -45,6 +46,7 @@ pub struct Policy {
 pub struct Verifier {
     policy: RwLock<Arc<Policy>>,
     another_policy: Notify,
+    revocations: Arc<Revocations>,
     metrics: Arc<Metrics>,
 }
 
@@ -64,8 +66,21 @@ impl Verifier {
         Self {
             policy: RwLock::new(Arc::new(policy)),
             another_policy: Notify::new(),
+            revocations: Arc::default(),
             metrics,
         }
+    }
+
+    /// Refuses what is revoked, whatever the policy says.
+    #[must_use]
+    pub fn heeding(self, revocations: Arc<Revocations>) -> Self {
+        Self { revocations, ..self }
+    }
+
+    /// What is revoked.
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     /// Follows another policy from now on, with the keys of outside issuers that are known already.
@@ -190,6 +205,13 @@ impl Verifier {
                 None
             }
         };
+        // Only a token that was really issued is worth the look.
+        if failures.is_empty()
+            && let Some(identity) = &identity
+            && self.revocations.cover(identity)
+        {
+            failures.push(TokenError::Revoked);
+        }
         Examination {
             identity: identity.filter(|_| failures.is_empty()),
             failures,

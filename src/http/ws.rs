@@ -15,14 +15,16 @@ use chatctl_protocol::{CloseCode, Code, Encoding};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info};
 
+use crate::auth::TokenError;
 use crate::http::Doors;
 use crate::http::problem::Problem;
 use crate::http::sessions::Seat;
 use crate::http::socket::{self, Ended, Heard, Socket};
 use crate::http::token::bearer;
+use crate::hub::Attending;
 use crate::metrics::Count as _;
 use crate::model::Identity;
-use crate::session::{Leave, Session, Surroundings};
+use crate::session::{Leave, REVOKED, Session, Surroundings};
 
 /// Opens a session over a WebSocket.
 ///
@@ -63,7 +65,7 @@ pub async fn open(
         .detail(format!("offer one of {spoken} in Sec-WebSocket-Protocol"))
     })?;
     let identity = match bearer(request.headers()) {
-        Some(token) => Some(doors.verifier.verify_or_refresh(token, doors.clock.now()).await?),
+        Some(token) => Some(attend(&doors, token).await?),
         None => None,
     };
     let permit = doors.sessions.admit().ok_or_else(|| {
@@ -81,6 +83,20 @@ pub async fn open(
     }));
     Ok(response)
 }
+
+/// Whom a token speaks for, and its place among those who are here.
+async fn attend(doors: &Doors, token: &str) -> Result<Attendee, TokenError> {
+    let identity = doors.verifier.verify_or_refresh(token, doors.clock.now()).await?;
+    let attending = doors.switchboard.hub().attendance().attend(&identity);
+    // Once more: a revocation before this found nobody to tell.
+    match doors.verifier.revocations().cover(&identity) {
+        true => Err(TokenError::Revoked),
+        false => Ok((identity, attending)),
+    }
+}
+
+/// Somebody who is here with a token.
+type Attendee = (Identity, Attending);
 
 /// One connection's life.
 struct Connection {
@@ -104,7 +120,7 @@ impl Connection {
         }
     }
 
-    async fn run(mut self, mut socket: Socket, identity: Option<Identity>) {
+    async fn run(mut self, mut socket: Socket, identity: Option<Attendee>) {
         // What is large and soon over is boxed, so that a connection that waits does not keep room for it.
         let ended = match Box::pin(self.hello(&mut socket, identity)).await {
             Ok(mut session) => self.serve(&mut socket, &mut session).await,
@@ -148,7 +164,7 @@ impl Connection {
         }
     }
 
-    async fn hello(&mut self, socket: &mut Socket, identity: Option<Identity>) -> Result<Session, Ended> {
+    async fn hello(&mut self, socket: &mut Socket, identity: Option<Attendee>) -> Result<Session, Ended> {
         let limit = Duration::from_millis(u64::from(self.doors.switchboard.limits().hello_timeout_ms));
         let hello = async {
             loop {
@@ -165,17 +181,19 @@ impl Connection {
         let hello = tokio::select! {
             hello = timeout(limit, hello) => hello.map_err(late)??,
             () = self.doors.sessions.draining() => return Err(self.restart()),
+            () = revoked(identity.as_ref()) => return Err(said(REVOKED)),
         };
         let identity = match identity {
             Some(identity) => identity,
             None => {
-                let now = self.doors.clock.now();
-                let refused = |_| leave(CloseCode::Reauthenticate, "the token is not good");
-                let verified = self.doors.verifier.verify_or_refresh(&hello.token, now).await;
-                verified.map_err(refused)?
+                let attending = attend(&self.doors, &hello.token).await;
+                attending.map_err(|error| match error == TokenError::Revoked {
+                    true => said(REVOKED),
+                    false => leave(CloseCode::Reauthenticate, "the token is not good"),
+                })?
             }
         };
-        if !identity.scopes.chat {
+        if !identity.0.scopes.chat {
             return Err(leave(
                 CloseCode::Reauthenticate,
                 "the token does not allow a session",
@@ -338,6 +356,14 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.doors.metrics.sessions.dec();
+    }
+}
+
+/// Waits until the token of somebody who came with one is revoked. Cancel safe.
+async fn revoked(attendee: Option<&Attendee>) {
+    match attendee {
+        Some((_, attending)) => attending.revoked().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::auth::Verifier;
 use crate::committer::{Outcome, Receipts};
-use crate::hub::{Notices, Presence};
+use crate::hub::{Attending, Notices, Presence};
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
 use crate::model::{Clock, Identity, MailboxId};
@@ -100,6 +100,7 @@ pub struct Session {
     sender: Sender,
     mode: Mode,
     presence: Presence,
+    attending: Attending,
     wake: Arc<Notify>,
     mailbox: Mailbox,
     receipts: Arc<Receipts>,
@@ -124,7 +125,7 @@ struct Backlog {
 }
 
 impl Session {
-    /// Opens a session for a verified token and answers its Hello.
+    /// Opens a session for a verified token, which is noted in the attendance, and answers its Hello.
     ///
     /// # Errors
     ///
@@ -132,7 +133,7 @@ impl Session {
     /// not available.
     pub async fn open(
         around: Surroundings,
-        identity: Identity,
+        (identity, attending): (Identity, Attending),
         hello: &v1::Hello,
         seed: u64,
     ) -> Result<(Self, Body), Leave> {
@@ -158,6 +159,7 @@ impl Session {
             limits: Some(limits.into()),
         });
         let wake = presence.wake();
+        attending.ring(Arc::clone(&wake));
         let mut session = Self {
             due: Due::new(&identity, now),
             sender: Sender {
@@ -169,6 +171,7 @@ impl Session {
             mailbox: switchboard.open(mailbox, window),
             receipts: Receipts::new(Arc::clone(&wake)),
             presence,
+            attending,
             wake,
             answers: Vec::new(),
             answers_out: 0,
@@ -222,6 +225,9 @@ impl Session {
     ///
     /// [`Leave`] when the session is over.
     pub async fn pump(&mut self, out: &mut Vec<Body>) -> Result<(), Leave> {
+        if self.attending.is_revoked() {
+            return Err(REVOKED);
+        }
         let rung = self.presence.take();
         self.heed(rung.notices)?;
         if rung.notices.contains(Notices::GAP) {
@@ -347,6 +353,9 @@ async fn sign_on(
     }
     Ok((device.mailbox, signed_on))
 }
+
+/// An operator has taken the token back.
+pub const REVOKED: Leave = Leave::new(CloseCode::Reauthenticate, "the token was revoked");
 
 /// When to come back to a relay whose store is out of reach.
 const BUSY_PAUSE: Duration = Duration::from_secs(5);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::auth::TokenError;
 use crate::session::due::token_times;
-use crate::session::{Leave, MAX_FLOODS, Session, frames};
+use crate::session::{Leave, MAX_FLOODS, REVOKED, Session, frames};
 use crate::switchboard::Refusal;
 
 impl Session {
@@ -83,9 +83,14 @@ impl Session {
     async fn refresh(&mut self, token: &str, out: &mut Vec<Body>) -> Result<(), Leave> {
         let now = self.around.clock.now();
         let others = Leave::new(CloseCode::Reauthenticate, "the new token is another device's");
-        let refused = |error| match matches!(error, TokenError::OtherDevice) {
-            true => others,
-            false => Leave::new(CloseCode::Reauthenticate, "the new token is not good"),
+        let refused = |error| {
+            if error == TokenError::OtherDevice {
+                others
+            } else if error == TokenError::Revoked {
+                REVOKED
+            } else {
+                Leave::new(CloseCode::Reauthenticate, "the new token is not good")
+            }
         };
         let verifier = &self.around.verifier;
         let identity = verifier
@@ -94,6 +99,11 @@ impl Session {
             .map_err(refused)?;
         if !identity.scopes.chat {
             return Err(others);
+        }
+        // Noted first: a revocation finds the new token there, or is found here.
+        self.attending.refresh(&identity);
+        if verifier.revocations().cover(&identity) {
+            return Err(REVOKED);
         }
         let (end, warning) = token_times(&identity, now);
         self.due.token_end = end;

@@ -3,6 +3,7 @@
 //! The only holder of store, hub and mail. Owns the checks of policy (device lists, sizes, rates) and
 //! the order of the life of a message; must not know sockets, frames or HTTP.
 
+mod revoke;
 mod send;
 
 use std::num::NonZeroU32;
@@ -16,6 +17,7 @@ use governor::{Quota, RateLimiter};
 use parking_lot::RwLock;
 use tokio::time::Instant;
 
+use crate::auth::Revocations;
 use crate::committer::{Committer, Receipt};
 use crate::config::{Config, MailConfig};
 use crate::directory::{self, Directory};
@@ -25,6 +27,7 @@ use crate::metrics::{Count as _, Metrics};
 use crate::model::{Clock, Device, MailboxId, NumberHasher};
 use crate::store::{self, Gap, Registered, Registration, Store};
 
+pub use crate::switchboard::revoke::Struck;
 pub use crate::switchboard::send::{DeviceMessage, Mismatch, Refusal, Send, Sender};
 
 /// Everything that a door needs to carry mail and keys.
@@ -39,6 +42,7 @@ pub struct Switchboard {
     limits: Limits,
     sends: RwLock<Arc<Rates>>,
     epoch: u64,
+    revocations: Arc<Revocations>,
     look_again: Duration,
     /// When the store was last asked whether it answers, and what came of it.
     probe: tokio::sync::Mutex<Option<(Instant, bool)>>,
@@ -110,6 +114,7 @@ impl Switchboard {
             limits: config.limits.clone(),
             sends: RwLock::new(rates(&config.mail)),
             epoch,
+            revocations: Arc::default(),
             look_again: config.mail.look_again,
             probe: tokio::sync::Mutex::default(),
         })
@@ -118,6 +123,12 @@ impl Switchboard {
     /// Limits senders as these settings say from now on. What they sent before is forgiven.
     pub fn follow(&self, config: &MailConfig) {
         *self.sends.write() = rates(config);
+    }
+
+    /// Who is here.
+    #[must_use]
+    pub const fn hub(&self) -> &Arc<Hub> {
+        &self.hub
     }
 
     /// Devices and keys.

@@ -167,6 +167,7 @@ fn read_again() -> Result<Reading, Vec<String>> {
             Command::Seed(_)
             | Command::Token(_)
             | Command::Config(_)
+            | Command::Reload(_)
             | Command::Schema(_)
             | Command::Commands(_)
             | Command::Completions(_)

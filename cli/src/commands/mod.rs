@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod dev;
 mod follow;
 pub(crate) mod man;
+pub(crate) mod reload;
 pub(crate) mod schema;
 pub(crate) mod seed;
 mod serve;
@@ -26,6 +27,8 @@ pub(crate) enum Command {
     Token(Box<token::Token>),
     /// Write, check and show the configuration
     Config(config::Configuration),
+    /// Make a running relay read its configuration and keys again
+    Reload(reload::Reload),
     /// Show what a command's --json answer looks like
     Schema(schema::Schema),
     /// List every command, with its arguments, exit codes and documents
@@ -48,6 +51,7 @@ impl Command {
             Self::Seed(seed) => seed.run(out),
             Self::Token(token) => token.run(out).map(|()| Exit::Ok),
             Self::Config(config) => config.run(out).map(|()| Exit::Ok),
+            Self::Reload(reload) => reload.run(out).map(|()| Exit::Ok),
             Self::Schema(schema) => schema.run(out).map(|()| Exit::Ok),
             Self::Commands(tree) => tree.run(out).map(|()| Exit::Ok),
             Self::Completions(completions) => completions.run(out).map(|()| Exit::Ok),

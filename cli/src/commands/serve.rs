@@ -10,7 +10,7 @@ use chatctl_relay::auth::{Keyset, self_test};
 use chatctl_relay::config::Config;
 use chatctl_relay::http::reload::Reload;
 use chatctl_relay::model::Clock;
-use chatctl_relay::server::{self, Outfit, Server};
+use chatctl_relay::server::{self, AdminSocketError, Outfit, Server};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::dev::Dev;
@@ -22,6 +22,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::log::{self, Level, LogConfig};
 use crate::out::Out;
+use crate::relay;
 use crate::store::{self, Fresh};
 
 /// Run the relay
@@ -73,7 +74,7 @@ pub(super) struct Reading {
 impl Serve {
     pub(super) fn run(self, out: &Out) -> Result<Exit, Failure> {
         let level = log::start(&self.log, out);
-        run(self.launch()?, level, out)
+        run(self.launch(out)?, level, out)
     }
 
     /// The settings again, checked as at the start. Reads files.
@@ -96,7 +97,7 @@ impl Serve {
         })
     }
 
-    fn launch(self) -> Result<Launch, Failure> {
+    fn launch(self, out: &Out) -> Result<Launch, Failure> {
         let now = Clock::system().now();
         self_test(&mut rand::rng()).map_err(|error| Failure::from_error(Exit::Failure, &error))?;
         let problems = checks::contradictions(&self.config);
@@ -120,6 +121,7 @@ impl Serve {
             false => None,
         };
         store::place(&config.store)?;
+        choose_socket(&mut config, out);
         Ok(Launch {
             config,
             keyset,
@@ -132,6 +134,21 @@ impl Serve {
 
 fn is_error(problem: &Problem) -> bool {
     problem.severity == Severity::Error
+}
+
+/// Where operators reach the relay, when the settings do not say it.
+fn choose_socket(config: &mut Config, out: &Out) {
+    if config.server.admin_socket.is_some() {
+        return;
+    }
+    let chosen = relay::default_socket(config.store.data_dir.as_deref());
+    if let Some(path) = chosen.as_ref().filter(|path| !relay::is_possible(path)) {
+        let path = path.display();
+        out.warn(&format!(
+            "warning: no admin socket, its name would be too long for the system: {path} (--admin-socket names a shorter one)"
+        ));
+    }
+    config.server.admin_socket = chosen.filter(|path| relay::is_possible(path));
 }
 
 /// Opens the store, binds, tells the demo's owner, and serves until a signal.
@@ -217,6 +234,23 @@ fn start_failure(error: &server::Error) -> Failure {
         server::Error::Listen { .. } => Failure::from_error(Exit::CantCreate, error)
             .hint("is another program there? --listen 127.0.0.1:0 picks a free port"),
         server::Error::Keys(_) => Failure::from_error(Exit::Config, error),
+        server::Error::AdminSocket(admin) => {
+            let (exit, hint) = match admin {
+                AdminSocketError::InUse { .. } => (
+                    Exit::TempFail,
+                    "stop that relay, or give this one another --admin-socket",
+                ),
+                AdminSocketError::TooLong { .. } => (
+                    Exit::Config,
+                    "name a shorter one: --admin-socket /run/chatctl/admin.sock",
+                ),
+                AdminSocketError::InTheWay { .. } | AdminSocketError::Listen { .. } => (
+                    Exit::CantCreate,
+                    "--admin-socket FILE names another, in a folder that the relay may write to",
+                ),
+            };
+            Failure::from_error(exit, error).hint(hint)
+        }
         server::Error::Store(_) => Failure::from_error(Exit::Unavailable, error),
     }
 }
@@ -270,7 +304,9 @@ mod tests {
     }
 
     fn launch(args: &[&str]) -> Result<Launch, Failure> {
-        Line::parse_from([&["serve"], args].concat()).serve.launch()
+        Line::parse_from([&["serve"], args].concat())
+            .serve
+            .launch(&Out::default())
     }
 
     #[test]

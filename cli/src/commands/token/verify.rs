@@ -256,6 +256,7 @@ fn check_of(failure: &TokenError) -> &'static str {
         | TokenError::Signature => "signature",
         TokenError::Issuer { .. } | TokenError::Audience { .. } => "iss / aud",
         TokenError::OtherDevice => "sub / dev",
+        TokenError::Revoked => "jti",
         TokenError::Expired { .. } => "exp",
         TokenError::NotYet { .. } | TokenError::IssuedAhead { .. } => "nbf / iat",
         TokenError::TooLongLived { .. } => "life",
