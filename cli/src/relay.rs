@@ -47,7 +47,7 @@ pub(crate) struct RelayOptions {
     /// File with a token of scope admin, for --url (mode 0600)
     #[arg(
         id = "relay.token_file",
-        long = "admin-token-file",
+        long = "token-file",
         value_name = "FILE",
         requires = "relay.url"
     )]
@@ -115,7 +115,7 @@ impl Relay {
                     false => format!("no relay answers at {}", places.join(" or ")),
                 };
                 Err(Failure::new(Exit::Unavailable, message)
-                    .hint("is it running? --admin-socket FILE or --data-dir DIR says where; or --url URL --admin-token-file FILE"))
+                    .hint("is it running? --admin-socket FILE or --data-dir DIR says where; or --url URL --token-file FILE"))
             }
         }
     }
@@ -232,7 +232,9 @@ impl Relay {
                 Place::Socket(path) => exchange(UnixStream::connect(path).await?, request).await,
                 Place::Address { authority, .. } => {
                     let default = match authority.rsplit_once(':') {
-                        Some((_, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => authority.clone(),
+                        Some((_, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+                            authority.clone()
+                        }
                         _ => format!("{authority}:80"),
                     };
                     exchange(TcpStream::connect(default).await?, request).await
@@ -354,10 +356,24 @@ mod tests {
                 .exit
         };
         let drains = "The relay is about to stop.";
-        let exits = [(401, ""), (403, ""), (503, ""), (503, drains), (429, ""), (422, "")];
+        let exits = [
+            (401, ""),
+            (403, ""),
+            (503, ""),
+            (503, drains),
+            (429, ""),
+            (422, ""),
+        ];
         assert_eq!(
             exits.map(|(status, detail)| exit(status, detail)),
-            [Exit::NoPerm, Exit::NoPerm, Exit::Unavailable, Exit::TempFail, Exit::TempFail, Exit::DataErr]
+            [
+                Exit::NoPerm,
+                Exit::NoPerm,
+                Exit::Unavailable,
+                Exit::TempFail,
+                Exit::TempFail,
+                Exit::DataErr
+            ]
         );
         assert_eq!(answer(StatusCode::NO_CONTENT, b""), Ok(Value::Null));
     }
@@ -373,14 +389,23 @@ mod tests {
         assert!(Relay::find(&options, None).await.unwrap().is_none());
         drop(std::os::unix::net::UnixListener::bind(folder.path().join("admin.sock")).unwrap());
         assert!(Relay::find(&options, None).await.unwrap().is_none());
-        assert_eq!(Relay::reach(&options, None).await.unwrap_err().exit, Exit::Unavailable);
+        assert_eq!(
+            Relay::reach(&options, None).await.unwrap_err().exit,
+            Exit::Unavailable
+        );
     }
 
     #[test]
     fn an_address_is_plain_http_and_its_token_never_shows() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
-        private_file::write(&file, b"secret\n", private_file::Access::Owner, private_file::Existing::Keep).unwrap();
+        private_file::write(
+            &file,
+            b"secret\n",
+            private_file::Access::Owner,
+            private_file::Existing::Keep,
+        )
+        .unwrap();
         let at = |url: &'static str| Relay::at(&Uri::from_static(url), &file);
         assert_eq!(at("https://relay.example.org").unwrap_err().exit, Exit::Usage);
         let relay = at("http://127.0.0.1:8480").unwrap();

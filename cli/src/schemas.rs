@@ -38,6 +38,9 @@ impl Answer {
 pub(crate) const ALL: &[Answer] = &[
     Answer::of::<schema::Documents>("schema"),
     Answer::of::<token::IssuedTokens>("token issue"),
+    Answer::of::<token::RevokedTokens>("token revoke"),
+    Answer::of::<token::RevocationList>("token revocations list"),
+    Answer::of::<token::PrunedRevocations>("token revocations prune"),
     Answer::of::<token::GeneratedKey>("token keys generate"),
 ];
 

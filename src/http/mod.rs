@@ -22,6 +22,7 @@ use crate::switchboard::Switchboard;
 use self::health::Readiness;
 use self::sessions::Sessions;
 
+pub mod admin;
 pub mod answers;
 pub mod body;
 pub mod bytes64;
@@ -67,6 +68,7 @@ fn described() -> OpenApiRouter<Doors> {
         .merge(devices::router())
         .merge(keys::router())
         .merge(messages::router())
+        .merge(admin::router())
         .merge(info::router())
         .merge(health::router())
 }

@@ -184,10 +184,12 @@ impl Connection {
         };
         let identity = match identity {
             Some(identity) => identity,
-            None => attend(&self.doors, &hello.token).map_err(|error| match error == TokenError::Revoked {
-                true => said(REVOKED),
-                false => leave(CloseCode::Reauthenticate, "the token is not good"),
-            })?,
+            None => {
+                attend(&self.doors, &hello.token).map_err(|error| match error == TokenError::Revoked {
+                    true => said(REVOKED),
+                    false => leave(CloseCode::Reauthenticate, "the token is not good"),
+                })?
+            }
         };
         if !identity.0.scopes.chat {
             return Err(leave(

@@ -145,10 +145,13 @@ impl Attending {
 
 impl Drop for Attending {
     fn drop(&mut self) {
-        let _ = self.attendance.accounts.remove_if_mut(&self.account, |_, entries| {
-            entries.retain(|entry| !Arc::ptr_eq(entry, &self.entry));
-            entries.is_empty()
-        });
+        let _ = self
+            .attendance
+            .accounts
+            .remove_if_mut(&self.account, |_, entries| {
+                entries.retain(|entry| !Arc::ptr_eq(entry, &self.entry));
+                entries.is_empty()
+            });
     }
 }
 

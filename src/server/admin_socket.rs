@@ -66,12 +66,16 @@ impl AdminSocket {
     /// [`Error`].
     pub async fn bind(path: &Path) -> Result<Self, Error> {
         if path.as_os_str().len() > MAX_PATH {
-            return Err(Error::TooLong { path: path.to_owned() });
+            return Err(Error::TooLong {
+                path: path.to_owned(),
+            });
         }
         clear(path).await?;
         Self::listen(path).map_err(|source| match source.kind() {
             // Somebody was quicker.
-            io::ErrorKind::AddrInUse => Error::InUse { path: path.to_owned() },
+            io::ErrorKind::AddrInUse => Error::InUse {
+                path: path.to_owned(),
+            },
             _ => Error::Listen {
                 path: path.to_owned(),
                 source,
@@ -145,7 +149,9 @@ async fn clear(path: &Path) -> Result<(), Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
         Ok(metadata) if !metadata.file_type().is_socket() => {
-            return Err(Error::InTheWay { path: path.to_owned() });
+            return Err(Error::InTheWay {
+                path: path.to_owned(),
+            });
         }
         Ok(_) => {}
     }
@@ -155,10 +161,12 @@ async fn clear(path: &Path) -> Result<(), Error> {
         }
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         // Whoever is slow or busy lives.
-        Ok(Ok(_)) | Err(_) => Err(Error::InUse { path: path.to_owned() }),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-            Err(Error::InUse { path: path.to_owned() })
-        }
+        Ok(Ok(_)) | Err(_) => Err(Error::InUse {
+            path: path.to_owned(),
+        }),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Err(Error::InUse {
+            path: path.to_owned(),
+        }),
         Ok(Err(error)) => Err(failed(error)),
     }
 }
@@ -214,7 +222,9 @@ mod tests {
     #[tokio::test]
     async fn only_root_and_the_relays_own_user_are_let_in() {
         let folder = tempfile::tempdir().unwrap();
-        let socket = AdminSocket::bind(&folder.path().join("admin.sock")).await.unwrap();
+        let socket = AdminSocket::bind(&folder.path().join("admin.sock"))
+            .await
+            .unwrap();
         assert!(socket.admits(0) && socket.admits(socket.owner));
         assert!(!socket.admits(socket.owner + 1));
     }

@@ -262,7 +262,9 @@ mod tests {
     }
 
     fn launch(args: &[&str]) -> Result<Launch, Failure> {
-        Line::parse_from([&["serve"], args].concat()).serve.launch(&Out::default())
+        Line::parse_from([&["serve"], args].concat())
+            .serve
+            .launch(&Out::default())
     }
 
     #[test]
