@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
+use chatctl_relay::auth::private_file;
 use chatctl_relay::server::MAX_SOCKET_PATH;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
@@ -21,7 +22,6 @@ use tokio::time::timeout;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use chatctl_relay::auth::private_file;
 
 /// Which relay, and how it is reached.
 #[derive(Debug, Clone, clap::Args)]
@@ -104,6 +104,7 @@ impl Relay {
     ///
     /// [`Exit::Unavailable`] when nobody answers; [`Exit::NoPerm`] when the socket is another user's; of a
     /// token file that cannot be read.
+    #[allow(dead_code, reason = "for commands that make no sense without a relay")]
     pub(crate) async fn reach(options: &RelayOptions, data_dir: Option<&Path>) -> Result<Self, Failure> {
         match Self::find(options, data_dir).await? {
             Some(relay) => Ok(relay),
