@@ -96,11 +96,7 @@ impl Server {
         };
         let metrics = Arc::new(Metrics::new());
         let hub = Hub::new();
-        let pace = Pace {
-            interval: config.mail.commit_interval,
-            tail_bytes: config.mail.tail_bytes.max(MIN_TAIL_BYTES),
-            limits: config.limits.clone(),
-        };
+        let pace = pace(&config);
         let committer = Committer::new(Arc::clone(&store), pace, clock.clone(), Arc::clone(&metrics)).await?;
         let committer = Arc::new(committer);
         let directory = Directory::new(
@@ -238,6 +234,15 @@ impl Server {
         ended
             .unwrap_or_else(|_| Err(store::Error::Poisoned("the committer panicked".into())))
             .map_err(Error::Store)
+    }
+}
+
+/// How the committer gathers, by the settings.
+fn pace(config: &Config) -> Pace {
+    Pace {
+        interval: config.mail.commit_interval,
+        tail_bytes: config.mail.tail_bytes.max(MIN_TAIL_BYTES),
+        limits: config.limits.clone(),
     }
 }
 
