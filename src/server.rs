@@ -102,11 +102,7 @@ impl Server {
         };
         let metrics = Arc::new(Metrics::new());
         let hub = Hub::new();
-        let pace = Pace {
-            interval: config.mail.commit_interval,
-            tail_bytes: config.mail.tail_bytes.max(MIN_TAIL_BYTES),
-            limits: config.limits.clone(),
-        };
+        let pace = pace(&config);
         let committer = Committer::new(Arc::clone(&store), pace, clock.clone(), Arc::clone(&metrics)).await?;
         let committer = Arc::new(committer);
         let directory = Directory::new(
@@ -267,6 +263,15 @@ impl Server {
 /// Unix time, as metrics have it.
 fn seconds(clock: &Clock) -> i64 {
     i64::try_from(clock.now().0 / 1000).unwrap_or(i64::MAX)
+}
+
+/// How the committer gathers, by the settings.
+fn pace(config: &Config) -> Pace {
+    Pace {
+        interval: config.mail.commit_interval,
+        tail_bytes: config.mail.tail_bytes.max(MIN_TAIL_BYTES),
+        limits: config.limits.clone(),
+    }
 }
 
 /// Begins what is done from time to time, until `closing`.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
+use chatctl_relay::auth::private_file;
 use chatctl_relay::server::MAX_SOCKET_PATH;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
@@ -21,7 +22,6 @@ use tokio::time::timeout;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use chatctl_relay::auth::private_file;
 
 /// Which relay, and how it is reached.
 #[derive(Debug, Clone, clap::Args)]
@@ -47,7 +47,7 @@ pub(crate) struct RelayOptions {
     /// File with a token of scope admin, for --url (mode 0600)
     #[arg(
         id = "relay.token_file",
-        long = "admin-token-file",
+        long = "token-file",
         value_name = "FILE",
         requires = "relay.url"
     )]
@@ -104,6 +104,7 @@ impl Relay {
     ///
     /// [`Exit::Unavailable`] when nobody answers; [`Exit::NoPerm`] when the socket is another user's; of a
     /// token file that cannot be read.
+    #[allow(dead_code, reason = "for commands that make no sense without a relay")]
     pub(crate) async fn reach(options: &RelayOptions, data_dir: Option<&Path>) -> Result<Self, Failure> {
         match Self::find(options, data_dir).await? {
             Some(relay) => Ok(relay),
@@ -115,7 +116,7 @@ impl Relay {
                     false => format!("no relay answers at {}", places.join(" or ")),
                 };
                 Err(Failure::new(Exit::Unavailable, message)
-                    .hint("is it running? --admin-socket FILE or --data-dir DIR says where; or --url URL --admin-token-file FILE"))
+                    .hint("is it running? --admin-socket FILE or --data-dir DIR says where; or --url URL --token-file FILE"))
             }
         }
     }

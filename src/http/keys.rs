@@ -332,7 +332,7 @@ impl From<KeyLogEntry> for LogEntry {
     }
 }
 
-fn show(counts: Vec<PoolCount>) -> BTreeMap<PoolName, PoolAnswer> {
+pub(super) fn show(counts: Vec<PoolCount>) -> BTreeMap<PoolName, PoolAnswer> {
     let counts = counts.into_iter().map(|count| {
         let answer = PoolAnswer {
             count: count.count,

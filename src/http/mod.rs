@@ -24,6 +24,7 @@ use self::health::Readiness;
 use self::reload::Reload;
 use self::sessions::Sessions;
 
+pub mod admin;
 pub mod answers;
 pub mod body;
 pub mod bytes64;
@@ -74,6 +75,7 @@ fn described() -> OpenApiRouter<Doors> {
         .merge(devices::router())
         .merge(keys::router())
         .merge(messages::router())
+        .merge(admin::router())
         .merge(info::router())
         .merge(health::router())
         .merge(reload::router())

@@ -3,6 +3,7 @@
 //! The only holder of store, hub and mail. Owns the checks of policy (device lists, sizes, rates) and
 //! the order of the life of a message; must not know sockets, frames or HTTP.
 
+mod holdings;
 mod revoke;
 mod send;
 
@@ -27,6 +28,7 @@ use crate::metrics::{Count as _, Metrics};
 use crate::model::{Clock, Device, MailboxId, NumberHasher};
 use crate::store::{self, Gap, Registered, Registration, Store};
 
+pub use crate::switchboard::holdings::Holdings;
 pub use crate::switchboard::revoke::Struck;
 pub use crate::switchboard::send::{DeviceMessage, Mismatch, Refusal, Send, Sender};
 

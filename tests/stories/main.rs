@@ -25,6 +25,7 @@ mod limits;
 mod liveness;
 mod logs;
 mod relay;
+mod revocations;
 mod sends;
 mod sessions;
 mod socket;

@@ -49,11 +49,25 @@ impl RawSocket {
 
     /// Upgrades a connection with one subprotocol.
     pub(crate) async fn over(stream: TcpStream, encoding: Encoding) -> Self {
+        Self::upgrade(stream, encoding, None).await
+    }
+
+    /// Connects and upgrades with a token in the headers.
+    pub(crate) async fn open_as(relay: SocketAddr, encoding: Encoding, token: &str) -> Self {
+        let stream = TcpStream::connect(relay).await.expect("the relay listens");
+        Self::upgrade(stream, encoding, Some(token)).await
+    }
+
+    async fn upgrade(stream: TcpStream, encoding: Encoding, token: Option<&str>) -> Self {
         let mut request = "ws://relay/v1/ws".into_client_request().unwrap();
         let offer = HeaderValue::from_static(encoding.subprotocol());
         request
             .headers_mut()
             .insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
+        if let Some(token) = token {
+            let bearer = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+            request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        }
         let (socket, response) = tokio_tungstenite::client_async(request, stream)
             .await
             .expect("an upgrade");

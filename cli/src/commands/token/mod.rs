@@ -6,11 +6,15 @@
 mod inspect;
 mod issue;
 mod keys;
+mod revocations;
+mod revoke;
 mod verify;
 
 pub(crate) use inspect::InspectedToken;
 pub(crate) use issue::IssuedTokens;
 pub(crate) use keys::{CheckedKeys, ExportedKeys, GeneratedKey, ImportedKey, ListedKeys, RotatedKeys};
+pub(crate) use revocations::{PrunedRevocations, RevocationList};
+pub(crate) use revoke::RevokedTokens;
 pub(crate) use verify::VerifiedToken;
 
 use std::io::{IsTerminal as _, Read as _};
@@ -44,6 +48,10 @@ enum Verb {
     Verify(verify::Verify),
     /// Show what stands in a token, without checking it
     Inspect(inspect::Inspect),
+    /// Take tokens back: they open nothing any more, and their sessions close
+    Revoke(Box<revoke::Revoke>),
+    /// List tokens that were taken back, or forget those that are over
+    Revocations(revocations::Revocations),
     /// Make keys, change them without refusing anybody, and hand out their public parts
     Keys(keys::Keys),
 }
@@ -54,9 +62,23 @@ impl Token {
             Verb::Issue(issue) => issue.run(out),
             Verb::Verify(verify) => verify.run(out),
             Verb::Inspect(inspect) => inspect.run(out),
+            Verb::Revoke(revoke) => wait_for(revoke.run(out)),
+            Verb::Revocations(revocations) => wait_for(revocations.run(out)),
             Verb::Keys(keys) => keys.run(out),
         }
     }
+}
+
+/// Runs what speaks to a relay or a store.
+fn wait_for(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failure, "cannot start").caused_by(&error))?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
 }
 
 /// The file of the keyset that the settings name.
