@@ -1,6 +1,8 @@
 //! The commands, one file or folder each.
 
+mod asyncapi;
 mod dev;
+mod openapi;
 pub(crate) mod schema;
 mod seed;
 mod serve;
@@ -19,6 +21,12 @@ pub(crate) enum Command {
     Seed(Box<seed::Seed>),
     /// Make, check and look into tokens and their keys
     Token(Box<token::Token>),
+    /// Describe the HTTP API
+    #[command(name = "openapi")]
+    OpenApi(openapi::OpenApi),
+    /// Describe the WebSocket protocol
+    #[command(name = "asyncapi")]
+    AsyncApi(asyncapi::AsyncApi),
     /// Show what a command's --json answer looks like
     Schema(schema::Schema),
 }
@@ -34,6 +42,8 @@ impl Command {
             Self::Serve(serve) => serve.run(out),
             Self::Seed(seed) => seed.run(out),
             Self::Token(token) => token.run(out).map(|()| Exit::Ok),
+            Self::OpenApi(openapi) => openapi.run(out).map(|()| Exit::Ok),
+            Self::AsyncApi(asyncapi) => asyncapi.run(out).map(|()| Exit::Ok),
             Self::Schema(schema) => schema.run(out).map(|()| Exit::Ok),
         }
     }
