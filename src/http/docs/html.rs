@@ -47,6 +47,11 @@ impl Html {
         self.tag(name, attributes, |html| html.text(text));
     }
 
+    /// An element that has no inside and no end.
+    pub(super) fn void(&mut self, name: &'static str, attributes: &[(&'static str, &str)]) {
+        self.open(name, attributes);
+    }
+
     fn open(&mut self, name: &'static str, attributes: &[(&'static str, &str)]) {
         self.0.push('<');
         self.0.push_str(name);

@@ -37,11 +37,8 @@ pub(super) fn one_file(sources: &Sources) -> String {
         hash(SCRIPT)
     );
     let mut head = Html::default();
-    head.tag(
-        "meta",
-        &[("http-equiv", "Content-Security-Policy"), ("content", &policy)],
-        |_| {},
-    );
+    let meta = [("http-equiv", "Content-Security-Policy"), ("content", policy.as_str())];
+    head.void("meta", &meta);
     head.raw("<link rel=\"icon\" href=\"data:,\">");
     head.asset("style", STYLE);
     document(sources, Place::OneFile, &head)
