@@ -37,7 +37,10 @@ pub(super) fn one_file(sources: &Sources) -> String {
         hash(SCRIPT)
     );
     let mut head = Html::default();
-    let meta = [("http-equiv", "Content-Security-Policy"), ("content", policy.as_str())];
+    let meta = [
+        ("http-equiv", "Content-Security-Policy"),
+        ("content", policy.as_str()),
+    ];
     head.void("meta", &meta);
     head.raw("<link rel=\"icon\" href=\"data:,\">");
     head.asset("style", STYLE);
