@@ -101,6 +101,32 @@ impl CloseCode {
         }
     }
 
+    /// What it tells the client, in one sentence.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Normal => "The client is done.",
+            Self::GoingAway => "The relay goes away; reconnect.",
+            Self::ProtocolError => "The client broke the WebSocket protocol itself (RFC 6455), not ours.",
+            Self::NotUtf8 => "A text message was not UTF-8.",
+            Self::TooLarge => {
+                "A message is larger than `limits.max_frame_bytes`; never send the same one again."
+            }
+            Self::Internal => "The relay failed; back off.",
+            Self::Restart => "The relay restarts; reconnect after the time in Goodbye.",
+            Self::Overloaded => "The relay has too much to do; back off.",
+            Self::BadFrame => "A message that is not a frame of this protocol: a bug of the client.",
+            Self::Reauthenticate => "The token is not (or no longer) good; come back with another one.",
+            Self::DeviceRemoved => "The device is not registered, or was removed.",
+            Self::HelloTimeout => "No Hello in time.",
+            Self::Displaced => "A newer session of this device took over; wait at least 30 s.",
+            Self::Reregistered => "The device was registered again with another registration id.",
+            Self::Version => "No common protocol version.",
+            Self::RateLimited => "Too much, too fast.",
+            Self::SlowConsumer => "The client does not read, or does not ack.",
+        }
+    }
+
     /// Whether a client should come back by itself after this close.
     #[must_use]
     pub const fn reconnect(self) -> bool {

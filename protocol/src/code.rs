@@ -47,6 +47,29 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every code, for documentation and tests.
+    pub const ALL: [Self; 19] = [
+        Self::BadRequest,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::DeviceNotRegistered,
+        Self::UnknownAccount,
+        Self::DeviceMismatch,
+        Self::Conflict,
+        Self::ItemIdConflict,
+        Self::BadSignature,
+        Self::PayloadTooLarge,
+        Self::LimitExceeded,
+        Self::MailboxFull,
+        Self::RateLimited,
+        Self::StorageFull,
+        Self::Unavailable,
+        Self::UnsupportedProtocol,
+        Self::Internal,
+    ];
+
     /// The word on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -73,6 +96,62 @@ impl Code {
         }
     }
 
+    /// What it means, in one sentence.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::BadRequest => "The request is not well formed.",
+            Self::Unauthorized => "No token, or one that is not good.",
+            Self::Forbidden => "The token does not allow this.",
+            Self::NotFound => "There is no such thing.",
+            Self::MethodNotAllowed => "The method is not one of this resource.",
+            Self::DeviceNotRegistered => "The device of the token is not registered.",
+            Self::UnknownAccount => "The account does not exist, or has no devices.",
+            Self::DeviceMismatch => {
+                "The device list of the send is not the account's; see `missing`, `extra`, `stale`."
+            }
+            Self::Conflict => "The same `client_msg_id` was used for another message.",
+            Self::ItemIdConflict => "An item id of a pool is taken by other bytes.",
+            Self::BadSignature => "A signature does not verify.",
+            Self::PayloadTooLarge => "A payload or body is larger than the limits allow.",
+            Self::LimitExceeded => "A bound of the limits would be crossed.",
+            Self::MailboxFull => "The recipient's mailbox has no room.",
+            Self::RateLimited => "Too much, too fast.",
+            Self::StorageFull => "The relay's disk has no room.",
+            Self::Unavailable => {
+                "The relay cannot tell now; the outcome may be unknown. Retry the same request."
+            }
+            Self::UnsupportedProtocol => "None of the offered protocol versions is spoken here.",
+            Self::Internal => "The relay failed.",
+        }
+    }
+
+    /// Whether a `SendErr` may carry it; the others are HTTP's alone.
+    #[must_use]
+    pub const fn answers_a_send(self) -> bool {
+        match self {
+            Self::BadRequest
+            | Self::UnknownAccount
+            | Self::DeviceMismatch
+            | Self::Conflict
+            | Self::PayloadTooLarge
+            | Self::MailboxFull
+            | Self::RateLimited
+            | Self::StorageFull
+            | Self::Unavailable
+            | Self::Internal => true,
+            Self::Unauthorized
+            | Self::Forbidden
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::DeviceNotRegistered
+            | Self::ItemIdConflict
+            | Self::BadSignature
+            | Self::LimitExceeded
+            | Self::UnsupportedProtocol => false,
+        }
+    }
+
     /// Whether the same request may succeed later.
     #[must_use]
     pub const fn retryable(self) -> bool {
@@ -80,5 +159,21 @@ impl Code {
             self,
             Self::MailboxFull | Self::RateLimited | Self::StorageFull | Self::Unavailable | Self::Internal
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_unique_and_the_same_in_json() {
+        let mut words: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        for code in Code::ALL {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+        }
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), Code::ALL.len());
     }
 }

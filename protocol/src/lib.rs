@@ -9,6 +9,7 @@ pub mod code;
 pub mod frame;
 pub mod limits;
 pub mod names;
+pub mod schema;
 pub mod v1;
 
 pub use close::CloseCode;

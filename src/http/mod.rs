@@ -26,9 +26,12 @@ use self::sessions::Sessions;
 
 pub mod admin;
 pub mod answers;
+pub mod asyncapi;
 pub mod body;
 pub mod bytes64;
 pub mod devices;
+pub mod docs;
+pub mod fixed;
 pub mod health;
 pub mod info;
 pub mod keys;
@@ -97,6 +100,12 @@ pub fn router(doors: Doors) -> Router {
     // Made once: it is the same for everybody.
     let description = Bytes::from(serde_json::to_vec(&openapi()).unwrap_or_default());
     let describe = move || async move { ([(header::CONTENT_TYPE, "application/json")], description) };
-    let router = router.route("/openapi.json", get(describe));
+    let router = router
+        .route("/openapi.json", get(describe))
+        .route("/asyncapi.json", get(asyncapi::answer));
+    let router = match doors.config.server.docs {
+        true => router.merge(docs::router()),
+        false => router,
+    };
     answers::finish(router, metrics).with_state(doors)
 }

@@ -12,6 +12,7 @@ mod away;
 mod bad_frames;
 mod bad_tokens;
 mod delivery;
+mod document;
 mod doors;
 mod drain;
 mod expiry;

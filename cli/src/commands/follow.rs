@@ -167,6 +167,8 @@ fn read_again() -> Result<Reading, Vec<String>> {
             Command::Seed(_)
             | Command::Token(_)
             | Command::Config(_)
+            | Command::OpenApi(_)
+            | Command::AsyncApi(_)
             | Command::Reload(_)
             | Command::Schema(_)
             | Command::Commands(_)

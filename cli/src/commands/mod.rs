@@ -1,10 +1,12 @@
 //! The commands, one file or folder each.
 
+pub(crate) mod asyncapi;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod dev;
 mod follow;
 pub(crate) mod man;
+pub(crate) mod openapi;
 pub(crate) mod reload;
 pub(crate) mod schema;
 pub(crate) mod seed;
@@ -29,6 +31,12 @@ pub(crate) enum Command {
     Config(config::Configuration),
     /// Make a running relay read its configuration and keys again
     Reload(reload::Reload),
+    /// Describe the HTTP API
+    #[command(name = "openapi")]
+    OpenApi(openapi::OpenApi),
+    /// Describe the WebSocket protocol
+    #[command(name = "asyncapi")]
+    AsyncApi(asyncapi::AsyncApi),
     /// Show what a command's --json answer looks like
     Schema(schema::Schema),
     /// List every command, with its arguments, exit codes and documents
@@ -52,6 +60,8 @@ impl Command {
             Self::Token(token) => token.run(out).map(|()| Exit::Ok),
             Self::Config(config) => config.run(out).map(|()| Exit::Ok),
             Self::Reload(reload) => reload.run(out).map(|()| Exit::Ok),
+            Self::OpenApi(openapi) => openapi.run(out).map(|()| Exit::Ok),
+            Self::AsyncApi(asyncapi) => asyncapi.run(out).map(|()| Exit::Ok),
             Self::Schema(schema) => schema.run(out).map(|()| Exit::Ok),
             Self::Commands(tree) => tree.run(out).map(|()| Exit::Ok),
             Self::Completions(completions) => completions.run(out).map(|()| Exit::Ok),
