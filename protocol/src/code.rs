@@ -47,6 +47,29 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every one.
+    pub const ALL: [Self; 19] = [
+        Self::BadRequest,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::DeviceNotRegistered,
+        Self::UnknownAccount,
+        Self::DeviceMismatch,
+        Self::Conflict,
+        Self::ItemIdConflict,
+        Self::BadSignature,
+        Self::PayloadTooLarge,
+        Self::LimitExceeded,
+        Self::MailboxFull,
+        Self::RateLimited,
+        Self::StorageFull,
+        Self::Unavailable,
+        Self::UnsupportedProtocol,
+        Self::Internal,
+    ];
+
     /// The word on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

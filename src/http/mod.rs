@@ -5,10 +5,7 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::http::header;
-use axum::routing::get;
-use bytes::Bytes;
+use axum::{Extension, Router};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -20,6 +17,7 @@ use crate::model::Clock;
 use crate::switchboard::Switchboard;
 
 use self::health::Readiness;
+pub use self::openapi::openapi;
 use self::sessions::Sessions;
 
 pub mod answers;
@@ -30,6 +28,7 @@ pub mod health;
 pub mod info;
 pub mod keys;
 pub mod messages;
+pub mod openapi;
 pub mod problem;
 pub mod sessions;
 pub mod socket;
@@ -55,38 +54,23 @@ pub struct Doors {
     pub sessions: Sessions,
 }
 
-/// The API's description, before its paths.
-#[derive(Debug, OpenApi)]
-#[openapi(info(title = "chatctl", description = "The relay for end-to-end-encrypted chat"))]
-struct Api;
-
 /// Every route with its description.
 fn described() -> OpenApiRouter<Doors> {
-    OpenApiRouter::with_openapi(Api::openapi())
+    OpenApiRouter::with_openapi(openapi::Api::openapi())
         .routes(routes!(ws::open))
         .merge(devices::router())
         .merge(keys::router())
         .merge(messages::router())
         .merge(info::router())
         .merge(health::router())
-}
-
-/// The API's description, from the same routes that are served.
-#[must_use]
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    let mut api = described().into_openapi();
-    let components = api.components.get_or_insert_default();
-    components.add_security_scheme(token::BEARER, token::security_scheme());
-    api
+        .merge(openapi::router())
 }
 
 /// Every route, ready to serve.
 pub fn router(doors: Doors) -> Router {
     let metrics = Arc::clone(&doors.metrics);
     let (router, _) = described().split_for_parts();
-    // Made once: it is the same for everybody.
-    let description = Bytes::from(serde_json::to_vec(&openapi()).unwrap_or_default());
-    let describe = move || async move { ([(header::CONTENT_TYPE, "application/json")], description) };
-    let router = router.route("/openapi.json", get(describe));
+    let description = openapi::Text::of(&doors.config.limits);
+    let router = router.layer(Extension(description));
     answers::finish(router, metrics).with_state(doors)
 }
