@@ -5,6 +5,7 @@
 mod commands;
 mod exit;
 mod failure;
+mod openapi;
 mod out;
 mod schemas;
 mod store;

@@ -6,7 +6,7 @@
 use schemars::Schema;
 use serde_json::json;
 
-use crate::commands::{schema, token};
+use crate::commands::{openapi, schema, token};
 use crate::out::Document;
 
 /// A command and its document.
@@ -36,6 +36,9 @@ impl Answer {
 
 /// Every document, by command.
 pub(crate) const ALL: &[Answer] = &[
+    Answer::of::<openapi::Checked>("openapi check"),
+    Answer::of::<openapi::Compared>("openapi diff"),
+    Answer::of::<openapi::Routes>("openapi routes"),
     Answer::of::<schema::Documents>("schema"),
     Answer::of::<token::IssuedTokens>("token issue"),
     Answer::of::<token::GeneratedKey>("token keys generate"),

@@ -19,7 +19,10 @@ pub const TYPES: &str = "urn:chatctl:problem:";
 pub struct Problem {
     /// `urn:chatctl:problem:` and the code.
     #[serde(rename = "type")]
-    #[schema(pattern = "^urn:chatctl:problem:[a-z_]+$", examples("urn:chatctl:problem:device_mismatch"))]
+    #[schema(
+        pattern = "^urn:chatctl:problem:[a-z_]+$",
+        examples("urn:chatctl:problem:device_mismatch")
+    )]
     pub kind: String,
     /// The HTTP status.
     #[schema(value_type = values::Status)]

@@ -1,6 +1,7 @@
 //! The commands, one file or folder each.
 
 mod dev;
+pub(crate) mod openapi;
 pub(crate) mod schema;
 mod seed;
 mod serve;
@@ -19,6 +20,9 @@ pub(crate) enum Command {
     Seed(Box<seed::Seed>),
     /// Make, check and look into tokens and their keys
     Token(Box<token::Token>),
+    /// Describe the HTTP API, check the description, and compare two
+    #[command(name = "openapi")]
+    OpenApi(openapi::OpenApi),
     /// Show what a command's --json answer looks like
     Schema(schema::Schema),
 }
@@ -34,6 +38,7 @@ impl Command {
             Self::Serve(serve) => serve.run(out),
             Self::Seed(seed) => seed.run(out),
             Self::Token(token) => token.run(out).map(|()| Exit::Ok),
+            Self::OpenApi(openapi) => openapi.run(out).map(|()| Exit::Ok),
             Self::Schema(schema) => schema.run(out).map(|()| Exit::Ok),
         }
     }

@@ -13,19 +13,38 @@ pub(super) fn check(document: &Value, findings: &mut Vec<Finding>) {
         for parameter in parameters.map(|parameter| resolved(document, parameter)) {
             let name = parameter["name"].as_str().unwrap_or_default();
             for example in of(parameter) {
-                compare(document, &parameter["schema"], example, &format!("{place}, parameter {name}"), findings);
+                compare(
+                    document,
+                    &parameter["schema"],
+                    example,
+                    &format!("{place}, parameter {name}"),
+                    findings,
+                );
             }
         }
         let request = resolved(document, &operation.body["requestBody"]);
         bodies(document, request, &format!("{place}, request"), findings);
         let responses = operation.body["responses"].as_object().into_iter().flatten();
         for (status, response) in responses {
-            bodies(document, resolved(document, response), &format!("{place}, {status}"), findings);
+            bodies(
+                document,
+                resolved(document, response),
+                &format!("{place}, {status}"),
+                findings,
+            );
         }
     }
-    let schemas = document["components"]["schemas"].as_object().into_iter().flatten();
+    let schemas = document["components"]["schemas"]
+        .as_object()
+        .into_iter()
+        .flatten();
     for (name, schema) in schemas {
-        for example in schema["examples"].as_array().into_iter().flatten().chain(schema.get("example")) {
+        for example in schema["examples"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .chain(schema.get("example"))
+        {
             compare(document, schema, example, &format!("schema {name}"), findings);
         }
     }
@@ -46,7 +65,11 @@ fn bodies(document: &Value, holder: &Value, place: &str, findings: &mut Vec<Find
 
 /// The values of `example` and `examples`.
 fn of(holder: &Value) -> Vec<&Value> {
-    let named = holder["examples"].as_object().map(Map::values).into_iter().flatten();
+    let named = holder["examples"]
+        .as_object()
+        .map(Map::values)
+        .into_iter()
+        .flatten();
     let named = named.filter_map(|example| example.get("value"));
     holder.get("example").into_iter().chain(named).collect()
 }

@@ -44,4 +44,6 @@ pub(crate) fn operations(document: &Value) -> Vec<Operation<'_>> {
 }
 
 /// The members of a path that are operations.
-const METHODS: [&str; 8] = ["delete", "get", "head", "options", "patch", "post", "put", "trace"];
+const METHODS: [&str; 8] = [
+    "delete", "get", "head", "options", "patch", "post", "put", "trace",
+];

@@ -39,7 +39,11 @@ pub(crate) fn findings(document: &Value) -> Vec<Finding> {
     }
     for (place, to) in references(document) {
         if target(document, &to).is_none() {
-            findings.push(Finding::new("ref-unresolved", &place, format!("{to} leads nowhere")));
+            findings.push(Finding::new(
+                "ref-unresolved",
+                &place,
+                format!("{to} leads nowhere"),
+            ));
         }
     }
     let mut ids = BTreeMap::new();
@@ -68,17 +72,32 @@ fn check_id<'a>(operation: &Operation<'a>, ids: &mut BTreeMap<&'a str, String>, 
 
 fn check_security(document: &Value, operation: &Operation<'_>, findings: &mut Vec<Finding>) {
     let place = operation.place();
-    let security = operation.body.get("security").or_else(|| document.get("security"));
+    let security = operation
+        .body
+        .get("security")
+        .or_else(|| document.get("security"));
     let Some(alternatives) = security.and_then(Value::as_array) else {
         if operation.path.starts_with("/v1/") && !PUBLIC.contains(&operation.path) {
-            findings.push(Finding::new("security", &place, "it says nothing about tokens, and is not public"));
+            findings.push(Finding::new(
+                "security",
+                &place,
+                "it says nothing about tokens, and is not public",
+            ));
         }
         return;
     };
     let schemes = &document["components"]["securitySchemes"];
-    for name in alternatives.iter().filter_map(Value::as_object).flat_map(serde_json::Map::keys) {
+    for name in alternatives
+        .iter()
+        .filter_map(Value::as_object)
+        .flat_map(serde_json::Map::keys)
+    {
         if schemes.get(name).is_none() {
-            findings.push(Finding::new("security", &place, format!("there is no scheme {name}")));
+            findings.push(Finding::new(
+                "security",
+                &place,
+                format!("there is no scheme {name}"),
+            ));
         }
     }
 }
@@ -87,17 +106,29 @@ fn check_descriptions(document: &Value, operation: &Operation<'_>, findings: &mu
     let place = operation.place();
     let mut need = |holder: &Value, what: &str, member: &str| {
         if holder[member].as_str().is_none_or(str::is_empty) {
-            findings.push(Finding::new("description", &place, format!("{what} has no {member}")));
+            findings.push(Finding::new(
+                "description",
+                &place,
+                format!("{what} has no {member}"),
+            ));
         }
     };
     need(operation.body, "the operation", "summary");
     need(operation.body, "the operation", "description");
     for parameter in operation.body["parameters"].as_array().into_iter().flatten() {
         let parameter = resolved(document, parameter);
-        need(parameter, &format!("parameter {}", parameter["name"]), "description");
+        need(
+            parameter,
+            &format!("parameter {}", parameter["name"]),
+            "description",
+        );
     }
     for (status, response) in operation.body["responses"].as_object().into_iter().flatten() {
-        need(resolved(document, response), &format!("response {status}"), "description");
+        need(
+            resolved(document, response),
+            &format!("response {status}"),
+            "description",
+        );
     }
 }
 
@@ -107,7 +138,11 @@ fn check_problems(document: &Value, operation: &Operation<'_>, findings: &mut Ve
             continue;
         }
         let content = resolved(document, response)["content"].as_object();
-        let kinds: Vec<_> = content.into_iter().flatten().map(|(kind, _)| kind.as_str()).collect();
+        let kinds: Vec<_> = content
+            .into_iter()
+            .flatten()
+            .map(|(kind, _)| kind.as_str())
+            .collect();
         if kinds != ["application/problem+json"] {
             let place = format!("{}, {status}", operation.place());
             let message = "an error is application/problem+json and nothing else";
@@ -140,23 +175,47 @@ mod tests {
         let claim = "/paths/~1v1~1keys~1claim/post";
         let cases = [
             ("version", "/openapi", json!("3.0.3")),
-            ("ref-unresolved", "/paths/~1v1~1info/get/responses/200/content/application~1json/schema/$ref", json!("#/nowhere")),
-            ("operation-id", "/paths/~1v1~1info/get/operationId", json!("readLimits")),
+            (
+                "ref-unresolved",
+                "/paths/~1v1~1info/get/responses/200/content/application~1json/schema/$ref",
+                json!("#/nowhere"),
+            ),
+            (
+                "operation-id",
+                "/paths/~1v1~1info/get/operationId",
+                json!("readLimits"),
+            ),
             ("security", "/paths/~1v1~1keys~1claim/post/security", Value::Null),
-            ("security", "/paths/~1v1~1keys~1claim/post/security/0", json!({"other": []})),
+            (
+                "security",
+                "/paths/~1v1~1keys~1claim/post/security/0",
+                json!({"other": []}),
+            ),
             ("description", "/paths/~1v1~1info/get/description", json!("")),
             ("problem", "/paths/~1readyz/get/responses/503/content", json!({})),
-            ("example-invalid", "/paths/~1v1~1info/get/responses/200/content/application~1json/example", json!({"name": 1})),
+            (
+                "example-invalid",
+                "/paths/~1v1~1info/get/responses/200/content/application~1json/example",
+                json!({"name": 1}),
+            ),
         ];
         for (rule, pointer, value) in cases {
             let mut document = sound();
             *document.pointer_mut(pointer).unwrap() = value;
             let found = findings(&document);
-            assert!(found.iter().any(|finding| finding.rule == rule), "{rule}: {found:?}");
+            assert!(
+                found.iter().any(|finding| finding.rule == rule),
+                "{rule}: {found:?}"
+            );
         }
         let mut document = sound();
         for place in [info, claim] {
-            document.pointer_mut(place).unwrap().as_object_mut().unwrap().remove("operationId");
+            document
+                .pointer_mut(place)
+                .unwrap()
+                .as_object_mut()
+                .unwrap()
+                .remove("operationId");
         }
         assert_eq!(findings(&document).len(), 2);
     }

@@ -13,7 +13,9 @@ fn sorted(value: &Value) -> Value {
         Value::Object(members) => {
             let mut names: Vec<_> = members.iter().collect();
             names.sort_unstable_by_key(|(name, _)| *name);
-            let members = names.into_iter().map(|(name, value)| (name.clone(), sorted(value)));
+            let members = names
+                .into_iter()
+                .map(|(name, value)| (name.clone(), sorted(value)));
             Value::Object(members.collect::<Map<_, _>>())
         }
         Value::Array(values) => Value::Array(values.iter().map(sorted).collect()),

@@ -90,7 +90,8 @@ pub fn responses(sets: &[&[Refusal]]) -> BTreeMap<String, RefOr<Response>> {
         }
     }
     let responses = by_status.into_iter();
-    let responses = responses.map(|(status, refusals)| (status.to_string(), response(status, &refusals).into()));
+    let responses =
+        responses.map(|(status, refusals)| (status.to_string(), response(status, &refusals).into()));
     responses.collect()
 }
 
@@ -103,7 +104,9 @@ fn response(status: u16, refusals: &[Refusal]) -> Response {
         .property("status", ObjectBuilder::new().enum_values(Some([status])))
         .property(
             "code",
-            ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes)),
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .enum_values(Some(codes)),
         );
     let schema = AllOfBuilder::new()
         .item(Ref::from_schema_name(Problem::name()))
@@ -119,7 +122,10 @@ fn response(status: u16, refusals: &[Refusal]) -> Response {
         .description(lines.collect::<Vec<_>>().join(" "))
         .content("application/problem+json", content.build());
     if status == 401 {
-        response = response.header("WWW-Authenticate", header(Type::String, "`Bearer`", "Bearer".into()));
+        response = response.header(
+            "WWW-Authenticate",
+            header(Type::String, "`Bearer`", "Bearer".into()),
+        );
     }
     if [429, 503, 507].contains(&status) {
         let about = "Seconds after which the same request may succeed";
