@@ -240,3 +240,16 @@ fn bytes_have_the_length_of_their_base64() {
         );
     }
 }
+
+#[test]
+fn the_committed_description_is_the_code_s() {
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi/openapi.json");
+    let is = fs::read_to_string(&committed).unwrap_or_default();
+    let wanted = canonical(&described_now());
+    let differs = is.lines().zip(wanted.lines()).find(|(is, wanted)| is != wanted);
+    assert!(
+        is == wanted,
+        "openapi/openapi.json is not what the code says, first at {differs:?}; write it anew with \
+         `cargo run -p chatctl -- openapi generate --force -o openapi/openapi.json`"
+    );
+}
