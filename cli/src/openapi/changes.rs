@@ -324,3 +324,55 @@ fn named<'a>(document: &'a Value, operation: &'a Value) -> BTreeMap<String, &'a 
 fn is_required(holder: &Value) -> bool {
     holder["required"].as_bool().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 7396.
+    fn patch(target: &mut Value, by: &Value) {
+        let Value::Object(members) = by else {
+            *target = by.clone();
+            return;
+        };
+        if !target.is_object() {
+            *target = serde_json::json!({});
+        }
+        let object = target.as_object_mut().unwrap();
+        for (name, member) in members {
+            match member {
+                Value::Null => drop(object.remove(name)),
+                member => patch(object.entry(name).or_insert(Value::Null), member),
+            }
+        }
+    }
+
+    #[test]
+    fn each_kind_of_change_is_told_and_weighed() {
+        let old: Value =
+            serde_json::from_str(include_str!("../../../fixtures/openapi-diff/old.json")).unwrap();
+        let cases: Value =
+            serde_json::from_str(include_str!("../../../fixtures/openapi-diff/cases.json")).unwrap();
+        for case in cases.as_array().unwrap() {
+            let mut new = old.clone();
+            patch(&mut new, &case["patch"]);
+            let found = changes(&old, &new);
+            let told: Vec<_> = found
+                .iter()
+                .map(|change| (change.severity, change.kind))
+                .collect();
+            assert_eq!(
+                serde_json::to_value(told).unwrap(),
+                case["changes"],
+                "{}: {found:?}",
+                case["name"]
+            );
+        }
+    }
+
+    #[test]
+    fn a_description_does_not_differ_from_itself() {
+        let document = serde_json::to_value(chatctl_relay::http::openapi()).unwrap();
+        assert_eq!(changes(&document, &document), []);
+    }
+}
