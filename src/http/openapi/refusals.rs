@@ -101,7 +101,12 @@ fn response(status: u16, refusals: &[Refusal]) -> Response {
         .map(|refusal| format!("`{}`: {}.", refusal.code, refusal.meaning));
     let codes = refusals.iter().map(|refusal| refusal.code);
     let narrowed = ObjectBuilder::new()
-        .property("status", ObjectBuilder::new().enum_values(Some([status])))
+        .property(
+            "status",
+            ObjectBuilder::new()
+                .schema_type(Type::Integer)
+                .enum_values(Some([status])),
+        )
         .property(
             "code",
             ObjectBuilder::new()
