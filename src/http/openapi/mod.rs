@@ -19,6 +19,7 @@ use utoipa::openapi::RefOr;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::http::keys::PoolRequest;
 use crate::http::problem::Problem;
 use crate::http::{Doors, described, token};
 
@@ -41,7 +42,7 @@ pub use self::canonical::canonical;
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
         contact(name = "The chatctl project"),
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, PoolRequest)),
     servers((url = "/", description = "The relay that this description comes from")),
     tags(
         (name = "session", description = "The WebSocket: the way for apps. Frames are in `asyncapi.json`."),
