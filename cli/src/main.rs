@@ -7,6 +7,7 @@ mod config;
 mod exit;
 mod failure;
 mod log;
+mod openapi;
 mod out;
 mod relay;
 mod schemas;

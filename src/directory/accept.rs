@@ -16,7 +16,7 @@ use crate::store::{Item, PoolUpload};
 /// One-time items in one upload. Fallbacks are not counted: there is one in a pool.
 const MAX_ITEMS: usize = 100;
 /// Pools in one keyset.
-pub(super) const MAX_POOLS: usize = 8;
+pub const MAX_POOLS: usize = 8;
 const MAX_ID_BYTES: usize = 32;
 const MAX_DATA_BYTES: usize = 24 * 1024;
 const MAX_SIGNATURE_BYTES: usize = 8 * 1024;

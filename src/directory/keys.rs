@@ -16,7 +16,7 @@ use crate::store::{KeyLogEntry, Keyset, PoolCount, PoolUpload, Upload, Uploaded}
 /// Suites of one device.
 const MAX_SUITES: usize = 4;
 /// Entries of a key log in one answer.
-const MAX_LOG_ENTRIES: usize = 100;
+pub const MAX_LOG_ENTRIES: usize = 100;
 /// Up to so many signatures are checked where the caller stands: less than half a millisecond.
 const FEW_SIGNATURES: usize = 8;
 /// Uploads that may run side by side.

@@ -42,9 +42,9 @@ mod properties;
 #[cfg(test)]
 mod stories;
 
-pub use self::accept::{KeyUpload, NewItem, NewPool};
-pub use self::claim::{ClaimAnswer, ClaimRequest, ClaimedAccount, ClaimedDevice, Missing};
-pub use self::keys::Published;
+pub use self::accept::{KeyUpload, MAX_POOLS, NewItem, NewPool};
+pub use self::claim::{ClaimAnswer, ClaimRequest, ClaimedAccount, ClaimedDevice, MAX_DEVICES, Missing};
+pub use self::keys::{MAX_LOG_ENTRIES, Published};
 pub use self::lint::{LintError, check as check_signatures};
 pub use self::notices::KeyNotice;
 

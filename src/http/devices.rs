@@ -19,6 +19,8 @@ use utoipa_axum::routes;
 use crate::http::Doors;
 use crate::http::body::JsonBody;
 use crate::http::bytes64::Bytes64;
+use crate::http::openapi::refusals::refusals;
+use crate::http::openapi::values;
 use crate::http::problem::Problem;
 use crate::http::token::Caller;
 use crate::model::Device;
@@ -28,6 +30,7 @@ use crate::store::{Keyset, Registered, Registration};
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct RegisterRequest {
     /// What the device drew when it was installed. Another one than before means another installation.
+    #[schema(value_type = values::RegistrationId)]
     pub registration_id: u32,
     /// Whatever the app wants its peers to know, at most 1 KiB as JSON.
     #[serde(default)]
@@ -39,15 +42,17 @@ pub struct RegisterRequest {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RegisteredDevice {
     /// Its id within the account.
-    #[schema(value_type = String)]
+    #[schema(value_type = values::DeviceId)]
     pub device_id: DeviceId,
     /// What it drew when it was installed.
+    #[schema(value_type = values::RegistrationId)]
     pub registration_id: u32,
     /// One more at each registration of this id by another installation, 1 at first.
+    #[schema(value_type = values::Count)]
     pub incarnation: u32,
     /// Attributes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Object, required = false)]
     pub attributes: Option<Value>,
 }
 
@@ -55,9 +60,10 @@ pub struct RegisteredDevice {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Devices {
     /// Whose.
-    #[schema(value_type = String)]
+    #[schema(value_type = values::AccountId)]
     pub account: AccountId,
     /// One more at each change of the list.
+    #[schema(value_type = values::Count)]
     pub version: u64,
     /// In the order of their ids.
     pub devices: Vec<ListedDevice>,
@@ -67,30 +73,49 @@ pub struct Devices {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ListedDevice {
     /// Its id within the account.
-    #[schema(value_type = String)]
+    #[schema(value_type = values::DeviceId)]
     pub device_id: DeviceId,
     /// What it drew when it was installed; a send names it.
+    #[schema(value_type = values::RegistrationId)]
     pub registration_id: u32,
     /// Attributes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Object, required = false)]
     pub attributes: Option<Value>,
     /// Its identity in the suite that was asked for, when it has published one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = values::Identity, required = false)]
     pub identity: Option<Bytes64>,
     /// One more at each change of the identity.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = values::Count, required = false)]
     pub identity_version: Option<u32>,
     /// Its signed statement in that suite.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = values::Statement, required = false)]
     pub statement: Option<Bytes64>,
 }
 
 /// What to show of each device.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct ListQuery {
     /// With identity and statement of this suite.
+    #[param(value_type = Option<String>, min_length = 3, max_length = 32, pattern = "^(signal|olm|mls|x-[a-z0-9-]+)$", example = "signal")]
     pub suite: Option<String>,
+}
+
+refusals! {
+    /// Why a device is not registered.
+    RegisterRefusals: CALLER PARAMETERS BODY WRITES, LimitExceeded
+}
+refusals! {
+    /// Why devices are not listed.
+    ListRefusals: CALLER PARAMETERS READS, UnknownAccount
+}
+refusals! {
+    /// Why a device is not removed.
+    RemoveRefusals: CALLER PARAMETERS WRITES, NotFound
 }
 
 /// The doors of this file.
@@ -108,18 +133,19 @@ pub fn router() -> OpenApiRouter<Doors> {
 #[utoipa::path(
     put,
     path = "/v1/devices/{device_id}",
+    operation_id = "registerDevice",
     tag = "devices",
-    params(("device_id" = String, Path, description = "The device of the token")),
-    request_body = RegisterRequest,
-    security(("bearer" = [])),
+    params(("device_id" = inline(values::DeviceId), Path, description = "The device of the token")),
+    request_body(content = RegisterRequest, description = "At most 16 KiB",
+        example = json!({"registration_id": 4242, "attributes": {"name": "phone"}})),
+    security(("bearer" = ["chat"])),
     responses(
-        (status = 200, description = "The same installation; its attributes are updated", body = RegisteredDevice),
-        (status = 201, description = "A new device, or a new installation", body = RegisteredDevice),
-        (status = 400, description = "bad_request", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "unauthorized", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "forbidden: the token is another device's", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "limit_exceeded", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable: retry the same request", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The same installation; its attributes are updated", body = RegisteredDevice,
+            example = json!({"device_id": "1", "registration_id": 4242, "incarnation": 1,
+                "attributes": {"name": "phone"}})),
+        (status = 201, description = "A new device, or a new installation", body = RegisteredDevice,
+            example = json!({"device_id": "1", "registration_id": 4242, "incarnation": 2})),
+        RegisterRefusals,
     ),
 )]
 async fn register(
@@ -169,16 +195,24 @@ async fn register(
 #[utoipa::path(
     get,
     path = "/v1/accounts/{account}/devices",
+    operation_id = "listDevices",
     tag = "devices",
-    params(("account" = String, Path, description = "Whose"), ListQuery),
-    security(("bearer" = [])),
+    params(
+        ("account" = inline(values::AccountId), Path, description = "Whose"),
+        ListQuery,
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an answer that the caller has",
+            example = "\"8fe2d1c04b6a7935d20e6cb14a2f9870\""),
+    ),
+    security(("bearer" = ["chat"])),
     responses(
-        (status = 200, description = "The list", body = Devices, headers(("etag" = String, description = "Names this answer"))),
-        (status = 304, description = "As before"),
-        (status = 400, description = "bad_request", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "unauthorized", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "unknown_account: there are no devices", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The list", body = Devices,
+            headers(("ETag" = String, description = "Names this answer")),
+            example = json!({"account": "alice", "version": 2, "devices": [
+                {"device_id": "1", "registration_id": 4242, "attributes": {"name": "phone"},
+                    "identity": "BQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g", "identity_version": 1}]})),
+        (status = 304, description = "The caller has it already",
+            headers(("ETag" = String, description = "Names the answer"))),
+        ListRefusals,
     ),
 )]
 async fn list(
@@ -203,19 +237,16 @@ async fn list(
 }
 
 /// Removes a device of the token's account with its mail and its keys.
+///
+/// Its sessions end with close code 4403. The device may register again.
 #[utoipa::path(
     delete,
     path = "/v1/devices/{device_id}",
+    operation_id = "removeDevice",
     tag = "devices",
-    params(("device_id" = String, Path, description = "A device of the token's account")),
-    security(("bearer" = [])),
-    responses(
-        (status = 204, description = "Removed"),
-        (status = 400, description = "bad_request", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "unauthorized", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "not_found", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable: retry the same request", body = Problem, content_type = "application/problem+json"),
-    ),
+    params(("device_id" = inline(values::DeviceId), Path, description = "A device of the token's account")),
+    security(("bearer" = ["chat"])),
+    responses((status = 204, description = "Removed"), RemoveRefusals),
 )]
 async fn remove(
     State(doors): State<Doors>,

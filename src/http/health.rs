@@ -15,6 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::http::Doors;
+use crate::http::openapi::refusals::refusals;
 use crate::http::problem::Problem;
 
 /// Whether new clients are welcome. Both ways out of it are final: only a new process starts over.
@@ -63,8 +64,17 @@ impl Readiness {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Health {
     /// `alive` or `ready`.
-    #[schema(example = "ready")]
+    #[schema(pattern = "^(alive|ready)$")]
     pub status: &'static str,
+}
+
+refusals! {
+    /// Why new clients are not welcome.
+    ReadyRefusals: , Unavailable
+}
+refusals! {
+    /// Why there are no metrics.
+    MetricsRefusals: , Internal
 }
 
 /// `/healthz`, `/readyz` and `/metrics`.
@@ -76,17 +86,32 @@ pub fn router() -> OpenApiRouter<Doors> {
 }
 
 /// Whether the relay is alive: an answer at all.
-#[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200, body = Health)))]
+///
+/// For a supervisor that restarts what does not answer.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "checkAlive",
+    tag = "operations",
+    responses((status = 200, description = "Alive", body = Health, example = json!({"status": "alive"}))),
+)]
 async fn healthz() -> Json<Health> {
     Json(Health { status: "alive" })
 }
 
-/// Whether new clients are welcome: not while the relay drains or its store does not answer, nor once that
-/// has stopped.
-#[utoipa::path(get, path = "/readyz", tag = "operations", responses(
-    (status = 200, body = Health),
-    (status = 503, body = Problem, content_type = "application/problem+json"),
-))]
+/// Whether new clients are welcome.
+///
+/// Not while the relay drains or its store does not answer, nor once that has stopped.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "checkReady",
+    tag = "operations",
+    responses(
+        (status = 200, description = "Ready", body = Health, example = json!({"status": "ready"})),
+        ReadyRefusals,
+    ),
+)]
 async fn readyz(State(doors): State<Doors>) -> Result<Json<Health>, Problem> {
     doors.readiness.check()?;
     if !doors.switchboard.answers().await {
@@ -97,9 +122,19 @@ async fn readyz(State(doors): State<Doors>) -> Result<Json<Health>, Problem> {
 }
 
 /// Counters and gauges in the OpenMetrics text format.
-#[utoipa::path(get, path = "/metrics", tag = "operations", responses(
-    (status = 200, body = String, content_type = "application/openmetrics-text"),
-))]
+///
+/// No account, device or address is in them.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "readMetrics",
+    tag = "operations",
+    responses(
+        (status = 200, description = "The metrics", body = String, content_type = "application/openmetrics-text",
+            example = "# TYPE chatctl_sessions gauge\nchatctl_sessions 2\n# EOF\n"),
+        MetricsRefusals,
+    ),
+)]
 async fn metrics(State(doors): State<Doors>) -> Response {
     match doors.metrics.exposition() {
         Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),

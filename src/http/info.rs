@@ -51,13 +51,12 @@ impl ToSchema for LimitsAnswer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Info {
     /// Always `chatctl`.
-    #[schema(example = "chatctl")]
+    #[schema(examples("chatctl"))]
     pub name: &'static str,
     /// The relay's version.
-    #[schema(example = "0.1.0")]
+    #[schema(examples("0.1.0"))]
     pub version: &'static str,
     /// Subprotocols of the WebSocket, the relay's favourite first.
-    #[schema(example = json!(["chatctl.v1.proto", "chatctl.v1.json"]))]
     pub protocols: Vec<&'static str>,
 }
 
@@ -89,20 +88,47 @@ pub fn router() -> OpenApiRouter<Doors> {
         .routes(routes!(jwks))
 }
 
-/// The relay's limits: the same as every session is told in `HelloOk`.
-#[utoipa::path(get, path = "/v1/limits", tag = "info", responses((status = 200, body = LimitsAnswer)))]
+/// The relay's limits.
+///
+/// The same as every session is told in `HelloOk`.
+#[utoipa::path(
+    get,
+    path = "/v1/limits",
+    operation_id = "readLimits",
+    tag = "info",
+    responses((status = 200, description = "The limits", body = LimitsAnswer, example = json!(Limits::default()))),
+)]
 async fn limits(State(doors): State<Doors>) -> Json<LimitsAnswer> {
     Json(LimitsAnswer(doors.config.limits.clone()))
 }
 
 /// The relay's version and the protocols that it speaks.
-#[utoipa::path(get, path = "/v1/info", tag = "info", responses((status = 200, body = Info)))]
+///
+/// For a client that wants to know whom it talks to before it has a token.
+#[utoipa::path(
+    get,
+    path = "/v1/info",
+    operation_id = "readInfo",
+    tag = "info",
+    responses((status = 200, description = "About the relay", body = Info, example = json!(Info::of_this_build()))),
+)]
 async fn info() -> Json<Info> {
     Json(Info::of_this_build())
 }
 
-/// The public keys of good tokens, for whoever wants to check one. May be kept for five minutes.
-#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "info", responses((status = 200, body = PublicKeys)))]
+/// The public keys of good tokens, for whoever wants to check one.
+///
+/// May be kept for five minutes.
+#[utoipa::path(
+    get,
+    path = "/.well-known/jwks.json",
+    operation_id = "readPublicKeys",
+    tag = "info",
+    responses((status = 200, description = "The keys", body = PublicKeys,
+        headers(("Cache-Control" = String, description = "`public, max-age=300`")),
+        example = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": "2026-11-22-k1",
+            "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}))),
+)]
 async fn jwks(State(doors): State<Doors>) -> impl IntoResponse {
     let cache = [(header::CACHE_CONTROL, "public, max-age=300")];
     (cache, Json(doors.verifier.jwks()))

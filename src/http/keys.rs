@@ -9,17 +9,21 @@ use axum::Json;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use bytes::Bytes;
-use chatctl_protocol::{AccountId, DeviceId, PoolName, Suite};
+use chatctl_protocol::{AccountId, Code, DeviceId, PoolName, Suite};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::schema::{Object, ObjectBuilder};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{IntoParams, PartialSchema as _, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::directory::{KeyUpload, NewItem, NewPool};
+use crate::directory::{KeyUpload, MAX_LOG_ENTRIES, MAX_POOLS, NewItem, NewPool};
 use crate::http::Doors;
 use crate::http::body::JsonBody;
 use crate::http::bytes64::Bytes64;
 use crate::http::devices::bad_name;
+use crate::http::openapi::refusals::refusals;
+use crate::http::openapi::values;
 use crate::http::problem::Problem;
 use crate::http::token::Caller;
 use crate::store::{KeyLogEntry, PoolCount};
@@ -32,12 +36,14 @@ mod tests;
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct KeysRequest {
     /// The identity, at most 4 KiB; needed once, kept when left out.
+    #[schema(value_type = Option<values::Identity>)]
     pub identity: Option<Bytes64>,
     /// A signed statement, at most 16 KiB, opaque; kept when left out.
+    #[schema(value_type = Option<values::Statement>)]
     pub statement: Option<Bytes64>,
     /// Pools that change, by name.
     #[serde(default)]
-    #[schema(value_type = BTreeMap<String, PoolRequest>)]
+    #[schema(schema_with = pool_requests)]
     pub pools: BTreeMap<PoolName, PoolRequest>,
 }
 
@@ -46,8 +52,10 @@ pub struct KeysRequest {
 pub struct PoolRequest {
     /// One-time items to append, in order. Not with `replace`.
     #[serde(default)]
+    #[schema(max_items = 100)]
     pub add: Vec<ItemRequest>,
     /// One-time items that take the place of the whole queue.
+    #[schema(max_items = 100)]
     pub replace: Option<Vec<ItemRequest>>,
     /// Takes the place of the fallback, which is handed out when the queue is empty and never used up.
     pub fallback: Option<ItemRequest>,
@@ -56,11 +64,14 @@ pub struct PoolRequest {
 /// A key to hand out.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct ItemRequest {
-    /// Unique within its pool, 1–32 bytes. Left out in suite `mls`, it is made of the data's hash.
+    /// Unique within its pool. Left out in suite `mls`, it is made of the data's hash.
+    #[schema(value_type = Option<values::ItemId>)]
     pub id: Option<String>,
     /// The key, at most 24 KiB.
+    #[schema(value_type = values::ItemData)]
     pub data: Bytes64,
     /// Its signature, at most 8 KiB.
+    #[schema(value_type = Option<values::ItemSignature>)]
     pub sig: Option<Bytes64>,
 }
 
@@ -68,11 +79,12 @@ pub struct ItemRequest {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct KeysAnswer {
     /// Every pool, zeros included.
-    #[schema(value_type = BTreeMap<String, PoolAnswer>)]
+    #[schema(value_type = BTreeMap<values::PoolName, PoolAnswer>)]
     pub pools: BTreeMap<PoolName, PoolAnswer>,
     /// Items that were handed out before, and so were ignored.
     pub ignored: Vec<IgnoredItem>,
     /// One more at each change of the identity.
+    #[schema(value_type = values::Count)]
     pub identity_version: u32,
 }
 
@@ -80,6 +92,7 @@ pub struct KeysAnswer {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PoolAnswer {
     /// One-time items in the queue.
+    #[schema(value_type = values::Count)]
     pub count: u32,
     /// Whether there is a fallback.
     pub fallback: bool,
@@ -91,10 +104,10 @@ pub struct PoolAnswer {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct IgnoredItem {
     /// Where.
-    #[schema(value_type = String)]
+    #[schema(value_type = values::PoolName)]
     pub pool: PoolName,
     /// Which.
-    #[schema(value_type = String)]
+    #[schema(value_type = values::ItemId)]
     pub id: Arc<str>,
 }
 
@@ -102,13 +115,15 @@ pub struct IgnoredItem {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct KeyCounts {
     /// Every pool, zeros included.
-    #[schema(value_type = BTreeMap<String, PoolAnswer>)]
+    #[schema(value_type = BTreeMap<values::PoolName, PoolAnswer>)]
     pub pools: BTreeMap<PoolName, PoolAnswer>,
     /// One more at each change of the identity; 0 when nothing was published.
+    #[schema(value_type = values::Count)]
     pub identity_version: u32,
     /// SHA-256 over identity and fallbacks, to find out whether relay and device agree. Not there when
     /// nothing was published.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = values::Sha256, required = false)]
     pub digest: Option<Bytes64>,
 }
 
@@ -123,29 +138,53 @@ pub struct KeyLog {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LogEntry {
     /// 1 at first, without holes.
+    #[schema(value_type = values::Count)]
     pub seq: u64,
     /// When, milliseconds since 1970.
+    #[schema(value_type = values::UnixMs)]
     pub at: u64,
     /// Which device.
-    #[schema(value_type = String)]
+    #[schema(value_type = values::DeviceId)]
     pub device_id: DeviceId,
     /// Which family.
-    #[schema(value_type = String)]
+    #[schema(value_type = values::Suite)]
     pub suite: Suite,
     /// SHA-256 of the new identity.
+    #[schema(value_type = values::Sha256)]
     pub identity_hash: Bytes64,
     /// The chain's value after this entry.
+    #[schema(value_type = values::Sha256)]
     pub hash: Bytes64,
 }
 
 /// Which part of a log.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct LogQuery {
     /// Entries after this one; 0 for all.
     #[serde(default)]
+    #[param(minimum = 0, maximum = 9_223_372_036_854_775_807_u64, default = 0)]
     pub after: u64,
-    /// At most so many entries, 1 to 100; 100 when not given.
+    /// At most so many entries.
+    #[param(minimum = 1, maximum = 100, default = 100)]
     pub limit: Option<usize>,
+}
+
+refusals! {
+    /// Why keys are not published.
+    PublishRefusals: CALLER DEVICE PARAMETERS BODY WRITES, ItemIdConflict, BadSignature, LimitExceeded
+}
+refusals! {
+    /// Why keys are not counted.
+    CountRefusals: CALLER DEVICE PARAMETERS READS
+}
+refusals! {
+    /// Why a queue is not dropped.
+    DropRefusals: CALLER DEVICE PARAMETERS WRITES, NotFound
+}
+refusals! {
+    /// Why a log is not read.
+    LogRefusals: CALLER PARAMETERS READS
 }
 
 /// The doors of this file.
@@ -165,19 +204,27 @@ pub fn router() -> OpenApiRouter<Doors> {
 #[utoipa::path(
     put,
     path = "/v1/keys/{suite}",
+    operation_id = "publishKeys",
     tag = "keys",
-    params(("suite" = String, Path, description = "signal, olm, mls or x-<name>")),
-    request_body = KeysRequest,
-    security(("bearer" = [])),
+    params(("suite" = inline(values::Suite), Path, description = "The family of keys")),
+    request_body(content = KeysRequest, description = "At most 1 MiB, with at most 100 one-time items in all",
+        examples(
+            ("first" = (summary = "All that a device publishes at first", value = json!({
+                "identity": "BQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g", "statement": "c3RhdGVtZW50",
+                "pools": {"own": {"add": [{"id": "1", "data": "a2V5"}, {"id": "2", "data": "a2V6", "sig": "c2lnbmF0dXJl"}],
+                    "fallback": {"id": "last", "data": "bGFzdA=="}}}}))),
+            ("refill" = (summary = "More one-time items, with the identity that is published already",
+                value = json!({"pools": {"own": {"add": [{"id": "3", "data": "a2V7"}]}}}))),
+        )),
+    security(("bearer" = ["chat"])),
     responses(
-        (status = 200, description = "Published", body = KeysAnswer),
-        (status = 400, description = "bad_request", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "unauthorized", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "device_not_registered", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "item_id_conflict: the id has other bytes already", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "payload_too_large", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "bad_signature, limit_exceeded", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable: retry the same request", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "Published", body = KeysAnswer,
+            example = json!({"pools": {
+                "ec": {"count": 1, "fallback": false, "fallback_used": false},
+                "kem": {"count": 0, "fallback": true, "fallback_used": false},
+                "spk": {"count": 0, "fallback": true, "fallback_used": false}},
+                "ignored": [{"pool": "ec", "id": "7"}], "identity_version": 1})),
+        PublishRefusals,
     ),
 )]
 async fn publish(
@@ -198,18 +245,20 @@ async fn publish(
 }
 
 /// Counts what the device has published for a suite, zeros included.
+///
+/// Uses nothing up. The digest finds out whether relay and device agree on what is published.
 #[utoipa::path(
     get,
     path = "/v1/keys/{suite}",
+    operation_id = "countKeys",
     tag = "keys",
-    params(("suite" = String, Path, description = "signal, olm, mls or x-<name>")),
-    security(("bearer" = [])),
+    params(("suite" = inline(values::Suite), Path, description = "The family of keys")),
+    security(("bearer" = ["chat"])),
     responses(
-        (status = 200, description = "The counts", body = KeyCounts),
-        (status = 400, description = "bad_request", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "unauthorized", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "device_not_registered", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The counts", body = KeyCounts,
+            example = json!({"pools": {"otk": {"count": 42, "fallback": true, "fallback_used": false}},
+                "identity_version": 1, "digest": "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="})),
+        CountRefusals,
     ),
 )]
 async fn count(
@@ -229,23 +278,19 @@ async fn count(
 }
 
 /// Drops the queue of a pool; its fallback stays.
+///
+/// For a device that has lost the private parts of its one-time keys.
 #[utoipa::path(
     delete,
     path = "/v1/keys/{suite}/{pool}",
+    operation_id = "dropQueue",
     tag = "keys",
     params(
-        ("suite" = String, Path, description = "signal, olm, mls or x-<name>"),
-        ("pool" = String, Path, description = "The pool"),
+        ("suite" = inline(values::Suite), Path, description = "The family of keys"),
+        ("pool" = inline(values::PoolName), Path, description = "The pool"),
     ),
-    security(("bearer" = [])),
-    responses(
-        (status = 204, description = "Dropped"),
-        (status = 400, description = "bad_request", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "unauthorized", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "device_not_registered", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "not_found", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable: retry the same request", body = Problem, content_type = "application/problem+json"),
-    ),
+    security(("bearer" = ["chat"])),
+    responses((status = 204, description = "Dropped"), DropRefusals),
 )]
 async fn drop_queue(
     State(doors): State<Doors>,
@@ -259,18 +304,22 @@ async fn drop_queue(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The log of an account's identities: every change, each entry chained to the one before.
+/// Reads the log of an account's identities: every change, each entry chained to the one before.
+///
+/// Ask again with `after` = the last `seq` until nothing comes.
 #[utoipa::path(
     get,
     path = "/v1/accounts/{account}/keylog",
+    operation_id = "readKeyLog",
     tag = "keys",
-    params(("account" = String, Path, description = "Whose"), LogQuery),
-    security(("bearer" = [])),
+    params(("account" = inline(values::AccountId), Path, description = "Whose"), LogQuery),
+    security(("bearer" = ["chat"])),
     responses(
-        (status = 200, description = "Entries, empty at the end and for an unknown account", body = KeyLog),
-        (status = 400, description = "bad_request", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "unauthorized", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "Entries; none at the end, and none for an unknown account", body = KeyLog,
+            example = json!({"entries": [{"seq": 1, "at": 1_795_348_800_000_u64, "device_id": "1", "suite": "signal",
+                "identity_hash": "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+                "hash": "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg="}]})),
+        LogRefusals,
     ),
 )]
 async fn log(
@@ -281,7 +330,11 @@ async fn log(
 ) -> Result<Json<KeyLog>, Problem> {
     let account = AccountId::parse(&account).map_err(bad_name)?;
     let directory = doors.switchboard.directory();
-    let limit = query.limit.unwrap_or(usize::MAX);
+    let limit = query.limit.unwrap_or(MAX_LOG_ENTRIES);
+    if !(1..=MAX_LOG_ENTRIES).contains(&limit) || i64::try_from(query.after).is_err() {
+        let rule = "`limit` must be 1 to 100, and `after` a number that a log can have.";
+        return Err(Problem::new(Code::BadRequest, rule));
+    }
     let entries = directory.key_log(&account, query.after, limit).await?;
     let entries = entries.into_iter().map(LogEntry::from).collect();
     Ok(Json(KeyLog { entries }))
@@ -329,6 +382,18 @@ impl From<KeyLogEntry> for LogEntry {
             identity_hash: Bytes::copy_from_slice(&entry.identity_hash).into(),
             hash: Bytes::copy_from_slice(&entry.hash).into(),
         }
+    }
+}
+
+/// At most eight pools, by name.
+fn pool_requests() -> Object {
+    let pools = ObjectBuilder::new()
+        .description(Some("Pools that change, by name."))
+        .additional_properties(Some(Ref::from_schema_name(PoolRequest::name())))
+        .max_properties(Some(MAX_POOLS));
+    match values::PoolName::schema() {
+        RefOr::T(name) => pools.property_names(Some(name)).build(),
+        RefOr::Ref(_) => pools.build(),
     }
 }
 

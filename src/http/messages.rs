@@ -23,6 +23,8 @@ use crate::http::Doors;
 use crate::http::body::JsonBody;
 use crate::http::bytes64::Bytes64;
 use crate::http::devices::bad_name;
+use crate::http::openapi::refusals::refusals;
+use crate::http::openapi::values;
 use crate::http::problem::Problem;
 use crate::http::token::Caller;
 use crate::mailbox::Delivery;
@@ -34,11 +36,14 @@ use crate::switchboard::{DeviceMessage, Refusal, Send, Sender};
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct SendRequest {
     /// One for each device of the account.
+    #[schema(min_items = 1, max_items = 64)]
     pub messages: Vec<SendMessage>,
     /// The sender's name for the message, 1–32 bytes: a retry with the same is never a second message.
+    #[schema(value_type = values::ClientMsgId)]
     pub client_msg_id: Bytes64,
     /// Seconds it may wait; 0 for the longest allowed.
     #[serde(default)]
+    #[schema(value_type = values::Ttl)]
     pub ttl: u32,
     /// A wake-up hint.
     #[serde(default)]
@@ -48,6 +53,7 @@ pub struct SendRequest {
     pub ephemeral: bool,
     /// The sender's clock, milliseconds since 1970.
     #[serde(default)]
+    #[schema(value_type = values::SentAt)]
     pub sent_at: i64,
 }
 
@@ -55,14 +61,17 @@ pub struct SendRequest {
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct SendMessage {
     /// Which.
-    #[schema(value_type = String)]
+    #[schema(value_type = values::DeviceId)]
     pub device_id: DeviceId,
     /// What the sender encrypted for.
+    #[schema(value_type = values::RegistrationId)]
     pub registration_id: u32,
     /// The app's message type.
     #[serde(default)]
+    #[schema(value_type = values::Kind)]
     pub kind: u32,
     /// Ciphertext.
+    #[schema(value_type = values::Payload)]
     pub payload: Bytes64,
 }
 
@@ -70,6 +79,7 @@ pub struct SendMessage {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Sent {
     /// One per message, in order; 64-bit numbers as text.
+    #[schema(value_type = Vec<values::EnvelopeId>)]
     pub envelope_ids: Vec<String>,
     /// An earlier send of this name was the one that counted.
     pub duplicate: bool,
@@ -88,22 +98,29 @@ pub struct Mail {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MailEnvelope {
     /// What an ack names; a 64-bit number as text.
+    #[schema(value_type = values::EnvelopeId)]
     pub id: String,
     /// Who sent it.
     pub from: From,
     /// The app's message type.
+    #[schema(value_type = values::Kind)]
     pub kind: u32,
     /// The sender's name for it, base64.
+    #[schema(value_type = values::ClientMsgId)]
     pub client_msg_id: String,
     /// The sender's clock, milliseconds since 1970.
+    #[schema(value_type = values::SentAt)]
     pub sent_at: i64,
     /// The relay's clock, milliseconds since 1970.
+    #[schema(value_type = values::UnixMs)]
     pub accepted_at: u64,
     /// 1 at the first delivery.
+    #[schema(value_type = values::Count)]
     pub attempt: u32,
     /// A wake-up hint.
     pub urgent: bool,
     /// Ciphertext, base64.
+    #[schema(value_type = values::Payload)]
     pub payload: String,
 }
 
@@ -111,18 +128,20 @@ pub struct MailEnvelope {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct From {
     /// The account.
-    #[schema(value_type = String)]
+    #[schema(value_type = values::AccountId)]
     pub account: AccountId,
     /// The device.
-    #[schema(value_type = String)]
+    #[schema(value_type = values::DeviceId)]
     pub device_id: DeviceId,
 }
 
 /// How much mail to show.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Look {
-    /// At most so many envelopes, 1 to 256; 64 when not given.
+    /// At most so many envelopes.
     #[serde(default)]
+    #[param(minimum = 1, maximum = 256, default = 64)]
     pub limit: Option<usize>,
 }
 
@@ -130,6 +149,7 @@ pub struct Look {
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct AckRequest {
     /// Their ids, at most 256, as text.
+    #[schema(value_type = Vec<values::EnvelopeId>, max_items = 256)]
     pub ids: Vec<String>,
 }
 
@@ -137,7 +157,21 @@ pub struct AckRequest {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Acked {
     /// How many of the ids were in the mailbox.
+    #[schema(value_type = values::Count)]
     pub acked: usize,
+}
+
+refusals! {
+    /// Why a message is not sent.
+    SendRefusals: CALLER DEVICE PARAMETERS BODY WRITES, UnknownAccount, DeviceMismatch, Conflict, RateLimited, MailboxFull
+}
+refusals! {
+    /// Why mail is not shown.
+    LookRefusals: CALLER DEVICE PARAMETERS READS
+}
+refusals! {
+    /// Why mail is not forgotten.
+    AckRefusals: CALLER DEVICE BODY WRITES
 }
 
 /// The doors of this file.
@@ -155,21 +189,18 @@ pub fn router() -> OpenApiRouter<Doors> {
 #[utoipa::path(
     post,
     path = "/v1/accounts/{account}/messages",
+    operation_id = "sendMessage",
     tag = "messages",
-    params(("account" = String, Path, description = "Whom it is for")),
-    request_body = SendRequest,
-    security(("bearer" = [])),
+    params(("account" = inline(values::AccountId), Path, description = "Whom it is for")),
+    request_body(content = SendRequest, description = "At most 2 MiB",
+        example = json!({"client_msg_id": "AAECAwQFBgcICQoLDA0ODw==", "ttl": 86400, "urgent": true,
+            "sent_at": 1_795_348_800_000_u64,
+            "messages": [{"device_id": "1", "registration_id": 4242, "kind": 1, "payload": "aGVsbG8="}]})),
+    security(("bearer" = ["chat"])),
     responses(
-        (status = 200, description = "Safe", body = Sent),
-        (status = 400, description = "bad_request", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "unauthorized", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "forbidden, device_not_registered", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "unknown_account", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "device_mismatch (see missing, extra, stale), conflict", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "payload_too_large", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "rate_limited", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable: the outcome is unknown, retry the same request", body = Problem, content_type = "application/problem+json"),
-        (status = 507, description = "mailbox_full, storage_full", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "Safe", body = Sent,
+            example = json!({"envelope_ids": ["117904392812953600"], "duplicate": false})),
+        SendRefusals,
     ),
 )]
 async fn send(
@@ -205,17 +236,22 @@ async fn send(
 }
 
 /// Shows what waits, oldest first, and takes nothing.
+///
+/// The same mail comes again until it is acked.
 #[utoipa::path(
     get,
     path = "/v1/messages",
+    operation_id = "listMail",
     tag = "messages",
     params(Look),
-    security(("bearer" = [])),
+    security(("bearer" = ["chat"])),
     responses(
-        (status = 200, description = "What waits", body = Mail),
-        (status = 401, description = "unauthorized", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "forbidden, device_not_registered", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "What waits", body = Mail,
+            example = json!({"envelopes": [{"id": "117904392812953600", "from": {"account": "bob", "device_id": "1"},
+                "kind": 1, "client_msg_id": "AAECAwQFBgcICQoLDA0ODw==", "sent_at": 1_795_348_800_000_u64,
+                "accepted_at": 1_795_348_800_123_u64, "attempt": 1, "urgent": true, "payload": "aGVsbG8="}],
+                "more": false})),
+        LookRefusals,
     ),
 )]
 async fn look(
@@ -224,7 +260,10 @@ async fn look(
     Query(look): Query<Look>,
 ) -> Result<Json<Mail>, Problem> {
     let device = own_device(&doors, &identity).await?;
-    let limit = look.limit.unwrap_or(64).clamp(1, MAX_ENVELOPES);
+    let limit = look.limit.unwrap_or(64);
+    if !(1..=MAX_ENVELOPES).contains(&limit) {
+        return Err(Problem::new(Code::BadRequest, "`limit` must be 1 to 256."));
+    }
     let room = Room {
         envelopes: limit,
         bytes: doors.switchboard.limits().window_bytes as usize,
@@ -237,20 +276,18 @@ async fn look(
     }))
 }
 
-/// Forgets envelopes that the client has stored. Other ids are ignored.
+/// Forgets envelopes that the client has stored.
+///
+/// Ids that are not in the mailbox are ignored.
 #[utoipa::path(
     post,
     path = "/v1/messages/ack",
+    operation_id = "ackMail",
     tag = "messages",
-    request_body = AckRequest,
-    security(("bearer" = [])),
-    responses(
-        (status = 200, description = "Forgotten", body = Acked),
-        (status = 400, description = "bad_request", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "unauthorized", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "forbidden, device_not_registered", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable", body = Problem, content_type = "application/problem+json"),
-    ),
+    request_body(content = AckRequest, description = "At most 2 MiB",
+        example = json!({"ids": ["117904392812953600"]})),
+    security(("bearer" = ["chat"])),
+    responses((status = 200, description = "Forgotten", body = Acked, example = json!({"acked": 1})), AckRefusals),
 )]
 async fn ack(
     State(doors): State<Doors>,
@@ -262,13 +299,20 @@ async fn ack(
     if request.ids.len() > MAX_ENVELOPES {
         return Err(bad());
     }
-    let parse = |id: &String| id.parse().map(EnvelopeId::from_u64).map_err(|_| bad());
-    let mut ids = request.ids.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    let ids = request.ids.iter().map(|id| envelope_id(id).ok_or_else(bad));
+    let mut ids = ids.collect::<Result<Vec<_>, _>>()?;
     ids.sort_unstable();
     ids.dedup();
     Ok(Json(Acked {
         acked: doors.switchboard.ack(device.mailbox, &ids).await?,
     }))
+}
+
+/// An id as it was written by [`show`]: digits and nothing else.
+fn envelope_id(text: &str) -> Option<EnvelopeId> {
+    let is_written_so = text.len() <= MAX_ID_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = is_written_so.then(|| text.parse().ok());
+    number.flatten().map(EnvelopeId::from_u64)
 }
 
 /// The device that the caller speaks for.
@@ -341,6 +385,9 @@ const MAX_BODY: usize = 2 * 1024 * 1024;
 
 /// Most envelopes in one answer or ack.
 const MAX_ENVELOPES: usize = 256;
+
+/// As many digits as the largest id has: 63 bits.
+const MAX_ID_DIGITS: usize = 19;
 
 /// Longest time for a send to become safe.
 const ANSWER_TIME: Duration = Duration::from_secs(30);

@@ -5,10 +5,7 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::http::header;
-use axum::routing::get;
-use bytes::Bytes;
+use axum::{Extension, Router};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -21,6 +18,7 @@ use crate::model::Clock;
 use crate::switchboard::Switchboard;
 
 use self::health::Readiness;
+pub use self::openapi::openapi;
 use self::reload::Reload;
 use self::sessions::Sessions;
 
@@ -36,6 +34,7 @@ pub mod health;
 pub mod info;
 pub mod keys;
 pub mod messages;
+pub mod openapi;
 pub mod problem;
 pub mod reload;
 pub mod sessions;
@@ -66,14 +65,9 @@ pub struct Doors {
     pub sessions: Sessions,
 }
 
-/// The API's description, before its paths.
-#[derive(Debug, OpenApi)]
-#[openapi(info(title = "chatctl", description = "The relay for end-to-end-encrypted chat"))]
-struct Api;
-
 /// Every route with its description.
 fn described() -> OpenApiRouter<Doors> {
-    OpenApiRouter::with_openapi(Api::openapi())
+    OpenApiRouter::with_openapi(openapi::Api::openapi())
         .routes(routes!(ws::open))
         .merge(devices::router())
         .merge(keys::router())
@@ -82,30 +76,19 @@ fn described() -> OpenApiRouter<Doors> {
         .merge(info::router())
         .merge(health::router())
         .merge(reload::router())
-}
-
-/// The API's description, from the same routes that are served.
-#[must_use]
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    let mut api = described().into_openapi();
-    let components = api.components.get_or_insert_default();
-    components.add_security_scheme(token::BEARER, token::security_scheme());
-    api
+        .merge(openapi::router())
 }
 
 /// Every route, ready to serve.
 pub fn router(doors: Doors) -> Router {
     let metrics = Arc::clone(&doors.metrics);
     let (router, _) = described().split_for_parts();
-    // Made once: it is the same for everybody.
-    let description = Bytes::from(serde_json::to_vec(&openapi()).unwrap_or_default());
-    let describe = move || async move { ([(header::CONTENT_TYPE, "application/json")], description) };
-    let router = router
-        .route("/openapi.json", get(describe))
-        .route("/asyncapi.json", get(asyncapi::answer));
+    let description = openapi::Text::of(&doors.config.limits);
+    let router = router.route("/asyncapi.json", axum::routing::get(asyncapi::answer));
     let router = match doors.config.server.docs {
         true => router.merge(docs::router()),
         false => router,
     };
+    let router = router.layer(Extension(description));
     answers::finish(router, metrics).with_state(doors)
 }

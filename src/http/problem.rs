@@ -8,39 +8,51 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::auth::TokenError;
+use crate::http::openapi::values;
 use crate::{directory, store};
+
+/// What every `type` begins with.
+pub const TYPES: &str = "urn:chatctl:problem:";
 
 /// A problem document, `application/problem+json`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Problem {
     /// `urn:chatctl:problem:` and the code.
     #[serde(rename = "type")]
-    #[schema(example = "urn:chatctl:problem:device_mismatch")]
+    #[schema(
+        pattern = "^urn:chatctl:problem:[a-z_]+$",
+        examples("urn:chatctl:problem:device_mismatch")
+    )]
     pub kind: String,
     /// The HTTP status.
+    #[schema(value_type = values::Status)]
     pub status: u16,
     /// One sentence for a person.
     pub title: String,
     /// The stable word for a program.
-    #[schema(example = "device_mismatch")]
+    #[schema(value_type = values::ProblemCode)]
     pub code: &'static str,
     /// What to look at, when there is more to say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// Seconds after which the same request may succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<values::Count>)]
     pub retry_after: Option<u64>,
     /// Everything that is wrong with a configuration.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
     /// Devices that the request left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<values::DeviceId>)]
     pub missing: Vec<String>,
     /// Devices that the account does not have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<values::DeviceId>)]
     pub extra: Vec<String>,
     /// Devices whose registration id is another one now.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<values::DeviceId>)]
     pub stale: Vec<String>,
 }
 
@@ -68,7 +80,7 @@ impl Problem {
     #[must_use]
     pub fn new(code: Code, title: impl Into<String>) -> Self {
         Self {
-            kind: format!("urn:chatctl:problem:{}", code.as_str()),
+            kind: format!("{TYPES}{}", code.as_str()),
             status: status(code).as_u16(),
             title: title.into(),
             code: code.as_str(),

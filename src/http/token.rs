@@ -92,7 +92,8 @@ pub fn security_scheme() -> SecurityScheme {
     let scheme = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("JWT")
-        .description(Some("A device's token: `sub` is the account, `dev` the device."));
+        .description(Some("A device's token: `sub` is the account, `dev` the device. Routes name the scope that they ask for: `chat`, which \
+                tokens have when they name none, or `admin`."));
     SecurityScheme::Http(scheme.build())
 }
 

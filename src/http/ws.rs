@@ -17,6 +17,7 @@ use tracing::{debug, info};
 
 use crate::auth::TokenError;
 use crate::http::Doors;
+use crate::http::openapi::refusals::refusals;
 use crate::http::problem::Problem;
 use crate::http::sessions::Seat;
 use crate::http::socket::{self, Ended, Heard, Socket};
@@ -26,23 +27,35 @@ use crate::metrics::Count as _;
 use crate::model::Identity;
 use crate::session::{Leave, REVOKED, Session, Surroundings};
 
+refusals! {
+    /// Why no session is opened.
+    OpenRefusals: , BadRequest, UnsupportedProtocol, Unauthorized, Unavailable
+}
+
 /// Opens a session over a WebSocket.
 ///
-/// Offers of `Sec-WebSocket-Protocol` are `chatctl.v1.proto` and `chatctl.v1.json`. The token comes in
-/// `Authorization: Bearer` or in the first frame.
+/// An upgrade as in RFC 6455, with `Connection: Upgrade` and `Upgrade: websocket`. Offers of
+/// `Sec-WebSocket-Protocol` are `chatctl.v1.proto` (binary) and `chatctl.v1.json` (text). The token comes in
+/// `Authorization: Bearer` or, where headers cannot be set, in the first frame.
 #[utoipa::path(
     get,
     path = "/v1/ws",
+    operation_id = "openSession",
     tag = "session",
     params(
-        ("Sec-WebSocket-Protocol" = String, Header, description = "chatctl.v1.proto or chatctl.v1.json"),
-        ("Authorization" = Option<String>, Header, description = "Bearer token; else in Hello"),
+        ("Sec-WebSocket-Protocol" = String, Header, description = "One or both subprotocols, the favourite first",
+            pattern = "chatctl\\.v1\\.(proto|json)", example = "chatctl.v1.json"),
+        ("Sec-WebSocket-Version" = String, Header, description = "13 (RFC 6455)", pattern = "^13$", example = "13"),
+        ("Sec-WebSocket-Key" = String, Header, description = "16 random bytes, base64", min_length = 24, max_length = 24,
+            example = "dGhlIHNhbXBsZSBub25jZQ=="),
     ),
+    security(("bearer" = ["chat"]), ()),
     responses(
-        (status = 101, description = "Frames follow"),
-        (status = 400, description = "bad_request, unsupported_protocol", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "unauthorized", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable: as many sessions as there may be, or draining", body = Problem, content_type = "application/problem+json"),
+        (status = 101, description = "Frames follow", headers(
+            ("Sec-WebSocket-Accept" = String, description = "The answer to the key (RFC 6455)"),
+            ("Sec-WebSocket-Protocol" = String, description = "The subprotocol that is spoken"),
+        )),
+        OpenRefusals,
     ),
 )]
 pub async fn open(

@@ -31,7 +31,7 @@ pub(crate) enum Command {
     Config(config::Configuration),
     /// Make a running relay read its configuration and keys again
     Reload(reload::Reload),
-    /// Describe the HTTP API
+    /// Describe the HTTP API, check the description, and compare two
     #[command(name = "openapi")]
     OpenApi(openapi::OpenApi),
     /// Describe the WebSocket protocol

@@ -12,11 +12,13 @@ use chatctl_protocol::{AccountId, DeviceId, NameError, PoolName, Suite};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::directory::{self, ClaimedDevice};
+use crate::directory::{self, ClaimedDevice, MAX_DEVICES};
 use crate::http::Doors;
 use crate::http::body::JsonBody;
 use crate::http::bytes64::Bytes64;
 use crate::http::devices::bad_name;
+use crate::http::openapi::refusals::refusals;
+use crate::http::openapi::values;
 use crate::http::problem::Problem;
 use crate::http::token::Caller;
 use crate::store::Item;
@@ -25,12 +27,13 @@ use crate::store::Item;
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct ClaimRequest {
     /// Which family: `signal`, `olm`, `mls` or `x-<name>`.
-    #[schema(value_type = String)]
+    #[schema(value_type = values::Suite)]
     pub suite: Suite,
     /// Pools to take from, each named once.
-    #[schema(value_type = Vec<String>, example = json!(["spk", "ec", "kem"]))]
+    #[schema(value_type = Vec<values::PoolName>, min_items = 1, max_items = 8)]
     pub pools: Vec<PoolName>,
     /// Whose keys; at most 64 devices in all.
+    #[schema(min_items = 1, max_items = 64)]
     pub targets: Vec<ClaimTarget>,
 }
 
@@ -38,10 +41,10 @@ pub struct ClaimRequest {
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct ClaimTarget {
     /// Whose.
-    #[schema(value_type = String)]
+    #[schema(value_type = values::AccountId)]
     pub account: AccountId,
     /// Device ids, or `*` for all of the account except the caller.
-    #[schema(example = json!(["*"]))]
+    #[schema(value_type = Vec<values::DeviceWish>, max_items = 64)]
     pub devices: Vec<String>,
 }
 
@@ -49,7 +52,7 @@ pub struct ClaimTarget {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ClaimAnswer {
     /// By account.
-    #[schema(value_type = BTreeMap<String, ClaimedAccount>)]
+    #[schema(value_type = BTreeMap<values::AccountId, ClaimedAccount>)]
     pub results: BTreeMap<AccountId, ClaimedAccount>,
     /// Devices that have published nothing for the suite or are not there; without `device_id`, accounts
     /// that have no devices.
@@ -60,9 +63,10 @@ pub struct ClaimAnswer {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ClaimedAccount {
     /// The version of its device list.
+    #[schema(value_type = values::Count)]
     pub list_version: u64,
     /// By device id.
-    #[schema(value_type = BTreeMap<String, ClaimedKeys>)]
+    #[schema(value_type = BTreeMap<values::DeviceId, ClaimedKeys>)]
     pub devices: BTreeMap<DeviceId, ClaimedKeys>,
 }
 
@@ -70,14 +74,17 @@ pub struct ClaimedAccount {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ClaimedKeys {
     /// What the device drew when it was installed; a send names it.
+    #[schema(value_type = values::RegistrationId)]
     pub registration_id: u32,
     /// Its identity.
+    #[schema(value_type = values::Identity)]
     pub identity: Bytes64,
     /// Its signed statement.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = values::Statement, required = false)]
     pub statement: Option<Bytes64>,
     /// By pool; null where there was nothing.
-    #[schema(value_type = BTreeMap<String, MaybeItem>)]
+    #[schema(value_type = BTreeMap<values::PoolName, MaybeItem>)]
     pub items: BTreeMap<PoolName, MaybeItem>,
 }
 
@@ -89,12 +96,14 @@ pub struct MaybeItem(Option<ClaimedItem>);
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ClaimedItem {
     /// Its id within the pool.
-    #[schema(value_type = String)]
+    #[schema(value_type = values::ItemId)]
     pub id: Arc<str>,
     /// The key.
+    #[schema(value_type = values::ItemData)]
     pub data: Bytes64,
     /// Its signature, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = values::ItemSignature, required = false)]
     pub sig: Option<Bytes64>,
 }
 
@@ -102,12 +111,17 @@ pub struct ClaimedItem {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MissingKeys {
     /// Whose.
-    #[schema(value_type = String)]
+    #[schema(value_type = values::AccountId)]
     pub account: AccountId,
     /// Which.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = values::DeviceId, required = false)]
     pub device_id: Option<DeviceId>,
+}
+
+refusals! {
+    /// Why nothing is claimed.
+    ClaimRefusals: CALLER DEVICE BODY WRITES, LimitExceeded, RateLimited
 }
 
 /// Claims one item of each pool of each device: the oldest one-time item, else the fallback, else
@@ -117,17 +131,20 @@ pub struct MissingKeys {
 #[utoipa::path(
     post,
     path = "/v1/keys/claim",
+    operation_id = "claimKeys",
     tag = "keys",
-    request_body = ClaimRequest,
-    security(("bearer" = [])),
+    request_body(content = ClaimRequest, description = "At most 1 MiB, with at most 64 devices in all",
+        example = json!({"suite": "signal", "pools": ["spk", "ec", "kem"],
+            "targets": [{"account": "bob", "devices": ["*"]}, {"account": "carol", "devices": ["1"]}]})),
+    security(("bearer" = ["chat"])),
     responses(
-        (status = 200, description = "What there was", body = ClaimAnswer),
-        (status = 400, description = "bad_request", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "unauthorized", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "device_not_registered", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "limit_exceeded", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "rate_limited", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable: items may have been used up", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "What there was", body = ClaimAnswer,
+            example = json!({"results": {"bob": {"list_version": 3, "devices": {"1": {
+                "registration_id": 4242, "identity": "BQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g",
+                "items": {"spk": {"id": "1", "data": "a2V5", "sig": "c2lnbmF0dXJl"},
+                    "ec": {"id": "7", "data": "a2V5"}, "kem": null}}}}},
+                "missing": [{"account": "carol", "device_id": "1"}]})),
+        ClaimRefusals,
     ),
 )]
 pub(super) async fn claim(
@@ -135,6 +152,14 @@ pub(super) async fn claim(
     Caller(identity): Caller,
     JsonBody(request): JsonBody<ClaimRequest>,
 ) -> Result<Json<ClaimAnswer>, Problem> {
+    let wanted = request.targets.iter().map(|target| target.devices.len().max(1));
+    if wanted.sum::<usize>() > MAX_DEVICES {
+        let limit = directory::Error::Limit {
+            what: "devices in a claim",
+            max: MAX_DEVICES,
+        };
+        return Err(limit.into());
+    }
     let claim = directory::ClaimRequest {
         suite: request.suite,
         pools: request.pools.clone(),

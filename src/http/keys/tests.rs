@@ -446,7 +446,11 @@ fn every_route_is_described_with_its_token() {
     let mut routes = Vec::new();
     for (path, methods) in api["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
-            assert_eq!(operation["security"], json!([{"bearer": []}]), "{method} {path}");
+            assert_eq!(
+                operation["security"],
+                json!([{"bearer": ["chat"]}]),
+                "{method} {path}"
+            );
             routes.push(format!("{method} {path}"));
         }
     }
