@@ -15,6 +15,8 @@ use utoipa_axum::routes;
 use crate::http::Doors;
 use crate::http::devices::bad_name;
 use crate::http::keys::{PoolAnswer, show};
+use crate::http::openapi::refusals::refusals;
+use crate::http::openapi::values;
 use crate::http::problem::Problem;
 use crate::http::token::Operator;
 use crate::switchboard::Holdings;
@@ -26,10 +28,10 @@ pub mod time;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AccountAnswer {
     /// Whose it is.
-    #[schema(value_type = String, example = "alice")]
+    #[schema(value_type = values::AccountId)]
     pub account: AccountId,
     /// One more at each change of the list of devices.
-    #[schema(example = 3)]
+    #[schema(value_type = values::Count)]
     pub version: u64,
     /// In the order of their ids.
     pub devices: Vec<DeviceHoldings>,
@@ -39,28 +41,33 @@ pub struct AccountAnswer {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeviceHoldings {
     /// Its id within the account.
-    #[schema(value_type = String, example = "1")]
+    #[schema(value_type = values::DeviceId)]
     pub device_id: DeviceId,
     /// What it drew when it was installed.
-    #[schema(example = 7)]
+    #[schema(value_type = values::RegistrationId)]
     pub registration_id: u32,
     /// 1 at its first registration, one more at each that followed.
-    #[schema(example = 1)]
+    #[schema(value_type = values::Count)]
     pub incarnation: u32,
     /// When this incarnation was registered (RFC 3339).
-    #[schema(example = "2026-11-22T12:00:00Z")]
+    #[schema(value_type = values::Time)]
     pub registered_at: String,
     /// Whether it has a session on this very relay now.
     pub is_here: bool,
     /// Envelopes that wait, as the store has them.
-    #[schema(example = 12)]
+    #[schema(value_type = values::Count)]
     pub waiting: u64,
     /// Their payloads, in bytes.
-    #[schema(example = 4096)]
+    #[schema(value_type = values::Count)]
     pub waiting_bytes: u64,
     /// By suite and pool, zeros included.
     #[schema(value_type = BTreeMap<String, BTreeMap<String, PoolAnswer>>)]
     pub pools: BTreeMap<Suite, BTreeMap<PoolName, PoolAnswer>>,
+}
+
+refusals! {
+    /// Why an account is not shown.
+    AccountRefusals: OPERATOR PARAMETERS READS, UnknownAccount
 }
 
 /// The doors of operators.
@@ -72,20 +79,24 @@ pub fn router() -> OpenApiRouter<Doors> {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
 }
 
-/// What an account has on this relay: devices, mail that waits, keys that are left. No contents.
+/// Shows what an account has on this relay.
+///
+/// Devices, mail that waits, keys that are left. No contents.
 #[utoipa::path(
     get,
     path = "/v1/admin/accounts/{account}",
+    operation_id = "showAccount",
     tag = "admin",
-    params(("account" = String, Path, description = "Whose")),
-    security(("bearer" = [])),
+    params(("account" = inline(values::AccountId), Path, description = "Whose")),
+    security(("bearer" = ["admin"])),
     responses(
-        (status = 200, description = "What it has", body = AccountAnswer),
-        (status = 400, description = "bad_request", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "unauthorized", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "forbidden: the token has no admin scope", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "unknown_account: it has no devices", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "What it has", body = AccountAnswer,
+            example = json!({"account": "alice", "version": 1, "devices": [{
+                "device_id": "1", "registration_id": 4242, "incarnation": 1, "registered_at": "2026-11-22T12:00:00Z",
+                "is_here": true, "waiting": 12, "waiting_bytes": 4096,
+                "pools": {"signal": {"ec": {"count": 98, "fallback": true, "fallback_used": false}}},
+            }]})),
+        AccountRefusals,
     ),
 )]
 async fn account(

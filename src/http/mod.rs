@@ -77,6 +77,7 @@ fn described() -> OpenApiRouter<Doors> {
         .merge(health::router())
         .merge(reload::router())
         .merge(openapi::router())
+        .merge(asyncapi::router())
 }
 
 /// Every route, ready to serve.
@@ -84,7 +85,6 @@ pub fn router(doors: Doors) -> Router {
     let metrics = Arc::clone(&doors.metrics);
     let (router, _) = described().split_for_parts();
     let description = openapi::Text::of(&doors.config.limits);
-    let router = router.route("/asyncapi.json", axum::routing::get(asyncapi::answer));
     let router = match doors.config.server.docs {
         true => router.merge(docs::router()),
         false => router,

@@ -15,6 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::http::Doors;
+use crate::http::openapi::refusals::refusals;
 use crate::http::problem::Problem;
 use crate::http::token::Operator;
 
@@ -62,25 +63,30 @@ pub struct Refused {
     pub problems: Vec<String>,
 }
 
+refusals! {
+    /// Why the configuration is not followed.
+    ReloadRefusals: OPERATOR CONFIGURATION, NotFound
+}
+
 /// The route and its description.
 pub fn router() -> OpenApiRouter<Doors> {
     OpenApiRouter::new().routes(routes!(reload))
 }
 
-/// Reads the configuration anew
+/// Reads the configuration anew.
 ///
 /// What can change in a running relay changes at once; no session ends. The rest waits for a restart.
 #[utoipa::path(
     post,
     path = "/v1/admin/reload",
+    operation_id = "reloadConfiguration",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("bearer" = ["admin"])),
     responses(
-        (status = 200, description = "Read and followed", body = Reloaded),
-        (status = 401, description = "No token, or not a good one", body = Problem),
-        (status = 403, description = "The token has no `admin` scope", body = Problem),
-        (status = 404, description = "This relay was started without a configuration to read", body = Problem),
-        (status = 422, description = "It is not good, and the old one is kept; `problems` has every reason", body = Problem),
+        (status = 200, description = "Read and followed", body = Reloaded,
+            example = json!({"generation": 2, "applied": [{"key": "mail.send_rate", "from": "100", "to": "200"}],
+                "deferred": []})),
+        ReloadRefusals,
     )
 )]
 async fn reload(State(doors): State<Doors>, _: Operator) -> Result<Json<Reloaded>, Problem> {

@@ -13,6 +13,8 @@ use crate::http::Doors;
 use crate::http::admin::time;
 use crate::http::body::JsonBody;
 use crate::http::devices::bad_name;
+use crate::http::openapi::refusals::refusals;
+use crate::http::openapi::values;
 use crate::http::problem::Problem;
 use crate::http::token::Operator;
 use crate::model::{Revocation, Revoked, UnixMs};
@@ -20,33 +22,40 @@ use crate::model::{Revocation, Revoked, UnixMs};
 /// Which tokens are good no more: the one of a `jti`, or those of an account that were issued up to a moment.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"account": "alice", "issued_before": "now", "reason": "phone stolen"}))]
 pub struct RevocationRequest {
     /// The token's `jti`, 1 to 256 bytes; not together with `account`.
+    #[schema(value_type = Option<values::Jti>)]
     pub jti: Option<String>,
     /// When the token of `jti` is over by itself (RFC 3339): the revocation is forgotten then. When not given, as
     /// long as any token can live.
+    #[schema(value_type = Option<values::Time>)]
     pub expires_at: Option<String>,
     /// Whose tokens; not together with `jti`.
+    #[schema(value_type = Option<values::AccountId>)]
     pub account: Option<String>,
     /// Of this device alone.
+    #[schema(value_type = Option<values::DeviceId>)]
     pub device_id: Option<String>,
     /// Tokens issued at or before this time (RFC 3339, not in the future), or `now`, which is also the default. The
     /// times in tokens are whole seconds: one that is issued later in the same second counts as issued before.
+    #[schema(value_type = Option<values::Moment>)]
     pub issued_before: Option<String>,
     /// What the operator says about it, at most 256 bytes. Never shown to clients.
+    #[schema(value_type = Option<values::Reason>)]
     pub reason: Option<String>,
 }
 
 /// What came of a revocation.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(example = json!({"number": 7, "closed_sessions": 2, "expires_at": "2026-12-22T12:00:05Z"}))]
 pub struct RevocationAnswer {
     /// Its number: higher than those before.
+    #[schema(value_type = values::Count)]
     pub number: u64,
     /// Sessions of this relay that it closes, with 4401. Other relays of the same store follow within two seconds.
+    #[schema(value_type = values::Count)]
     pub closed_sessions: usize,
     /// When it is forgotten (RFC 3339): all of its tokens are over by themselves then.
+    #[schema(value_type = values::Time)]
     pub expires_at: String,
 }
 
@@ -54,32 +63,32 @@ pub struct RevocationAnswer {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RevocationEntry {
     /// Its number.
-    #[schema(example = 7)]
+    #[schema(value_type = values::Count)]
     pub number: u64,
     /// The token's `jti`, if it is about one token.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "5f0c9a1e")]
+    #[schema(value_type = values::Jti, required = false)]
     pub jti: Option<Arc<str>>,
     /// Whose tokens, if it is about an account.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "alice")]
+    #[schema(value_type = values::AccountId, required = false)]
     pub account: Option<AccountId>,
     /// Of this device alone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "1")]
+    #[schema(value_type = values::DeviceId, required = false)]
     pub device_id: Option<DeviceId>,
     /// Tokens issued at or before this time (RFC 3339), if it is about an account.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "2026-11-22T12:00:00Z")]
+    #[schema(value_type = values::Time, required = false)]
     pub issued_before: Option<String>,
     /// When it was said (RFC 3339).
-    #[schema(example = "2026-11-22T12:00:00Z")]
+    #[schema(value_type = values::Time)]
     pub revoked_at: String,
     /// When it is forgotten (RFC 3339).
-    #[schema(example = "2026-12-22T12:00:05Z")]
+    #[schema(value_type = values::Time)]
     pub expires_at: String,
     /// What the operator said about it.
-    #[schema(value_type = String, example = "phone stolen")]
+    #[schema(value_type = values::Reason)]
     pub reason: Arc<str>,
 }
 
@@ -92,11 +101,14 @@ pub struct RevocationList {
 
 /// Which of them.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct RevocationQuery {
     /// Those with a number above this one; 0 for all.
     #[serde(default)]
-    pub after: u64,
-    /// At most so many, 1 to 1000; 100 when not given.
+    #[param(minimum = 0, maximum = 9_223_372_036_854_775_807_i64, default = 0)]
+    pub after: i64,
+    /// At most so many.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     pub limit: Option<usize>,
 }
 
@@ -104,26 +116,38 @@ pub struct RevocationQuery {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PruneAnswer {
     /// Revocations whose tokens were over by themselves.
-    #[schema(example = 3)]
+    #[schema(value_type = values::Count)]
     pub pruned: usize,
 }
 
-/// Revokes tokens: they open nothing any more, and the sessions that came with them close with 4401.
+refusals! {
+    /// Why tokens are not revoked.
+    RevokeRefusals: OPERATOR BODY WRITES
+}
+refusals! {
+    /// Why revocations are not listed.
+    ListRevocationsRefusals: OPERATOR PARAMETERS READS
+}
+refusals! {
+    /// Why revocations are not forgotten.
+    PruneRefusals: OPERATOR WRITES
+}
+
+/// Revokes tokens.
+///
+/// They open nothing any more, and the sessions that came with them close with 4401.
 #[utoipa::path(
     post,
     path = "/v1/admin/revocations",
+    operation_id = "revokeTokens",
     tag = "admin",
-    request_body = RevocationRequest,
-    security(("bearer" = [])),
+    request_body(content = RevocationRequest, description = "Which tokens",
+        example = json!({"account": "alice", "issued_before": "now", "reason": "phone stolen"})),
+    security(("bearer" = ["admin"])),
     responses(
-        (status = 200, description = "Revoked, and kept durably", body = RevocationAnswer),
-        (status = 400, description = "bad_request", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "unauthorized", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "forbidden: the token has no admin scope", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "payload_too_large", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "bad_request: the body is not application/json", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable: retry the same request", body = Problem, content_type = "application/problem+json"),
-        (status = 507, description = "storage_full", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "Revoked, and kept durably", body = RevocationAnswer,
+            example = json!({"number": 7, "closed_sessions": 2, "expires_at": "2026-12-22T12:00:05Z"})),
+        RevokeRefusals,
     ),
 )]
 pub async fn revoke(
@@ -149,18 +173,22 @@ pub async fn revoke(
 }
 
 /// Lists what is revoked.
+///
+/// In the order of the numbers; go on after the last one.
 #[utoipa::path(
     get,
     path = "/v1/admin/revocations",
+    operation_id = "listRevocations",
     tag = "admin",
     params(RevocationQuery),
-    security(("bearer" = [])),
+    security(("bearer" = ["admin"])),
     responses(
-        (status = 200, description = "Revocations, empty at the end", body = RevocationList),
-        (status = 400, description = "bad_request", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "unauthorized", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "forbidden: the token has no admin scope", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "Revocations, empty at the end", body = RevocationList,
+            example = json!({"revocations": [{
+                "number": 7, "account": "alice", "device_id": "1", "issued_before": "2026-11-22T12:00:00Z",
+                "revoked_at": "2026-11-22T12:00:00Z", "expires_at": "2026-12-22T12:00:05Z", "reason": "phone stolen",
+            }]})),
+        ListRevocationsRefusals,
     ),
 )]
 pub async fn list(
@@ -168,23 +196,28 @@ pub async fn list(
     _operator: Operator,
     Query(query): Query<RevocationQuery>,
 ) -> Result<Json<RevocationList>, Problem> {
-    let limit = query.limit.unwrap_or(100).clamp(1, 1_000);
-    let revocations = doors.switchboard.list_revocations(query.after, limit).await?;
+    let limit = query.limit.unwrap_or(100);
+    let after = u64::try_from(query.after).map_err(|_| bad("`after` must not be negative"))?;
+    if !(1..=1_000).contains(&limit) {
+        return Err(bad("`limit` must be 1 to 1000"));
+    }
+    let revocations = doors.switchboard.list_revocations(after, limit).await?;
     let revocations = revocations.into_iter().map(RevocationEntry::of).collect();
     Ok(Json(RevocationList { revocations }))
 }
 
+/// Forgets what is over.
+///
 /// Removes the revocations of tokens that are over by themselves.
 #[utoipa::path(
     delete,
     path = "/v1/admin/revocations/expired",
+    operation_id = "pruneRevocations",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("bearer" = ["admin"])),
     responses(
-        (status = 200, description = "Removed", body = PruneAnswer),
-        (status = 401, description = "unauthorized", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "forbidden: the token has no admin scope", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable: retry the same request", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "Removed", body = PruneAnswer, example = json!({"pruned": 3})),
+        PruneRefusals,
     ),
 )]
 pub async fn prune(State(doors): State<Doors>, _operator: Operator) -> Result<Json<PruneAnswer>, Problem> {

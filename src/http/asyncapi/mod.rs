@@ -13,7 +13,10 @@ use axum::response::Response;
 use chatctl_protocol::schema::{self, Field, Kind, Message, Speaker};
 use chatctl_protocol::{CloseCode, Code, Encoding, Limits};
 use serde_json::{Map, Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use crate::http::Doors;
 use crate::http::fixed::Fixed;
 
 pub use golden::{GOLDEN, Golden};
@@ -66,8 +69,29 @@ pub fn canonical() -> String {
     serde_json::to_string_pretty(&document()).unwrap_or_default() + "\n"
 }
 
-/// `GET /asyncapi.json`.
-pub(super) async fn answer(headers: HeaderMap) -> Response {
+/// The door of this file.
+pub(super) fn router() -> OpenApiRouter<Doors> {
+    OpenApiRouter::new().routes(routes!(answer))
+}
+
+/// The WebSocket protocol.
+///
+/// AsyncAPI 3.1: every frame, with examples; the close codes.
+#[utoipa::path(
+    get,
+    path = "/asyncapi.json",
+    operation_id = "describeProtocol",
+    tag = "info",
+    params(("If-None-Match" = Option<String>, Header, description = "Tags of descriptions that are known already",
+        example = json!("\"1f0c9a1e5f0c9a1e\""))),
+    responses(
+        (status = 200, description = "The description", body = serde_json::Value, content_type = "application/json",
+            headers(("ETag" = String, description = "Its tag")),
+            example = json!({"asyncapi": "3.1.0", "info": {"title": "chatctl", "version": "0.1.0"}})),
+        (status = 304, description = "It is known already", headers(("ETag" = String, description = "Its tag"))),
+    ),
+)]
+async fn answer(headers: HeaderMap) -> Response {
     static DOCUMENT: LazyLock<Fixed> = LazyLock::new(|| Fixed::new("application/json", canonical()));
     DOCUMENT.answer(&headers)
 }

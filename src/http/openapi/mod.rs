@@ -50,6 +50,7 @@ pub use self::canonical::canonical;
         (name = "keys", description = "Public keys: publish, claim, and the log of identities."),
         (name = "messages", description = "Mail without a socket, for scripts and wake-ups."),
         (name = "info", description = "What a client may know before it has a token."),
+        (name = "admin", description = "For operators: a token of scope `admin`, or the relay's admin socket."),
         (name = "operations", description = "For whoever runs the relay."),
     ),
 )]

@@ -35,6 +35,19 @@ impl Refusal {
 /// What every route answers that asks for a device's token.
 pub const CALLER: &[Refusal] = &[Refusal::of(Code::Unauthorized), Refusal::of(Code::Forbidden)];
 
+/// What every route answers that asks for an operator.
+pub const OPERATOR: &[Refusal] = &[Refusal::of(Code::Unauthorized), Refusal::of(Code::Forbidden)];
+
+/// What a route answers that reads the configuration.
+pub const CONFIGURATION: &[Refusal] = &[
+    Refusal {
+        status: 422,
+        code: Code::BadRequest.as_str(),
+        meaning: "the configuration is not good and the old one is kept; `problems` has every reason",
+    },
+    Refusal::of(Code::Internal),
+];
+
 /// What every route answers that asks for a registered device.
 pub const DEVICE: &[Refusal] = &[Refusal::of(Code::DeviceNotRegistered)];
 

@@ -69,6 +69,14 @@ values! {
     Sha256 = base64(32, 32).examples(["47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="]);
     /// The sender's name for a message: 1 to 32 bytes, 16 random ones recommended.
     ClientMsgId = base64(1, chatctl_protocol::ClientMsgId::MAX_BYTES).examples(["AAECAwQFBgcICQoLDA0ODw=="]);
+    /// A time in RFC 3339, UTC, to the second.
+    Time = text(20, 30, "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?Z$", "2026-11-22T12:00:00Z");
+    /// A time in RFC 3339, UTC, or `now`.
+    Moment = text(3, 30, "^(now|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?Z)$", "now");
+    /// A token's own name.
+    Jti = text(1, 256, "", "5f0c9a1e");
+    /// What an operator says about it, at most 256 bytes.
+    Reason = text(0, 256, "", "phone stolen");
     /// An HTTP status.
     Status = number(400, 599).examples([409]);
     /// The stable word of a problem, for a program. A newer relay may know more of them.
