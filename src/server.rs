@@ -105,13 +105,8 @@ impl Server {
         let pace = pace(&config);
         let committer = Committer::new(Arc::clone(&store), pace, clock.clone(), Arc::clone(&metrics)).await?;
         let committer = Arc::new(committer);
-        let directory = Directory::new(
-            Arc::clone(&store),
-            Arc::clone(&hub),
-            &config,
-            clock.clone(),
-            Arc::clone(&metrics),
-        );
+        let (store_of, hub_of) = (Arc::clone(&store), Arc::clone(&hub));
+        let directory = Directory::new(store_of, hub_of, &config, clock.clone(), Arc::clone(&metrics));
         let parts = Parts {
             store: Arc::clone(&store),
             hub: Arc::clone(&hub),
@@ -128,11 +123,8 @@ impl Server {
         metrics.config_good.set(1);
         metrics.config_read_at.set(seconds(&clock));
         let drain = CancellationToken::new();
-        let sessions = Sessions::new(
-            config.server.max_sessions,
-            drain.clone(),
-            config.server.drain_window,
-        );
+        let server = &config.server;
+        let sessions = Sessions::new(server.max_sessions, drain.clone(), server.drain_window);
         let doors = Doors {
             switchboard,
             verifier: Arc::new(verifier),

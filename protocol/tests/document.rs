@@ -1,5 +1,7 @@
 //! `docs/protocol.md` says what the code does: its frames are decoded and encoded again, its tables are compared.
 
+#![expect(clippy::unwrap_used, reason = "a test: its helpers may fail loudly, too")]
+
 use std::fs;
 use std::path::PathBuf;
 

@@ -31,6 +31,10 @@ use crate::store::{self, Fresh};
   chatctl serve --dev
   chatctl serve --keys /etc/chatctl/keys.json --data-dir /var/lib/chatctl --listen 127.0.0.1:8480")]
 pub(crate) struct Serve {
+    /// First: what reads an argument takes it away from those that come after.
+    #[command(flatten)]
+    told: Told,
+
     #[command(flatten)]
     config: Config,
 
@@ -44,9 +48,6 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     log: LogConfig,
-
-    #[command(flatten)]
-    told: Told,
 }
 
 /// Everything that is decided before the relay starts.

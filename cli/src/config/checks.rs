@@ -15,8 +15,50 @@ pub(crate) fn all(config: &Config) -> Vec<Problem> {
 /// Bounds that leave no room for each other: the smaller one, the larger one, and why that cannot be.
 pub(crate) fn contradictions(config: &Config) -> Vec<Problem> {
     let limits = &config.limits;
+    let over = bounds(config).into_iter().filter(|(_, low, _, high)| low > high);
+    let mut problems: Vec<_> = over
+        .map(|(low_key, low, high_key, high)| {
+            Problem::error(
+                "conflict",
+                low_key,
+                format!("{low_key} ({low}) is more than {high_key} ({high})"),
+            )
+        })
+        .collect();
+    let zeros = [
+        ("limits.window", limits.window),
+        ("limits.max_payload_bytes", limits.max_payload_bytes),
+        ("limits.max_devices", limits.max_devices),
+        ("limits.hello_timeout_ms", limits.hello_timeout_ms),
+        ("limits.ping_interval_ms", limits.ping_interval_ms),
+    ];
+    let zeros = zeros.into_iter().filter(|(_, value)| *value == 0);
+    problems.extend(zeros.map(|(key, _)| {
+        Problem::error(
+            "conflict",
+            key,
+            format!("{key} is 0: nobody could use this relay"),
+        )
+    }));
+    // In JSON, payloads are base64: four bytes for three.
+    if u64::from(limits.max_payload_bytes) * 4 / 3 > u64::from(limits.max_frame_bytes)
+        && limits.max_payload_bytes <= limits.max_frame_bytes
+    {
+        let message = "the largest payload does not fit into limits.max_frame_bytes in the JSON encoding";
+        problems.push(Problem::warning("conflict", "limits.max_payload_bytes", message));
+    }
+    if config.mail.send_rate == 0 {
+        let message = "mail.send_rate is 0, which means 1";
+        problems.push(Problem::warning("conflict", "mail.send_rate", message));
+    }
+    problems
+}
+
+/// Bounds of which the first may not be more than the second.
+fn bounds(config: &Config) -> [(&'static str, u64, &'static str, u64); 5] {
+    let limits = &config.limits;
     let wide = u64::from;
-    let pairs = [
+    [
         (
             "limits.window",
             wide(limits.window),
@@ -47,44 +89,7 @@ pub(crate) fn contradictions(config: &Config) -> Vec<Problem> {
             "mail.tail_bytes",
             config.mail.tail_bytes as u64,
         ),
-    ];
-    let over = pairs.into_iter().filter(|(_, low, _, high)| low > high);
-    let mut problems: Vec<_> = over
-        .map(|(low_key, low, high_key, high)| {
-            Problem::error(
-                "conflict",
-                low_key,
-                format!("{low_key} ({low}) is more than {high_key} ({high})"),
-            )
-        })
-        .collect();
-    let zeros = [
-        ("limits.window", limits.window),
-        ("limits.max_payload_bytes", limits.max_payload_bytes),
-        ("limits.max_devices", limits.max_devices),
-        ("limits.hello_timeout_ms", limits.hello_timeout_ms),
-        ("limits.ping_interval_ms", limits.ping_interval_ms),
-    ];
-    let zeros = zeros.into_iter().filter(|(_, value)| *value == 0);
-    problems.extend(zeros.map(|(key, _)| {
-        Problem::error(
-            "conflict",
-            key,
-            format!("{key} is 0: nobody could use this relay"),
-        )
-    }));
-    // In JSON, payloads are base64: four bytes for three.
-    if wide(limits.max_payload_bytes) * 4 / 3 > wide(limits.max_frame_bytes)
-        && limits.max_payload_bytes <= limits.max_frame_bytes
-    {
-        let message = "the largest payload does not fit into limits.max_frame_bytes in the JSON encoding";
-        problems.push(Problem::warning("conflict", "limits.max_payload_bytes", message));
-    }
-    if config.mail.send_rate == 0 {
-        let message = "mail.send_rate is 0, which means 1";
-        problems.push(Problem::warning("conflict", "mail.send_rate", message));
-    }
-    problems
+    ]
 }
 
 /// Files that cannot be used, without a word of what stands in them.

@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 
 use crate::config::keys::{self, LIMITS};
 
-/// Every setting that a command has. Adds no arguments of its own: it goes beside those that it reads.
+/// Every setting that a command has. Adds no arguments of its own: it goes before those that it reads, in the same
+/// struct.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Told {
     /// The configuration file, if one was read.

@@ -183,8 +183,7 @@ impl Pair<'_> {
             }
             self.shapes(
                 Direction::Request,
-                &parameter["schema"],
-                &now["schema"],
+                [&parameter["schema"], &now["schema"]],
                 &place,
                 found,
             );
@@ -242,7 +241,7 @@ impl Pair<'_> {
             }
             (true, true) | (false, false) => {}
         }
-        self.content(Direction::Request, before, after, &place, found);
+        self.content(Direction::Request, [before, after], &place, found);
     }
 
     fn responses(self, before: &Value, after: &Value, found: &mut Found) {
@@ -267,7 +266,7 @@ impl Pair<'_> {
                     found.add(Severity::Breaking, "response-header-removed", &place, message);
                 }
             }
-            self.content(Direction::Response, response, now, &place, found);
+            self.content(Direction::Response, [response, now], &place, found);
         }
         for status in after.keys().filter(|status| !before.contains_key(*status)) {
             let place = format!("{}, {status}", self.place);
@@ -275,11 +274,11 @@ impl Pair<'_> {
         }
     }
 
-    fn content(self, direction: Direction, before: &Value, after: &Value, place: &str, found: &mut Found) {
+    fn content(self, direction: Direction, [before, after]: [&Value; 2], place: &str, found: &mut Found) {
         for (kind, content) in before["content"].as_object().into_iter().flatten() {
             let place = format!("{place}, {kind}");
             match after["content"].get(kind) {
-                Some(now) => self.shapes(direction, &content["schema"], &now["schema"], &place, found),
+                Some(now) => self.shapes(direction, [&content["schema"], &now["schema"]], &place, found),
                 None if after.is_object() => {
                     found.add(
                         Severity::Breaking,
@@ -304,7 +303,7 @@ impl Pair<'_> {
         }
     }
 
-    fn shapes(self, direction: Direction, before: &Value, after: &Value, place: &str, found: &mut Found) {
+    fn shapes(self, direction: Direction, [before, after]: [&Value; 2], place: &str, found: &mut Found) {
         let mut shapes = Shapes::new(self.old, self.new, direction);
         shapes.compare(before, after, place, found);
     }

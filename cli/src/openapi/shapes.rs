@@ -81,7 +81,7 @@ impl<'a> Shapes<'a> {
             if before.is_object() && after.is_object() {
                 self.compare(before, after, &format!("{place}, {member}"), found);
             } else if before != after {
-                self.differs(member, before, after, place, found);
+                self.differs(member, [before, after], place, found);
             }
         }
         for member in [
@@ -95,7 +95,7 @@ impl<'a> Shapes<'a> {
             "uniqueItems",
         ] {
             if was.member(member) != is.member(member) {
-                self.differs(member, was.member(member), is.member(member), place, found);
+                self.differs(member, [was.member(member), is.member(member)], place, found);
             }
         }
         self.open.pop();
@@ -192,7 +192,7 @@ impl<'a> Shapes<'a> {
                 place,
                 before.to_string(),
             ),
-            (false, false) if before != after => self.differs("pattern", before, after, place, found),
+            (false, false) if before != after => self.differs("pattern", [before, after], place, found),
             (true, true) | (false, false) => {}
         }
     }
@@ -245,7 +245,7 @@ impl<'a> Shapes<'a> {
         }
     }
 
-    fn differs(&self, what: &str, before: &Value, after: &Value, place: &str, found: &mut Found) {
+    fn differs(&self, what: &str, [before, after]: [&Value; 2], place: &str, found: &mut Found) {
         let message = format!("{what} {before} is now {after}");
         found.add(Severity::Unclassified, "schema-changed", place, message);
     }

@@ -110,6 +110,54 @@ pub(crate) const RECIPES: &[Recipe] = &[
         ..ANSWERS
     },
     Recipe {
+        command: "token revoke",
+        before: &[APPLY],
+        line: Some("token revoke --data-dir data --sub alice --reason lost"),
+        missing_file: Some("token revoke --data-dir data --jti-of /nowhere/token"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "token revocations list",
+        before: &[APPLY, "token revoke --data-dir data --jti 5f0c9a1e"],
+        line: Some("token revocations list --data-dir data"),
+        missing_file: Some("token revocations list --store-uri-file /nowhere/uri"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "token revocations prune",
+        before: &[APPLY],
+        line: Some("token revocations prune --data-dir data"),
+        missing_file: Some("token revocations prune --store-uri-file /nowhere/uri"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "config init",
+        line: Some("config init"),
+        // It names the command's own file, of which it tells on stdout.
+        to_file: false,
+        ..ANSWERS
+    },
+    Recipe {
+        command: "config check",
+        files: &[("chatctl.toml", "[mail]\nsend_rate = 7\n")],
+        line: Some("config check chatctl.toml"),
+        missing_file: Some("config check /nowhere/chatctl.toml"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "config show",
+        files: &[("chatctl.toml", "[mail]\nsend_rate = 7\n")],
+        line: Some("config show -c chatctl.toml"),
+        missing_file: Some("config show -c /nowhere/chatctl.toml"),
+        ..ANSWERS
+    },
+    // Needs a relay: `config` has one with a thousand sockets.
+    Recipe {
+        command: "reload",
+        missing_file: Some("reload -c /nowhere/chatctl.toml"),
+        ..ANSWERS
+    },
+    Recipe {
         command: "token keys generate",
         line: Some(KEYS),
         to_file: false,
@@ -126,6 +174,8 @@ pub(crate) const RECIPES: &[Recipe] = &[
         command: "token keys rotate",
         before: &[KEYS],
         line: Some("token keys rotate --keys keys.json --phase publish"),
+        // It cannot be done twice.
+        to_file: false,
         missing_file: Some("token keys rotate --keys /nowhere/keys.json --phase publish"),
         ..ANSWERS
     },
@@ -141,6 +191,8 @@ pub(crate) const RECIPES: &[Recipe] = &[
         before: &[KEYS],
         stdin: PUBLIC_KEY,
         line: Some("token keys import - --kid old --keys keys.json"),
+        // It cannot be done twice.
+        to_file: false,
         missing_file: Some("token keys import /nowhere/key.pem --kid old --keys keys.json"),
         ..ANSWERS
     },

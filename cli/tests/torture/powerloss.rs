@@ -41,7 +41,7 @@ pub(crate) fn tear(live: &Path, shadow: &Path, image: &Path, chance: f64, random
         let meta = fs::metadata(&from).unwrap();
         if meta.is_dir() {
             pages += tear(&from, shadow, &to, chance, random);
-        } else if !entry.ends_with("-shm") {
+        } else if meta.is_file() && !entry.ends_with("-shm") {
             let mut bytes = fs::read(shadow.join(meta.ino().to_string())).unwrap_or_default();
             pages += add_pages(&mut bytes, &fs::read(&from).unwrap(), chance, random);
             fs::write(to, bytes).unwrap();

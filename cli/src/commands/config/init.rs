@@ -93,7 +93,8 @@ fn entry(key: &Key, name: &str) -> String {
     let value = match (key.default(), key.kind()) {
         (Some(default), Kind::Number | Kind::Bool) => default,
         (Some(default), Kind::Duration | Kind::Text | Kind::List) => quoted(&default),
-        (None, _) => quoted(example(&key.name)),
+        (None, Kind::List) => format!("[{}]", quoted(example(&key.name))),
+        (None, Kind::Number | Kind::Bool | Kind::Duration | Kind::Text) => quoted(example(&key.name)),
     };
     format!("\n# {about}\n# ({variable}, {flag}{live})\n#{name} = {value}\n")
 }
@@ -110,7 +111,8 @@ fn example(key: &str) -> &'static str {
         .map_or("", |(_, example)| example)
 }
 
-const EXAMPLES: [(&str, &str); 5] = [
+const EXAMPLES: [(&str, &str); 6] = [
+    ("auth.trust", "https://id.example=https://id.example/jwks.json"),
     ("auth.keys", "/etc/chatctl/keys.json"),
     ("store.data_dir", "/var/lib/chatctl"),
     ("store.uri", "mongodb://db1,db2,db3/chat?replicaSet=rs0"),

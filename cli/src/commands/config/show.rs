@@ -21,6 +21,10 @@ use crate::out::{Document, Out};
   chatctl config show --changed
   chatctl config show --config /etc/chatctl/chatctl.toml --json")]
 pub(super) struct Show {
+    /// First: what reads an argument takes it away from those that come after.
+    #[command(flatten)]
+    told: Told,
+
     /// Only what differs from the default
     #[arg(long)]
     changed: bool,
@@ -28,9 +32,6 @@ pub(super) struct Show {
     /// Here for its flags, so that they are shown as `serve` would take them.
     #[command(flatten)]
     _settings: Settings,
-
-    #[command(flatten)]
-    told: Told,
 }
 
 /// Every setting.
