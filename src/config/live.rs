@@ -34,6 +34,7 @@ pub const LIVE: &[Live] = live![
     auth.issuer,
     auth.audience,
     auth.max_token_life,
+    auth.trust,
     mail.send_rate,
     mail.send_burst,
     directory.keys_low,

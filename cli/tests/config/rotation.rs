@@ -233,4 +233,81 @@ async fn a_reload_applies_what_is_live_defers_the_rest_and_refuses_a_bad_file() 
         stderr.contains("did you mean") && stderr.contains("mail.look_again"),
         "{stderr}"
     );
+    // Also where the command reads the same file to find the relay.
+    let (exit, _, stderr) = desk.run("reload -c c.toml", &[]);
+    assert_eq!(exit, 78, "{stderr}");
+    assert!(stderr.contains("kept the old configuration"), "{stderr}");
+}
+
+/// The one list of what is live keeps its word: another value of each setting is followed or deferred, as it says.
+#[tokio::test]
+async fn every_live_setting_is_applied_and_every_other_one_deferred() {
+    let desk = Desk::new();
+    desk.ok("token keys generate -o keys.json", &[]);
+    desk.ok("token keys generate -o other.json", &[]);
+    let good = "[auth]\nkeys = \"keys.json\"\n[store]\ndata_dir = \"data\"\n";
+    desk.write("c.toml", good);
+    let _relay = Relay::start(&desk);
+    let shown: Value = serde_json::from_str(&desk.ok("config show -c c.toml --json", &[])).unwrap();
+    let (mut live, mut fixed, mut toml) = (Vec::new(), Vec::new(), String::new());
+    for setting in shown["settings"].as_array().unwrap() {
+        let key = setting["key"].as_str().unwrap();
+        // A relay has one place for its store; and what a flag says goes before the file.
+        let left_out = [
+            "store.uri",
+            "store.uri_file",
+            "store.data_dir",
+            "server.listen",
+            "log.format",
+        ];
+        if left_out.contains(&key) {
+            continue;
+        }
+        let (table, name) = key.rsplit_once('.').unwrap();
+        let value = another(key, &setting["value"]);
+        toml.push_str(&format!("{table}.{name} = {value}\n"));
+        match setting["live"].as_bool().unwrap() {
+            true => live.push(key.to_owned()),
+            false => fixed.push(key.to_owned()),
+        }
+    }
+    desk.write("c.toml", &format!("store.data_dir = \"data\"\n{toml}"));
+    let (exit, stdout, stderr) = desk.run("reload --data-dir data --json", &[]);
+    assert_eq!(exit, 0, "{stderr}");
+    let answer: Value = serde_json::from_str(&stdout).unwrap();
+    let keys = |what: &str| -> Vec<String> {
+        let changes = answer[what].as_array().unwrap().iter();
+        let mut keys: Vec<_> = changes
+            .map(|change| change["key"].as_str().unwrap().to_owned())
+            .filter(|key| key != "auth.keys (content)")
+            .collect();
+        keys.sort();
+        keys
+    };
+    live.sort();
+    fixed.sort();
+    assert_eq!((keys("applied"), keys("deferred")), (live, fixed));
+    println!(
+        "{} live, {} deferred",
+        keys("applied").len(),
+        keys("deferred").len()
+    );
+}
+
+/// Another good value of a setting, as TOML.
+fn another(key: &str, value: &Value) -> String {
+    match (key, value) {
+        ("auth.keys", _) => "\"other.json\"".to_owned(),
+        ("auth.trust", _) => "[\"other=http://127.0.0.1:9/jwks.json\"]".to_owned(),
+        ("log.level", _) => "\"debug\"".to_owned(),
+        ("mail.commit_interval", _) => "\"7ms\"".to_owned(),
+        (_, Value::Number(number)) => (number.as_u64().unwrap() + 1).to_string(),
+        (_, Value::Bool(is_on)) => (!is_on).to_string(),
+        (_, Value::String(text))
+            if text.ends_with(['s', 'd', 'm', 'h']) && text.starts_with(|c: char| c.is_ascii_digit()) =>
+        {
+            "\"7s\"".to_owned()
+        }
+        (_, Value::String(_) | Value::Null | Value::Array(_) | Value::Object(_)) => "\"else\"".to_owned(),
+    }
 }

@@ -156,7 +156,7 @@ pub async fn revoke(
     JsonBody(request): JsonBody<RevocationRequest>,
 ) -> Result<Json<RevocationAnswer>, Problem> {
     let now = doors.clock.now();
-    let longest = doors.config.auth.max_token_life + LEEWAY;
+    let longest = doors.live.now().auth.max_token_life + LEEWAY;
     let revocation = request.parse(now, now.plus_seconds(longest.as_secs().saturating_add(1)))?;
     let expires_at = time::rfc3339(revocation.expires_at);
     let switchboard = Arc::clone(&doors.switchboard);
