@@ -1,7 +1,7 @@
 //! Which problems a route can answer: the description of every status from 400.
 //!
 //! Owns the grouping of [`Code`]s by status and what is said of each. A route names its codes once, by
-//! [`refusals!`]; the statuses are those of [`problem::status`].
+//! `refusals!`; the statuses are those of [`problem::status`].
 
 use std::collections::BTreeMap;
 
