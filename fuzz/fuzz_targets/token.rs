@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chatctl_relay::auth::{Keyset, Verifier, inspect};
+use chatctl_relay::auth::{Keyset, Policy, Verifier, inspect};
 use chatctl_relay::metrics::Metrics;
 use chatctl_relay::model::UnixMs;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
@@ -26,7 +26,7 @@ static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
     let secret = URL_SAFE_NO_PAD.encode(SECRET);
     let keys = serde_json::json!({"keys": [{"kid": "k", "kty": "oct", "k": secret}]});
     let keyset = Keyset::from_json(keys.to_string().as_bytes()).expect("a keyset");
-    Verifier::new(keyset, "iss".into(), "aud".into(), LIFE, Arc::new(Metrics::new()))
+    Verifier::new(Policy::new(keyset, "iss", "aud", LIFE), Arc::new(Metrics::new()))
 });
 
 fuzz_target!(|text: &str| {
