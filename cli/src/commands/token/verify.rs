@@ -95,7 +95,10 @@ impl Verify {
         let shown = out.result(&text(&document), &document);
         let count = examination.failures.len();
         match examination.failures.into_iter().next() {
-            None => shown,
+            None => {
+                out.note("revocations are the relay's to know: `chatctl token revocations list`");
+                shown
+            }
             // Whether or not anybody read the list: a bad token never ends as a success.
             Some(first) => Err(refused(&first, count)),
         }
