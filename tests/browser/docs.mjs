@@ -124,6 +124,9 @@ async function read(context, documents, { name, url, parts, allowed }, look) {
     addEventListener('securitypolicyviolation', (event) => window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
   });
   await page.goto(url, { waitUntil: 'load' });
+  // First: Tab goes on from where the page was scrolled to.
+  await keyboardWorks(page);
+  await page.evaluate(() => { document.activeElement.blur(); scrollTo({ top: 0, behavior: 'instant' }); });
   await describedIsSeen(page, documents, parts);
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   check(wide <= 0, `${look} ${name} does not scroll sideways (${wide} px)`);
@@ -135,8 +138,6 @@ async function read(context, documents, { name, url, parts, allowed }, look) {
   await page.locator('section').nth(1).scrollIntoViewIfNeeded();
   await page.evaluate(() => document.querySelectorAll('section')[1].scrollIntoView({ behavior: 'instant' }));
   await page.screenshot({ path: join(shots, `${name}-${look}-further.png`) });
-  await page.evaluate(() => scrollTo({ top: 0, behavior: 'instant' }));
-  await keyboardWorks(page);
   const outside = asked.filter((target) => !allowed.some((start) => target.startsWith(start)));
   check(outside.length === 0, `${name} asks nobody else: ${outside}`);
   check(said.length === 0, `${name} says nothing on the console: ${said}`);

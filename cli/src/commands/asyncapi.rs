@@ -1,13 +1,17 @@
 //! `chatctl asyncapi`: the WebSocket protocol, described for programs.
 
 use chatctl_relay::http::asyncapi;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::failure::Failure;
-use crate::out::Out;
+use crate::out::{Document, Out};
 
 /// Describe the WebSocket protocol
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: chatctl asyncapi generate -o asyncapi.json")]
+#[command(after_help = "Examples:
+  chatctl asyncapi generate -o asyncapi.json")]
 pub(crate) struct AsyncApi {
     #[command(subcommand)]
     verb: Verb,
@@ -18,15 +22,28 @@ enum Verb {
     /// Write the AsyncAPI document, made from the code alone
     #[command(after_help = "Examples:
   chatctl asyncapi generate -o asyncapi.json
-  chatctl asyncapi generate | jq '.channels.session.\"x-close-codes\"'")]
+  chatctl asyncapi generate | jq '.channels.session[\"x-close-codes\"]'")]
     Generate,
+}
+
+/// The description.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Described {
+    /// The AsyncAPI document itself, as it is written without `--json`.
+    document: Value,
+}
+
+impl Document for Described {
+    const SCHEMA: &'static str = "chatctl.asyncapi.generate/v1";
 }
 
 impl AsyncApi {
     pub(super) fn run(self, out: &Out) -> Result<(), Failure> {
         match self.verb {
-            // The document is JSON whoever reads it.
-            Verb::Generate => out.verbatim(asyncapi::canonical().as_bytes()),
+            Verb::Generate => {
+                let document = asyncapi::document();
+                out.result(&asyncapi::canonical(), &Described { document })
+            }
         }
     }
 }

@@ -204,6 +204,39 @@ pub(crate) const RECIPES: &[Recipe] = &[
         ..ANSWERS
     },
     Recipe {
+        command: "openapi generate",
+        line: Some("openapi generate"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "openapi check",
+        line: Some("openapi check"),
+        missing_file: Some("openapi check /nowhere/openapi.json"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "openapi diff",
+        before: &["openapi generate -o old.json", "openapi generate -o new.json"],
+        line: Some("openapi diff old.json new.json --fail-on any"),
+        missing_file: Some("openapi diff /nowhere/old.json /nowhere/new.json"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "openapi routes",
+        line: Some("openapi routes"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "openapi html",
+        line: Some("openapi html"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "asyncapi generate",
+        line: Some("asyncapi generate"),
+        ..ANSWERS
+    },
+    Recipe {
         command: "schema",
         line: Some("schema"),
         ..ANSWERS

@@ -37,6 +37,7 @@ pub fn document() -> Value {
             "version": "1",
             "description": ABOUT,
             "license": { "name": "MIT OR Apache-2.0" },
+            "contact": { "name": "The chatctl project" },
             "tags": [{ "name": "session", "description": "What a device and its relay say to each other." }],
         },
         "defaultContentType": "application/json",
@@ -59,6 +60,7 @@ pub fn document() -> Value {
                 "description": "In `Authorization` on the upgrade, or in Hello. Never in the URL.",
             } },
         },
+        "x-protobuf-schema": include_str!("../../../protocol/proto/chatctl/v1/relay.proto"),
     })
 }
 
@@ -246,7 +248,7 @@ fn link(place: &str, name: &str) -> Value {
 
 const ABOUT: &str = "What a device and its relay say to each other. Messages are described in their JSON form \
 (subprotocol `chatctl.v1.json`); `x-protobuf` gives the number and type of each field in the protobuf form \
-(`chatctl.v1.proto`), and the component `RelayProto` is the schema that both are made of. Every message is one \
+(`chatctl.v1.proto`), and `x-protobuf-schema` is the schema that both are made of. Every message is one \
 `Frame` with one body. Fields that are zero, empty or false may be left out, and unknown ones are ignored. The rules \
 of the conversation are in docs/protocol.md.";
 

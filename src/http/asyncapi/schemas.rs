@@ -3,22 +3,14 @@
 use chatctl_protocol::schema::{ENUMS, Enum, Field, Kind, MESSAGES, Message};
 use serde_json::{Map, Value, json};
 
-/// Every message but `Frame`, every enum, and the schema itself.
+/// Every message but `Frame`, and every enum.
 pub(super) fn all() -> Map<String, Value> {
     let messages = MESSAGES.iter().filter(|message| message.name != "Frame");
     let messages = messages.map(|message| (message.name.to_owned(), object(message)));
     let enums = ENUMS
         .iter()
         .map(|described| (described.name.to_owned(), words(described)));
-    let mut all: Map<_, _> = messages.chain(enums).collect();
-    all.insert(
-        "RelayProto".to_owned(),
-        json!({
-            "schemaFormat": "application/vnd.google.protobuf;version=3",
-            "schema": include_str!("../../../protocol/proto/chatctl/v1/relay.proto"),
-        }),
-    );
-    all
+    messages.chain(enums).collect()
 }
 
 fn object(message: &Message) -> Value {

@@ -10,6 +10,8 @@ mod routes;
 
 pub(crate) use check::Checked;
 pub(crate) use diff::Compared;
+pub(crate) use generate::Described;
+pub(crate) use html::Page;
 pub(crate) use routes::Routes;
 
 use std::path::Path;
