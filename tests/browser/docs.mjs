@@ -57,14 +57,16 @@ async function keyboardWorks(page) {
   const first = await page.evaluate(() => document.activeElement.textContent);
   check(first === 'Skip to the content', `the first Tab on ${page.url()} skips: ${first}`);
   await page.keyboard.press('Enter');
-  check(new URL(page.url()).hash === '#content', 'the skip link leads to the content');
+  await page.waitForURL((url) => url.hash === '#content');
+  checks += 1;
   const link = page.locator('nav ul:not(.pages) a').nth(1);
   await link.focus();
   const style = await link.evaluate((element) => getComputedStyle(element).outlineStyle);
   check(style !== 'none', 'a focused link is outlined');
   const href = await link.getAttribute('href');
   await page.keyboard.press('Enter');
-  check(decodeURIComponent(new URL(page.url()).hash) === href, `Enter follows ${href}`);
+  await page.waitForURL((url) => decodeURIComponent(url.hash) === href);
+  checks += 1;
   await page.waitForFunction((id) => {
     const box = document.getElementById(id).getBoundingClientRect();
     return box.top < innerHeight && box.bottom > 0;

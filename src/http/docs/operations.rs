@@ -96,8 +96,8 @@ impl Operation<'_> {
     fn auth(&self) -> &'static str {
         let schemes = self.about.get("security").and_then(Value::as_array);
         match schemes.is_some_and(|schemes| !schemes.is_empty()) {
+            _ if self.path == "/v1/ws" => "Needs a token: `Authorization: Bearer …`, or one in `hello`",
             true => "Needs a token: `Authorization: Bearer …`",
-            false if self.path == "/v1/ws" => "Needs a token: `Authorization: Bearer …`, or one in Hello",
             false => "Needs no token",
         }
     }
@@ -253,15 +253,11 @@ fn meaning(html: &mut Html, answer: &Value) {
         .get("description")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let mut word = String::new();
-    for letter in text.chars().chain([' ']) {
-        if letter.is_ascii_lowercase() || letter == '_' {
-            word.push(letter);
-            continue;
+    for (at, part) in text.split('`').enumerate() {
+        match at % 2 {
+            0 => html.text(part),
+            _ => code(html, part),
         }
-        code(html, &word);
-        word.clear();
-        html.text(letter.encode_utf8(&mut [0; 4]));
     }
     let content = answer
         .get("content")
@@ -275,20 +271,17 @@ fn meaning(html: &mut Html, answer: &Value) {
         .map(|(name, _)| name.as_str())
         .filter(|name| !text.contains(name))
     {
-        code(html, name);
         html.text(" ");
+        code(html, name);
     }
 }
 
 fn code(html: &mut Html, word: &str) {
-    match Code::ALL
-        .iter()
-        .any(|code| code.as_str() == word && word.len() > 4)
-    {
+    match Code::ALL.iter().any(|code| code.as_str() == word) {
         true => html.tag("a", &[("href", &format!("#problem-{word}"))], |html| {
             html.leaf("code", &[], word)
         }),
-        false => html.text(word),
+        false => html.leaf("code", &[], word),
     }
 }
 
@@ -296,7 +289,7 @@ fn code(html: &mut Html, word: &str) {
 pub(super) fn problems(html: &mut Html) {
     html.table(
         "Problem codes",
-        &["code", "status", "meaning", "same request later"],
+        &["code", "status", "meaning", "same request again"],
         |html| {
             for code in Code::ALL {
                 html.tag("tr", &[("id", &format!("problem-{}", code.as_str()))], |html| {
@@ -309,7 +302,7 @@ pub(super) fn problems(html: &mut Html) {
                         "td",
                         &[],
                         if code.retryable() {
-                            "may succeed"
+                            "retry may succeed"
                         } else {
                             "fails again"
                         },

@@ -123,6 +123,14 @@ fn navigation(html: &mut Html, sources: &Sources, place: Place) {
         }
         if place != Place::Http {
             contents(html, "WebSocket", &websocket::SECTIONS);
+            for (title, speaker) in [("The client says", "client"), ("The relay says", "relay")] {
+                let entries = websocket::entries(&sources.asyncapi, speaker);
+                let entries: Vec<_> = entries
+                    .iter()
+                    .map(|(id, name)| (id.as_str(), name.as_str()))
+                    .collect();
+                contents(html, title, &entries);
+            }
         }
     });
 }
@@ -140,14 +148,15 @@ fn contents(html: &mut Html, title: &str, entries: &[(&str, &str)]) {
 
 fn entry(html: &mut Html, operation: &Operation<'_>) {
     html.tag("li", &[], |html| {
-        html.tag("a", &[("href", &format!("#{}", operation.anchor()))], |html| {
+        let href = format!("#{}", operation.anchor());
+        html.tag("a", &[("href", &href), ("class", "op")], |html| {
             html.leaf(
                 "span",
                 &[("class", &format!("method {}", operation.method))],
                 &operation.method.to_uppercase(),
             );
             html.text(" ");
-            html.text(operation.path.trim_start_matches("/v1"));
+            html.leaf("span", &[], operation.path.trim_start_matches("/v1"));
         });
     });
 }
@@ -208,8 +217,8 @@ pub(super) const ICON: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox
                                d=\"M2 2h12v9H8l-4 4v-4H2z\"/></svg>";
 
 const OVERVIEW: &str = "A device says who it is with a token (a JWT), registers once, publishes its public keys, and \
-talks over the WebSocket; everything else here is plain HTTP with JSON bodies. Byte fields are base64, 64-bit numbers \
-are text, times are milliseconds since 1970, and members that a request does not know are ignored.
+talks over the WebSocket; everything else here is plain HTTP with JSON bodies. 64-bit numbers are text, and times are \
+milliseconds since 1970.
 
 The requests below take the token from a file, so that it does not stand in the list of processes or in the shell's \
 history:";
@@ -217,5 +226,5 @@ history:";
 const TOKEN_HEADER: &str = "umask 077
 printf 'Authorization: Bearer %s\\n' \"$(cat alice.token)\" > token-header";
 
-const ERRORS: &str = "Errors are problem documents (RFC 9457, `application/problem+json`) with a stable `code`; the \
-WebSocket uses the same words. `retry_after`, also in the header `Retry-After`, is in seconds.";
+const ERRORS: &str = "A problem's `retry_after`, also in the header `Retry-After`, is in seconds. The WebSocket uses the \
+same codes.";

@@ -26,7 +26,11 @@ pub(super) fn kind(html: &mut Html, schema: &Value) {
         let href = format!("#schema-{name}");
         return html.leaf("a", &[("href", &href)], name);
     }
-    if let Some(choices) = ["oneOf", "anyOf", "allOf"]
+    // What an allOf adds to its first schema narrows that.
+    if let Some(first) = schema.get("allOf").and_then(|all| all.get(0)) {
+        return kind(html, first);
+    }
+    if let Some(choices) = ["oneOf", "anyOf"]
         .iter()
         .find_map(|key| schema.get(key)?.as_array())
     {
@@ -75,11 +79,17 @@ pub(super) fn bounds(schema: &Value) -> String {
         ("minItems", "items at least"),
         ("maxItems", "items at most"),
         ("maxProperties", "members at most"),
-        ("pattern", "like"),
+        ("pattern", "matches"),
         ("const", "always"),
         ("enum", "one of"),
         ("default", "default"),
     ];
+    let length = schema
+        .get("minLength")
+        .filter(|least| schema.get("maxLength") == Some(least));
+    if let Some(length) = length {
+        return format!("length {length}");
+    }
     let bounds = WORDS
         .iter()
         .filter_map(|(key, word)| Some((schema.get(key)?, word)));

@@ -1,4 +1,4 @@
-// A filter for the contents and buttons that copy. The pages are whole without it.
+// A filter for the contents, a mark where the reader is, and buttons that copy. The pages are whole without it.
 'use strict';
 for (const block of document.querySelectorAll('pre')) {
   const button = document.createElement('button');
@@ -45,3 +45,17 @@ document.addEventListener('keydown', (event) => {
     filter.focus();
   }
 });
+
+// Where the reader is, marked in the contents.
+const links = new Map([...nav.querySelectorAll('h2 + ul a')].map((link) => [link.hash.slice(1), link]));
+const watch = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) {
+    const link = links.get(target.id);
+    if (!isIntersecting) {
+      link.removeAttribute('aria-current');
+      continue;
+    }
+    link.setAttribute('aria-current', 'true');
+  }
+}, { rootMargin: '-5% 0px -80% 0px' });
+for (const id of links.keys()) watch.observe(document.getElementById(id));

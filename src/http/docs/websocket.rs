@@ -108,23 +108,49 @@ fn spoken(html: &mut Html, frame: &Frame) {
             let kind = kind.map_or("", String::as_str);
             html.leaf("a", &[("href", &format!("#frame-{kind}"))], kind);
         });
-        html.tag("div", &[("class", "both")], |html| {
-            html.block(&format!("{} as JSON", frame.way), |html| html.json(&frame.json));
-            let label = format!("{} as protobuf", frame.way);
-            html.block(&label, |html| {
-                html.tag("span", &[("class", "hex")], |html| html.text(&frame.hex))
+        both(html, &frame.way, &frame.json, &frame.hex);
+    });
+}
+
+/// A frame as JSON and as protobuf.
+fn both(html: &mut Html, label: &str, json: &Value, hex: &str) {
+    let digits: String = hex.split_whitespace().collect();
+    // Words of four bytes: they break at the same places in every width, and `xxd -r -p` reads them.
+    let words: Vec<_> = digits.as_bytes().chunks(8).map(String::from_utf8_lossy).collect();
+    html.tag("div", &[("class", "both")], |html| {
+        html.tag("div", &[], |html| {
+            html.leaf("p", &[("class", "form")], "JSON");
+            html.block(&format!("{label} as JSON"), |html| html.json(json));
+        });
+        html.tag("div", &[], |html| {
+            let form = format!("protobuf, {} bytes", digits.len() / 2);
+            html.leaf("p", &[("class", "form")], &form);
+            html.block(&format!("{label} as protobuf"), |html| {
+                html.leaf("span", &[("class", "hex")], &words.join(" "));
             });
         });
     });
 }
 
-/// Every frame of one side, in the order of its numbers.
-fn frames(html: &mut Html, api: &Value, speaker: &str) {
+/// The frames of one side, in the order of their numbers.
+fn of_side<'a>(api: &'a Value, speaker: &str) -> Vec<(&'a String, &'a Value)> {
     let mut frames: Vec<_> = members(api, "/components/messages")
         .filter(|(_, message)| word(message, "x-sent-by") == speaker)
         .collect();
     frames.sort_by_key(|(_, message)| message.pointer("/x-protobuf/field").and_then(Value::as_u64));
-    for (name, message) in frames {
+    frames
+}
+
+/// The frames of one side for the contents: where each stands, and its name.
+pub(super) fn entries(api: &Value, speaker: &str) -> Vec<(String, String)> {
+    let frames = of_side(api, speaker).into_iter();
+    frames
+        .map(|(name, _)| (format!("frame-{name}"), name.clone()))
+        .collect()
+}
+
+fn frames(html: &mut Html, api: &Value, speaker: &str) {
+    for (name, message) in of_side(api, speaker) {
         html.tag(
             "article",
             &[("id", &format!("frame-{name}")), ("class", "frame")],
@@ -146,14 +172,8 @@ fn frames(html: &mut Html, api: &Value, speaker: &str) {
                 for (example, hex) in examples {
                     html.tag("details", &[], |html| {
                         html.leaf("summary", &[], "With every field set");
-                        html.tag("div", &[("class", "both")], |html| {
-                            let json = example.get("payload").unwrap_or(&Value::Null);
-                            html.block(&format!("{name} as JSON"), |html| html.json(json));
-                            html.block(&format!("{name} as protobuf"), |html| {
-                                let hex = hex.as_str().unwrap_or_default();
-                                html.leaf("span", &[("class", "hex")], hex);
-                            });
-                        });
+                        let json = example.get("payload").unwrap_or(&Value::Null);
+                        both(html, name, json, hex.as_str().unwrap_or_default());
                     });
                 }
             },
@@ -216,7 +236,7 @@ fn fields(html: &mut Html, name: &str, schema: &Value) {
             for (name, field) in fields {
                 html.tag("tr", &[], |html| {
                     html.tag("th", &[("scope", "row")], |html| html.leaf("code", &[], name));
-                    html.leaf("td", &[], &number(field).unwrap_or_default().to_string());
+                    html.leaf("td", &[], &format!("= {}", number(field).unwrap_or_default()));
                     html.tag("td", &[], |html| field_kind(html, field));
                     html.tag("td", &[], |html| html.line(word(field, "description")));
                 });
@@ -242,7 +262,7 @@ fn field_kind(html: &mut Html, field: &Value) {
 }
 
 fn close_codes(html: &mut Html, channel: &Value) {
-    html.table("Close codes", &["code", "name", "meaning", "come back"], |html| {
+    html.table("Close codes", &["code", "name", "meaning", "then"], |html| {
         for code in items(channel, "x-close-codes") {
             let number = code.get("code").map(Value::to_string).unwrap_or_default();
             html.tag("tr", &[("id", &format!("close-{number}"))], |html| {
@@ -250,7 +270,7 @@ fn close_codes(html: &mut Html, channel: &Value) {
                 html.leaf("td", &[], word(code, "name"));
                 html.tag("td", &[], |html| html.line(word(code, "meaning")));
                 let comes_back = code.get("reconnect") == Some(&Value::Bool(true));
-                html.leaf("td", &[], if comes_back { "yes" } else { "no" });
+                html.leaf("td", &[], if comes_back { "reconnect" } else { "stay away" });
             });
         }
     });
@@ -259,7 +279,7 @@ fn close_codes(html: &mut Html, channel: &Value) {
 fn send_err_codes(html: &mut Html, channel: &Value) {
     html.table(
         "Codes of sendErr",
-        &["sendErr.code", "meaning", "same send later"],
+        &["sendErr.code", "meaning", "same send again"],
         |html| {
             for code in items(channel, "x-send-err-codes") {
                 html.tag("tr", &[], |html| {
@@ -272,7 +292,7 @@ fn send_err_codes(html: &mut Html, channel: &Value) {
                         "td",
                         &[],
                         if is_retryable {
-                            "may succeed"
+                            "retry may succeed"
                         } else {
                             "fails again"
                         },
