@@ -114,6 +114,22 @@ impl Desk {
         assert_eq!(faults, [""; 0], "{line}: {document:#}");
     }
 
+    /// The private parts of the keyset, if there is one.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let Ok(text) = std::fs::read(self.path("keys.json")) else {
+            return Vec::new();
+        };
+        let keyset: Value = serde_json::from_slice(&text).unwrap();
+        let parts = keyset["keys"].as_array().unwrap().iter();
+        let parts: Vec<_> = parts
+            .flat_map(|key| [&key["d"], &key["k"]])
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect();
+        assert!(!parts.is_empty(), "a keyset without a secret");
+        parts
+    }
+
     /// Every command there is.
     pub(crate) fn commands(&self) -> Vec<Value> {
         let tree: Value = serde_json::from_str(&self.ok("commands --json")).unwrap();

@@ -82,7 +82,9 @@ fn every_answer_is_as_its_schema_says_and_ends_as_documented() {
         desk.fits(&document, name, line);
         for said in [&text, &json] {
             let all = format!("{}{}", said.stdout, said.stderr);
-            assert!(!all.contains(CANARY), "{line}: {said:?}");
+            for secret in desk.secrets() {
+                assert!(!all.contains(&secret), "{line}: {said:?}");
+            }
         }
         checks += 2;
     }
@@ -203,6 +205,54 @@ fn a_value_of_the_wrong_form_is_a_usage_error_for_every_argument() {
 const KINDS_WITH_A_FORM: [&str; 9] = [
     "DURATION", "COUNT", "BYTES", "ADDR", "BOOL", "JSON", "N", "TIME", "LEVEL",
 ];
+
+/// A database's password, wherever a command may be given it.
+#[test]
+fn no_command_shows_the_stores_password() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let desk = Desk::new();
+    // Nobody listens there.
+    let uri = format!("mongodb://chat:{CANARY}@127.0.0.1:1/chat?replicaSet=rs0");
+    std::fs::write(desk.path("uri"), &uri).unwrap();
+    std::fs::set_permissions(desk.path("uri"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    desk.ok("token keys generate -o keys.json");
+    let mut tried = 0;
+    for command in desk.commands() {
+        let name = command["command"].as_str().unwrap();
+        let arguments = command["arguments"].as_array().unwrap();
+        if !arguments.iter().any(|argument| argument["id"] == "store.uri") {
+            continue;
+        }
+        let rest = match name {
+            "serve" => "--keys keys.json",
+            "seed demo" => "--state-dir state",
+            "seed import-legacy" => "--from mongodb://127.0.0.1:1",
+            "seed reset" => "--confirm chat",
+            "token revoke" => "--sub alice",
+            _ => "",
+        };
+        let typed = desk.run(&format!("{name} {rest} --store {uri}"), "");
+        let mut variable = desk.command(&format!("{name} {rest}"));
+        variable.env("CHATCTL_STORE__URI", &uri);
+        let variable = Ended::of(variable, "");
+        let file = desk.run(
+            &format!("{name} {rest} --store-uri-file uri --store-timeout 1s"),
+            "",
+        );
+        for (ended, how) in [(typed, "typed"), (variable, "variable"), (file, "file")] {
+            assert!(!format!("{ended:?}").contains(CANARY), "{name}, {how}: {ended:?}");
+            let is_shown = name.starts_with("config ") && ended.code == 0;
+            assert!(ended.code != 0 || is_shown, "{name}, {how}: {ended:?}");
+            assert!(
+                ends_as_documented(&command, ended.code),
+                "{name}, {how}: {ended:?}"
+            );
+            tried += 1;
+        }
+    }
+    println!("{tried} ways to give a password, none shown");
+    assert!(tried >= 27, "{tried}");
+}
 
 #[test]
 fn a_file_that_is_not_there_is_said_so() {
