@@ -5,6 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId, EnvelopeId};
@@ -27,6 +28,21 @@ impl UnixMs {
     #[must_use]
     pub const fn plus_seconds(self, seconds: u64) -> Self {
         Self(self.0.saturating_add(seconds.saturating_mul(1000)))
+    }
+
+    /// As people and machines both read it: RFC 3339 in UTC, to the second.
+    #[must_use]
+    pub fn rfc3339(self) -> String {
+        // Later than the year 9999 cannot be written; such a clock is wrong anyway.
+        let seconds = (self.0 / 1000).min(253_402_300_799);
+        humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
+    }
+
+    /// A time of the system's clock; `None` before 1970.
+    #[must_use]
+    pub fn of(time: SystemTime) -> Option<Self> {
+        let since = time.duration_since(UNIX_EPOCH).ok()?;
+        u64::try_from(since.as_millis()).ok().map(Self)
     }
 }
 

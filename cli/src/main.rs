@@ -10,6 +10,7 @@ mod log;
 mod openapi;
 mod out;
 mod relay;
+mod runtime;
 mod schemas;
 mod store;
 mod when;

@@ -104,7 +104,6 @@ impl Relay {
     ///
     /// [`Exit::Unavailable`] when nobody answers; [`Exit::NoPerm`] when the socket is another user's; of a
     /// token file that cannot be read.
-    #[allow(dead_code, reason = "for commands that make no sense without a relay")]
     pub(crate) async fn reach(options: &RelayOptions, data_dir: Option<&Path>) -> Result<Self, Failure> {
         match Self::find(options, data_dir).await? {
             Some(relay) => Ok(relay),

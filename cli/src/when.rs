@@ -1,14 +1,12 @@
 //! Times, as people and machines both read them.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use chatctl_relay::model::UnixMs;
 
 /// RFC 3339 in UTC, to the second.
 pub(crate) fn rfc3339(time: UnixMs) -> String {
-    // Later than the year 9999 cannot be written.
-    let seconds = (time.0 / 1000).min(253_402_300_799);
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
+    time.rfc3339()
 }
 
 /// `in 5m`, or `5m ago`.
@@ -28,12 +26,7 @@ pub(crate) fn relative(time: UnixMs, now: UnixMs) -> String {
 /// The parser's words.
 pub(crate) fn parse(text: &str) -> Result<UnixMs, String> {
     let time = humantime::parse_rfc3339_weak(text).map_err(|error| error.to_string())?;
-    let since = time
-        .duration_since(UNIX_EPOCH)
-        .map_err(|_| "must be after 1970".to_owned())?;
-    u64::try_from(since.as_millis())
-        .map(UnixMs)
-        .map_err(|error| error.to_string())
+    UnixMs::of(time).ok_or_else(|| "must be after 1970".to_owned())
 }
 
 #[cfg(test)]

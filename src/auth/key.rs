@@ -157,7 +157,7 @@ impl Entry {
             KeyState::Retiring => &mut self.retiring_since,
             KeyState::Retired => &mut self.retired_since,
         };
-        *since = Some(rfc3339(now));
+        *since = Some(now.rfc3339());
     }
 
     fn since(&self) -> Option<UnixMs> {
@@ -204,19 +204,8 @@ pub struct KeyFacts {
     pub since: Option<UnixMs>,
 }
 
-/// A time as people and machines both read it.
-pub(super) fn rfc3339(time: UnixMs) -> String {
-    // Later than the year 9999 cannot be written; such a clock is wrong anyway.
-    let seconds = (time.0 / 1000).min(253_402_300_799);
-    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
-    humantime::format_rfc3339_seconds(time).to_string()
-}
-
 fn parse_rfc3339(text: &str) -> Option<UnixMs> {
-    let since = humantime::parse_rfc3339_weak(text)
-        .ok()?
-        .duration_since(std::time::UNIX_EPOCH);
-    u64::try_from(since.ok()?.as_millis()).ok().map(UnixMs)
+    humantime::parse_rfc3339_weak(text).ok().and_then(UnixMs::of)
 }
 
 /// A key whose parts were looked at.

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::CryptoRng;
 
 use super::error::{KeysetError, PemError};
-use super::key::{Algorithm, Entry, Key, KeyState, Secret, rfc3339};
+use super::key::{Algorithm, Entry, Key, KeyState, Secret};
 use super::pem::{self, Section};
 use crate::model::UnixMs;
 
@@ -33,7 +33,7 @@ impl NewKey {
         random: &mut impl CryptoRng,
         now: UnixMs,
     ) -> Result<Self, KeysetError> {
-        let created_at = rfc3339(now);
+        let created_at = now.rfc3339();
         let kid = kid.map_or_else(|| auto_kid(&created_at, random), str::to_owned);
         let mut secret = [0; 32];
         random.fill_bytes(&mut secret);
@@ -89,7 +89,7 @@ impl NewKey {
         let entry = Entry {
             kid,
             alg: Some(algorithm.as_str().to_owned()),
-            created_at: Some(rfc3339(now)),
+            created_at: Some(now.rfc3339()),
             ..parts
         };
         Key::parse(entry.clone()).map(|_| Self(entry))

@@ -129,7 +129,7 @@ impl From<Holdings> for DeviceHoldings {
             device_id: device.device_id,
             registration_id: device.registration_id,
             incarnation: device.incarnation,
-            registered_at: time::rfc3339(device.registered_at),
+            registered_at: device.registered_at.rfc3339(),
             is_here,
             waiting,
             waiting_bytes,

@@ -34,7 +34,7 @@ pub enum UpkeepError {
     #[error("there is no store in {}", .0.display())]
     NoStore(PathBuf),
     /// Somebody else is at it.
-    #[error("{holder} is changing the database, until {} at the latest", when(*until))]
+    #[error("{holder} is changing the database, until {} at the latest", until.rfc3339())]
     Held {
         /// Who.
         holder: String,
@@ -59,11 +59,6 @@ pub enum UpkeepError {
     /// It answers, and something else went wrong.
     #[error("the store cannot do it")]
     Store(#[from] Error),
-}
-
-fn when(time: UnixMs) -> String {
-    let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(time.0);
-    humantime::format_rfc3339_seconds(at).to_string()
 }
 
 /// The environment whose stores are never emptied.

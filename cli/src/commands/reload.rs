@@ -11,6 +11,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::{Document, Out};
 use crate::relay::{Relay, RelayOptions};
+use crate::runtime::wait_for;
 
 /// Make a running relay read its configuration and keys again
 #[derive(Debug, clap::Args)]
@@ -56,11 +57,7 @@ impl Document for Answered {
 
 impl Reload {
     pub(super) fn run(self, out: &Out) -> Result<(), Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::new(Exit::Failure, "cannot start").caused_by(&error))?;
-        let answered = runtime.block_on(async {
+        let answered = wait_for(async {
             let relay = Relay::reach(&self.relay, self.data_dir.as_deref()).await?;
             relay.post("/v1/admin/reload", &Value::Null).await
         })?;

@@ -158,7 +158,7 @@ pub async fn revoke(
     let now = doors.clock.now();
     let longest = doors.live.now().auth.max_token_life + LEEWAY;
     let revocation = request.parse(now, now.plus_seconds(longest.as_secs().saturating_add(1)))?;
-    let expires_at = time::rfc3339(revocation.expires_at);
+    let expires_at = revocation.expires_at.rfc3339();
     let switchboard = Arc::clone(&doors.switchboard);
     // To its end although the operator may hang up: what is written is also told to those who are here.
     let revoked = doors
@@ -290,9 +290,9 @@ impl RevocationEntry {
             jti,
             account,
             device_id,
-            issued_before: up_to.map(time::rfc3339),
-            revoked_at: time::rfc3339(revocation.revoked_at),
-            expires_at: time::rfc3339(revocation.expires_at),
+            issued_before: up_to.map(UnixMs::rfc3339),
+            revoked_at: revocation.revoked_at.rfc3339(),
+            expires_at: revocation.expires_at.rfc3339(),
             reason: revocation.reason,
         }
     }

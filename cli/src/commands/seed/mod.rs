@@ -26,6 +26,7 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::Out;
+use crate::runtime::wait_for;
 use crate::store::{self, Place};
 
 /// Set up a store, check it, and fill it
@@ -56,12 +57,7 @@ enum Verb {
 
 impl Seed {
     pub(super) fn run(self, out: &Out) -> Result<Exit, Failure> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::new(Exit::Failure, "cannot start").caused_by(&error))?;
-        let exit = runtime.block_on(async {
+        wait_for(async {
             match self.verb {
                 Verb::Plan(plan) => plan.run(out).await,
                 Verb::Apply(apply) => apply.run(out).await,
@@ -70,9 +66,7 @@ impl Seed {
                 Verb::Demo(demo) => demo.run(out).await,
                 Verb::ImportLegacy(import) => import.run(out).await,
             }
-        });
-        runtime.shutdown_background();
-        exit
+        })
     }
 }
 

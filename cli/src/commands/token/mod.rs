@@ -29,6 +29,7 @@ use chatctl_relay::metrics::Metrics;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::Out;
+use crate::runtime::wait_for;
 
 /// Make, check and look into tokens and their keys
 #[derive(Debug, clap::Args)]
@@ -69,18 +70,6 @@ impl Token {
     }
 }
 
-/// Runs what speaks to a relay or a store.
-fn wait_for(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Failure, "cannot start").caused_by(&error))?;
-    let done = runtime.block_on(work);
-    runtime.shutdown_background();
-    done
-}
-
 /// The file of the keyset that the settings name.
 fn keys_file(auth: &AuthConfig) -> Result<&Path, Failure> {
     auth.keys.as_deref().ok_or_else(|| {
@@ -111,9 +100,10 @@ fn fetch_outside(verifier: &Verifier, out: &Out) -> Result<(), Failure> {
     if verifier.silent_issuers().is_empty() {
         return Ok(());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::new(Exit::Failure, "cannot start").caused_by(&error))?;
-    runtime.block_on(verifier.fetch_due());
+    wait_for(async {
+        verifier.fetch_due().await;
+        Ok(())
+    })?;
     for issuer in verifier.silent_issuers() {
         out.warn(&format!(
             "warning: no keys of this outside issuer: {}",
