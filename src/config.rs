@@ -4,7 +4,9 @@
 //! `CHATCTL_STORE__DATA_DIR` in the environment. Must not know where values come from; that is the command
 //! line's business, which puts what a file says in the place of the defaults.
 
+pub mod jobs;
 pub mod live;
+pub mod schedule;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,6 +15,8 @@ use std::time::Duration;
 use chatctl_protocol::Limits;
 
 mod trust;
+
+use crate::config::jobs::JobsConfig;
 
 pub use trust::{Trust, TrustedKeys};
 
@@ -38,6 +42,10 @@ pub struct Config {
     /// How the key directory serves.
     #[command(flatten)]
     pub directory: DirectoryConfig,
+
+    /// What is cleaned up, and when.
+    #[command(flatten)]
+    pub jobs: JobsConfig,
 
     /// Bounds that clients see in HelloOk and at /v1/limits, as JSON
     #[arg(id = "limits", long = "limits", env = "CHATCTL_LIMITS", value_name = "JSON", default_value = "{}", value_parser = limits)]

@@ -10,7 +10,7 @@
 //! ```text
 //! 5 server         builds, runs, drains; every spawn
 //! 4 http           the doors: ws, devices, keys, messages, health, token, problem
-//! 3 switchboard    the only holder of store and hub        session (one device, no socket)
+//! 3 switchboard    the only holder of store and hub        session (one device, no socket)        jobs (clean-up)
 //! 2 mailbox        directory (devices, bundles, claims)    committer (tail, group commit)
 //! 1 store          hub (who is here; the bells)            auth
 //! 0 model          config          metrics                 (and the protocol package)
@@ -22,6 +22,7 @@ pub mod config;
 pub mod directory;
 pub mod http;
 pub mod hub;
+pub mod jobs;
 pub mod mailbox;
 pub mod metrics;
 pub mod model;

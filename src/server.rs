@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -29,6 +29,8 @@ use crate::http::sessions::Sessions;
 use crate::http::token::OnAdminSocket;
 use crate::http::{self, Doors};
 use crate::hub::Hub;
+use crate::jobs::residents::Residents;
+use crate::jobs::{Desk, Terms};
 use crate::metrics::Metrics;
 use crate::model::Clock;
 use crate::store::{self, Store};
@@ -71,6 +73,7 @@ pub struct Server {
     committer: Arc<Committer>,
     hub: Arc<Hub>,
     drain: CancellationToken,
+    desk: Desk,
 }
 
 /// What a relay is made of, besides its settings.
@@ -107,11 +110,31 @@ impl Server {
         let committer = Arc::new(committer);
         let (store_of, hub_of) = (Arc::clone(&store), Arc::clone(&hub));
         let directory = Directory::new(store_of, hub_of, &config, clock.clone(), Arc::clone(&metrics));
+        let directory = Arc::new(directory);
+        let residents = Residents {
+            hub: Arc::clone(&hub),
+            committer: Arc::clone(&committer),
+            directory: Arc::clone(&directory),
+            metrics: Arc::clone(&metrics),
+        };
+        let desk = Desk {
+            store: Arc::clone(&store),
+            audience: Arc::new(residents),
+            clock: clock.clone(),
+            terms: Terms {
+                idempotency: Duration::from_secs(config.limits.idempotency_seconds.into()),
+                idle_devices: config.jobs.idle_devices,
+                keep_history: config.jobs.keep_history,
+                key_age: config.jobs.key_age,
+                keys_low: config.directory.keys_low,
+            },
+            keys: Arc::new(|| None),
+        };
         let parts = Parts {
             store: Arc::clone(&store),
             hub: Arc::clone(&hub),
             committer: Arc::clone(&committer),
-            directory: Arc::new(directory),
+            directory,
             clock: clock.clone(),
             metrics: Arc::clone(&metrics),
         };
@@ -145,6 +168,7 @@ impl Server {
             committer,
             hub,
             drain,
+            desk,
         })
     }
 
@@ -158,6 +182,12 @@ impl Server {
     #[must_use]
     pub fn switchboard(&self) -> Arc<Switchboard> {
         Arc::clone(&self.doors.switchboard)
+    }
+
+    /// What jobs work with here.
+    #[must_use]
+    pub fn desk(&self) -> Desk {
+        self.desk.clone()
     }
 
     /// A handle on what can change while the relay runs.
@@ -285,7 +315,7 @@ async fn keep_keys(verifier: Arc<Verifier>, closing: CancellationToken) {
     }
 }
 
-/// Drops mail whose time is over and forgets what is quiet, in small steps.
+/// Forgets what is quiet.
 async fn keep_house(switchboard: Arc<Switchboard>, closing: CancellationToken) {
     let mut ticks = interval(HOUSE_TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -293,17 +323,6 @@ async fn keep_house(switchboard: Arc<Switchboard>, closing: CancellationToken) {
         tokio::select! {
             _ = ticks.tick() => {}
             () = closing.cancelled() => return,
-        }
-        let until = Instant::now() + HOUSE_TICK / 2;
-        while Instant::now() < until {
-            match switchboard.expire(EXPIRY_STEP).await {
-                Ok(true) => break,
-                Ok(false) => tokio::task::yield_now().await,
-                Err(error) => {
-                    warn!(%error, "expiry is tried again later");
-                    break;
-                }
-            }
         }
         switchboard.forget_quiet_senders();
         switchboard.forget_revocations();
@@ -359,6 +378,3 @@ const LEASE_TICK: Duration = Duration::from_secs(2);
 
 /// Time between two looks for revocations: what operators are told about other relays.
 const REVOCATION_TICK: Duration = Duration::from_secs(2);
-
-/// Envelopes that one step of expiry may drop.
-const EXPIRY_STEP: usize = 500;

@@ -38,7 +38,7 @@ const SIDEWAYS: [(&str, &str, &str); 2] = [
 ];
 
 /// Libraries with a home: the crate, and the only places under `src/` that may name it.
-const HOMES: [(&str, &[&str]); 9] = [
+const HOMES: [(&str, &[&str]); 13] = [
     ("mongodb", &["store/mongodb"]),
     ("axum", &["http", "server"]),
     ("hyper", &["http", "server", "auth/fetch"]),
@@ -48,6 +48,10 @@ const HOMES: [(&str, &[&str]); 9] = [
     ("jsonwebtoken", &["auth"]),
     ("aws_lc_rs", &["auth"]),
     ("prometheus_client", &["metrics"]),
+    ("croner", &["config/schedule"]),
+    ("chrono", &["config/schedule", "jobs/pulse"]),
+    ("chrono_tz", &["config/schedule"]),
+    ("tokio_cron_scheduler", &["jobs/pulse"]),
 ];
 
 /// Room to floor.

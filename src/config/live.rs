@@ -43,6 +43,12 @@ pub const LIVE: &[Live] = live![
     directory.claim_pair_burst,
     directory.claim_target_hourly,
     directory.claim_caller_minute,
+    jobs.external,
+    jobs.set,
+    jobs.time_zone,
+    jobs.idle_devices,
+    jobs.key_age,
+    jobs.keep_history,
 ];
 
 impl Config {

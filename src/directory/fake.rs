@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chatctl_protocol::{AccountId, Address, PoolName, Suite};
@@ -12,9 +13,10 @@ use tokio::sync::Notify;
 use crate::model::{DeviceList, Envelope, MailboxId, Revocation, UnixMs};
 use crate::store::model::Model;
 use crate::store::{
-    AccountStore, Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Gap, KeyLogEntry, KeyStore,
-    Keyset, MailStore, OnOther, PutAccount, Registered, Registration, RevocationStore, Room, SendKey,
-    SendRecord, Span, Start, Upload, Uploaded, Usage,
+    AccountStore, Batch, Begin, Begun, ChoreStore, Claim, Claimed, Committed, Compacted, DeviceStore, Due,
+    Ended, Error, Expired, Gap, Grant, Held, JobState, JobStore, KeyLogEntry, KeyStore, Keyset, Litter,
+    LowPools, MailStore, OnOther, PutAccount, Registered, Registration, RevocationStore, Room, Run, RunQuery,
+    SendKey, SendRecord, Span, Start, Swept, TakenOver, Upload, Uploaded, Usage, Work,
 };
 
 /// Where a load of a device list stops.
@@ -150,8 +152,8 @@ impl MailStore for Fake {
         self.model.sent(key).await
     }
 
-    async fn expire(&self, now: UnixMs, records_before: UnixMs, budget: usize) -> Result<Expired, Error> {
-        self.model.expire(now, records_before, budget).await
+    async fn expire(&self, now: UnixMs, budget: usize) -> Result<Expired, Error> {
+        self.model.expire(now, budget).await
     }
 
     async fn gaps(&self, mailbox: MailboxId) -> Result<Vec<Gap>, Error> {
@@ -185,5 +187,98 @@ impl RevocationStore for Fake {
 
     async fn prune_revocations(&self, now: UnixMs, limit: usize) -> Result<usize, Error> {
         self.model.prune_revocations(now, limit).await
+    }
+}
+
+#[async_trait]
+impl ChoreStore for Fake {
+    async fn due(&self, litter: Litter) -> Result<Due, Error> {
+        self.model.due(litter).await
+    }
+
+    async fn forget_records(&self, before: UnixMs, limit: usize) -> Result<usize, Error> {
+        self.model.forget_records(before, limit).await
+    }
+
+    async fn forget_tombstones(&self, before: UnixMs, limit: usize) -> Result<usize, Error> {
+        self.model.forget_tombstones(before, limit).await
+    }
+
+    async fn seen(&self, mailboxes: &[MailboxId], day: UnixMs) -> Result<Vec<MailboxId>, Error> {
+        self.model.seen(mailboxes, day).await
+    }
+
+    async fn remove_idle(
+        &self,
+        before: UnixMs,
+        now: UnixMs,
+        limit: usize,
+    ) -> Result<Vec<(Address, MailboxId)>, Error> {
+        self.model.remove_idle(before, now, limit).await
+    }
+
+    async fn sweep_departed(&self, now: UnixMs, limit: usize) -> Result<Swept, Error> {
+        self.model.sweep_departed(now, limit).await
+    }
+
+    async fn low_pools(&self, floor: u32, after: MailboxId, limit: usize) -> Result<LowPools, Error> {
+        self.model.low_pools(floor, after, limit).await
+    }
+
+    async fn compact(&self) -> Result<Compacted, Error> {
+        self.model.compact().await
+    }
+}
+
+#[async_trait]
+impl JobStore for Fake {
+    async fn introduce(&self, jobs: &[Arc<str>], now: UnixMs) -> Result<(), Error> {
+        self.model.introduce(jobs, now).await
+    }
+
+    async fn begin(&self, begin: &Begin) -> Result<Begun, Error> {
+        self.model.begin(begin).await
+    }
+
+    async fn take_over(
+        &self,
+        job: &str,
+        holder: &Arc<str>,
+        term: Duration,
+        now: UnixMs,
+    ) -> Result<TakenOver, Error> {
+        self.model.take_over(job, holder, term, now).await
+    }
+
+    async fn renew(&self, grant: &Grant, term: Duration, work: &Work) -> Result<bool, Error> {
+        self.model.renew(grant, term, work).await
+    }
+
+    async fn end(&self, grant: &Grant, ended: &Ended) -> Result<bool, Error> {
+        self.model.end(grant, ended).await
+    }
+
+    async fn miss(&self, begin: &Begin) -> Result<(), Error> {
+        self.model.miss(begin).await
+    }
+
+    async fn job_states(&self, now: UnixMs) -> Result<Vec<JobState>, Error> {
+        self.model.job_states(now).await
+    }
+
+    async fn runs(&self, query: &RunQuery) -> Result<Vec<Run>, Error> {
+        self.model.runs(query).await
+    }
+
+    async fn pause(&self, job: &str, until: Option<UnixMs>) -> Result<bool, Error> {
+        self.model.pause(job, until).await
+    }
+
+    async fn unlock(&self, job: &str, now: UnixMs) -> Result<Option<Held>, Error> {
+        self.model.unlock(job, now).await
+    }
+
+    async fn trim_runs(&self, before: UnixMs, keep: usize, limit: usize) -> Result<usize, Error> {
+        self.model.trim_runs(before, keep, limit).await
     }
 }

@@ -205,9 +205,8 @@ pub trait MailStore: Send + Sync + fmt::Debug {
     async fn sent(&self, key: &SendKey) -> Result<Option<SendRecord>, Error>;
 
     /// Removes envelopes with `expires_at <= now`, at most `budget` of them, and records each as a
-    /// [`Gap`] of its mailbox. Also forgets idempotency records with
-    /// `accepted_at < records_before`. Resumes where the last step stopped; a step is short.
-    async fn expire(&self, now: UnixMs, records_before: UnixMs, budget: usize) -> Result<Expired, Error>;
+    /// [`Gap`] of its mailbox. Resumes where the last step stopped; a step is short.
+    async fn expire(&self, now: UnixMs, budget: usize) -> Result<Expired, Error>;
 
     /// Losses that the mailbox's owner has not been told of.
     async fn gaps(&self, mailbox: MailboxId) -> Result<Vec<Gap>, Error>;

@@ -18,12 +18,14 @@
 use std::sync::Arc;
 
 mod accounts;
+mod chores;
 #[cfg(test)]
 pub mod conformance;
 mod devices;
 pub mod digest;
 pub mod embedded;
 mod head;
+mod jobs;
 mod keys;
 mod mail;
 pub mod model;
@@ -33,7 +35,12 @@ mod sessions;
 pub mod upkeep;
 
 pub use crate::store::accounts::{AccountStore, Newcomer, OnOther, PutAccount};
+pub use crate::store::chores::{ChoreStore, Compacted, Due, Litter, LowPool, LowPools, Swept};
 pub use crate::store::devices::{DeviceStore, Registered, Registration};
+pub use crate::store::jobs::{
+    AHEAD, ATTEMPTS, Begin, Begun, Ended, FOREVER, Grant, Held, JobState, JobStore, Outcome, Overlap, Run,
+    RunId, RunQuery, TakenOver, Trigger, Work,
+};
 pub use crate::store::keys::{
     Claim, ClaimTarget, Claimed, Item, KeyLogEntry, KeyStore, Keyset, PoolCount, PoolUpload, Upload, Uploaded,
 };
@@ -77,5 +84,18 @@ impl From<chatctl_protocol::NameError> for Error {
 }
 
 /// The store, as the daemon holds it.
-pub trait Store: MailStore + AccountStore + DeviceStore + KeyStore + SessionStore + RevocationStore {}
-impl<T: MailStore + AccountStore + DeviceStore + KeyStore + SessionStore + RevocationStore> Store for T {}
+pub trait Store:
+    MailStore + AccountStore + DeviceStore + KeyStore + SessionStore + RevocationStore + ChoreStore + JobStore
+{
+}
+impl<T> Store for T where
+    T: MailStore
+        + AccountStore
+        + DeviceStore
+        + KeyStore
+        + SessionStore
+        + RevocationStore
+        + ChoreStore
+        + JobStore
+{
+}

@@ -19,6 +19,8 @@ use crate::store::{
 };
 
 mod accounts;
+mod chores;
+mod jobs;
 mod keys;
 mod revocations;
 
@@ -68,6 +70,9 @@ struct State {
     owners: BTreeMap<MailboxId, Address>,
     keysets: BTreeMap<(MailboxId, Suite), keys::Keys>,
     revocations: revocations::Revocations,
+    jobs: jobs::Jobs,
+    /// The day on which a device was last seen.
+    seen: BTreeMap<MailboxId, UnixMs>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -89,7 +94,8 @@ impl Model {
     /// A crash and a restart: a store over what was committed. This one stays as it is.
     #[must_use]
     pub fn reopen(&self) -> Arc<Self> {
-        let state = self.state.lock().clone();
+        let mut state = self.state.lock().clone();
+        state.jobs.crash();
         Self::over(Arc::new(Mutex::new(state)), self.node, self.is_shared)
     }
 
@@ -290,6 +296,7 @@ impl State {
     fn purge(&mut self, mailbox: MailboxId) {
         self.owners.remove(&mailbox);
         self.sessions.remove(&mailbox);
+        self.seen.remove(&mailbox);
         self.mail.retain(|(of, _), _| *of != mailbox);
         self.records.retain(|key, _| key.sender != mailbox);
         self.gaps.retain(|(of, _), _| *of != mailbox);
@@ -378,13 +385,8 @@ impl MailStore for Model {
         self.with(|state| state.records.get(key).cloned())
     }
 
-    async fn expire(&self, now: UnixMs, records_before: UnixMs, budget: usize) -> Result<Expired, Error> {
-        self.with(|state| {
-            state
-                .records
-                .retain(|_, record| record.accepted_at >= records_before);
-            state.expire(now, budget)
-        })
+    async fn expire(&self, now: UnixMs, budget: usize) -> Result<Expired, Error> {
+        self.with(|state| state.expire(now, budget))
     }
 
     async fn gaps(&self, mailbox: MailboxId) -> Result<Vec<Gap>, Error> {

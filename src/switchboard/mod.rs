@@ -22,9 +22,9 @@ use crate::auth::Revocations;
 use crate::committer::{Committer, Receipt};
 use crate::config::{Config, MailConfig};
 use crate::directory::{self, Directory};
-use crate::hub::{Hub, Notices, Presence};
+use crate::hub::{Hub, Presence};
 use crate::mailbox::{Delivery, Mailbox, Window};
-use crate::metrics::{Count as _, Metrics};
+use crate::metrics::Metrics;
 use crate::model::{Clock, Device, MailboxId, NumberHasher};
 use crate::store::{self, Gap, Registered, Registration, Store};
 
@@ -364,25 +364,6 @@ impl Switchboard {
     /// [`store::Error`] when it could not be written; the owner will be told again.
     pub async fn gaps_told(&self, mailbox: MailboxId, gaps: &[Gap]) -> Result<(), store::Error> {
         self.store.gaps_told(mailbox, gaps).await
-    }
-
-    /// One step of expiry; the owners of dropped mail are rung. Returns whether the round is done.
-    ///
-    /// # Errors
-    ///
-    /// [`store::Error`] when the store could not be written.
-    pub async fn expire(&self, budget: usize) -> Result<bool, store::Error> {
-        let now = self.clock.now();
-        let window = u64::from(self.limits.idempotency_seconds) * 1000;
-        let records_before = crate::model::UnixMs(now.0.saturating_sub(window));
-        self.committer.delete_acked().await?;
-        let expired = self.store.expire(now, records_before, budget).await?;
-        self.committer.expired(&expired.removed);
-        for envelope in &expired.removed {
-            self.metrics.envelopes_dropped.count("ttl");
-            self.hub.notify(envelope.mailbox, Notices::GAP);
-        }
-        Ok(expired.done)
     }
 
     fn sends(&self) -> Arc<Rates> {

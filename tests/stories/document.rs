@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use chatctl_protocol::v1::frame::Body;
 use chatctl_protocol::{CloseCode, Encoding, frame};
+use chatctl_relay::config::jobs::JobName;
 use chatctl_relay::model::{Clock, UnixMs};
 
 use crate::keys::now;
@@ -99,7 +100,7 @@ async fn the_conversation_in_the_document_is_what_a_relay_says() {
             match line {
                 Line::Time => {
                     hand.fetch_add(61_000, Ordering::Relaxed);
-                    while !relay.switchboard().expire(1).await.unwrap() {}
+                    relay.job(JobName::ExpireMail).await;
                 }
                 Line::Says(who, mut body) => {
                     match &mut body {

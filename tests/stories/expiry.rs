@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use chatctl_protocol::Encoding;
 use chatctl_protocol::v1::{Gap, GapReason, Hello, QueueEmpty, Send, frame::Body};
+use chatctl_relay::config::jobs::JobName;
 use chatctl_relay::model::{Clock, UnixMs};
 use serde_json::{Value, json};
 
@@ -31,7 +32,7 @@ fn clock() -> (Clock, impl Fn(u64)) {
 
 /// The relay's housekeeping, now.
 async fn keep_house(relay: &TestRelay) {
-    while !relay.switchboard().expire(1).await.unwrap() {}
+    relay.job(JobName::ExpireMail).await;
 }
 
 fn dying(number: u64, seconds: u32) -> Send {

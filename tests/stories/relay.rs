@@ -9,7 +9,9 @@ use chatctl_protocol::Encoding;
 use chatctl_protocol::v1::{Hello, HelloOk, Ping, Pong, frame::Body};
 use chatctl_relay::auth::Keyset;
 use chatctl_relay::config::Config;
+use chatctl_relay::config::jobs::JobName;
 use chatctl_relay::hub::Hub;
+use chatctl_relay::jobs::{self, Desk, Findings, Step};
 use chatctl_relay::metrics::Metrics;
 use chatctl_relay::model::Clock;
 use chatctl_relay::server::{self, Outfit, Server};
@@ -61,6 +63,7 @@ pub(crate) struct TestRelay {
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
     switchboard: Arc<Switchboard>,
+    desk: Desk,
     http: reqwest::Client,
     stop: CancellationToken,
     running: JoinHandle<Result<(), server::Error>>,
@@ -125,7 +128,7 @@ impl TestRelay {
         };
         let server = Server::bind(house.config.clone(), outfit).await.unwrap();
         let (address, hub, metrics) = (server.address(), server.hub(), server.metrics());
-        let switchboard = server.switchboard();
+        let (switchboard, desk) = (server.switchboard(), server.desk());
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         #[expect(clippy::disallowed_methods, reason = "a story is its relay's process")]
@@ -136,6 +139,7 @@ impl TestRelay {
             hub,
             metrics,
             switchboard,
+            desk,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             stop,
             running,
@@ -178,6 +182,13 @@ impl TestRelay {
     /// Mail, devices and keys, past the doors.
     pub(crate) fn switchboard(&self) -> &Switchboard {
         &self.switchboard
+    }
+
+    /// Does a job's work now, all of it.
+    pub(crate) async fn job(&self, job: JobName) -> Findings {
+        let (mut chore, mut findings) = (jobs::chore(job), Findings::default());
+        while chore.step(&self.desk, &mut findings).await.unwrap() == Step::More {}
+        findings
     }
 
     /// What the relay has counted.

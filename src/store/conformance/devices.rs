@@ -80,7 +80,7 @@ async fn furnish(store: &dyn Store, mailbox: MailboxId) -> SendKey {
         ..Batch::default()
     };
     store.commit(batch).await.unwrap();
-    store.expire(NOW, UnixMs(0), 10).await.unwrap();
+    store.expire(NOW, 10).await.unwrap();
     store.upload(publish(mailbox, &["a", "b"])).await.unwrap();
     key
 }

@@ -284,7 +284,7 @@ pub(crate) async fn expired_mail_is_not_read_and_leaves_a_gap(subject: &mut dyn 
     assert_eq!(page.unwrap().len(), 1);
     // Not removed yet: it still counts.
     assert_eq!(subject.store().usage(bob).await.unwrap().envelopes, 2);
-    let expired = subject.store().expire(at, UnixMs(0), 10).await.unwrap();
+    let expired = subject.store().expire(at, 10).await.unwrap();
     let removed = vec![ExpiredEnvelope {
         mailbox: bob,
         id: id(1),
@@ -312,7 +312,7 @@ pub(crate) async fn expiry_works_in_steps_and_spares_the_rest(subject: &mut dyn 
     store.commit(batch(mail)).await.unwrap();
     let mut removed = Vec::new();
     for _ in 0..100 {
-        let step = store.expire(NOW, UnixMs(0), 3).await.unwrap();
+        let step = store.expire(NOW, 3).await.unwrap();
         assert!(step.removed.len() <= 3);
         removed.extend(step.removed.iter().map(|envelope| envelope.id.as_u64()));
         if step.done {
@@ -324,7 +324,7 @@ pub(crate) async fn expiry_works_in_steps_and_spares_the_rest(subject: &mut dyn 
     let left = store.usage(bob).await.unwrap().envelopes + store.usage(carol).await.unwrap().envelopes;
     assert_eq!(left, 20);
     // The next round begins at once.
-    while !store.expire(LATER, UnixMs(0), 7).await.unwrap().done {}
+    while !store.expire(LATER, 7).await.unwrap().done {}
     assert_eq!(store.usage(bob).await.unwrap(), Usage::default());
 }
 
@@ -335,7 +335,7 @@ pub(crate) async fn gaps_are_told_by_the_count(subject: &mut dyn Subject) {
         .commit(batch((1..=5).map(|n| envelope(n, bob, "x"))))
         .await
         .unwrap();
-    store.expire(LATER, UnixMs(0), 100).await.unwrap();
+    store.expire(LATER, 100).await.unwrap();
     let gap = |dropped| Gap {
         reason: GapReason::Ttl,
         dropped,
@@ -368,9 +368,9 @@ pub(crate) async fn records_survive_a_crash_until_their_window_ends(subject: &mu
     };
     assert_eq!(subject.store().sent(&other).await.unwrap(), None);
     // At its own time it is still inside.
-    subject.store().expire(NOW, NOW, 10).await.unwrap();
+    subject.store().forget_records(NOW, 10).await.unwrap();
     assert!(subject.store().sent(&key).await.unwrap().is_some());
-    subject.store().expire(NOW, LATER, 10).await.unwrap();
+    subject.store().forget_records(LATER, 10).await.unwrap();
     assert_eq!(subject.store().sent(&key).await.unwrap(), None);
     subject.crash().await;
     assert_eq!(subject.store().sent(&key).await.unwrap(), None);

@@ -170,7 +170,7 @@ impl<S: Subject> Pair<S> {
             Verb::Commit { sends, acked, again } => self.commit(&sends, &acked, again).await,
             Verb::Read { .. } => self.read(verb).await,
             Verb::Expire { now } => {
-                same!(self, expire(now, now, 1000));
+                same!(self, expire(now, 1000));
             }
             Verb::Told { mailbox, dropped } => {
                 let told = [Gap {

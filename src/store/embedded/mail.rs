@@ -91,12 +91,7 @@ pub(super) fn purge(tx: &mut Tx<'_>, mailbox: MailboxId) -> Result<(), Error> {
 }
 
 /// One step of expiry.
-pub(super) fn expire(
-    tx: &mut Tx<'_>,
-    now: UnixMs,
-    records_before: UnixMs,
-    budget: usize,
-) -> Result<Expired, Undo<Expired>> {
+pub(super) fn expire(tx: &mut Tx<'_>, now: UnixMs, budget: usize) -> Result<Expired, Undo<Expired>> {
     let budget = budget.max(1);
     let from = *tx.shared.sweep_from.lock();
     let sweep = tx.shared.mail.write().sweep(from, now, budget);
@@ -117,8 +112,7 @@ pub(super) fn expire(
         of.first()
             .map_or(Ok(()), |first| widen(tx.conn, first.mailbox, gap))?;
     }
-    let more_records = records::expire(tx, records_before, budget)?;
-    let done = sweep.next.is_none() && !more_records;
+    let done = sweep.next.is_none();
     if done {
         cut_back(tx.conn)?;
     }

@@ -32,11 +32,13 @@ use shared::Shared;
 use writer::Writer;
 
 mod accounts;
+mod chores;
 mod devices;
 mod fault;
 mod files;
 mod index;
 mod inspect;
+mod jobs;
 mod keys;
 mod mail;
 mod pools;
@@ -270,10 +272,8 @@ impl MailStore for Embedded {
         Ok(record.filter(|record| record.key == *key))
     }
 
-    async fn expire(&self, now: UnixMs, records_before: UnixMs, budget: usize) -> Result<Expired, Error> {
-        self.writer
-            .run(move |tx| mail::expire(tx, now, records_before, budget))
-            .await
+    async fn expire(&self, now: UnixMs, budget: usize) -> Result<Expired, Error> {
+        self.writer.run(move |tx| mail::expire(tx, now, budget)).await
     }
 
     async fn gaps(&self, mailbox: MailboxId) -> Result<Vec<Gap>, Error> {

@@ -11,7 +11,6 @@ use rusqlite::{Connection, ffi};
 use tempfile::TempDir;
 
 use super::{Embedded, OpenError, Options};
-use crate::model::UnixMs;
 use crate::store::conformance::embedded::OnDisk;
 use crate::store::conformance::keys::{claim, publish};
 use crate::store::conformance::revocations::{issued, token};
@@ -273,10 +272,10 @@ async fn the_write_ahead_log_starts_over_and_the_file_is_cut_back() {
         store.commit(batch(mail)).await.unwrap();
     }
     assert!(size("chatctl.sqlite-wal") < 40 * 1024 * 1024);
-    while !store.expire(LATER, UnixMs(0), 100).await.unwrap().done {}
+    while !store.expire(LATER, 100).await.unwrap().done {}
     // 48 MB were in it. A little goes with each round, and 16 MiB stay for what comes next.
     for _ in 0..40 {
-        assert!(store.expire(LATER, UnixMs(0), 100).await.unwrap().done);
+        assert!(store.expire(LATER, 100).await.unwrap().done);
     }
     store.close().await.unwrap();
     assert!(

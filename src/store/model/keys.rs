@@ -86,7 +86,27 @@ impl Pool {
 }
 
 impl Keys {
-    fn counts(&self) -> Vec<PoolCount> {
+    /// When items were handed out that are remembered.
+    pub(super) fn tombstones(&self) -> impl Iterator<Item = UnixMs> {
+        self.pools
+            .values()
+            .flat_map(|pool| pool.tombstones.values().copied())
+    }
+
+    /// Forgets those from before a time, at most `limit`; how many.
+    pub(super) fn forget_tombstones(&mut self, before: UnixMs, limit: usize) -> usize {
+        let mut forgotten = 0;
+        for pool in self.pools.values_mut() {
+            pool.tombstones.retain(|_, at| {
+                let goes = *at < before && forgotten < limit;
+                forgotten += usize::from(goes);
+                !goes
+            });
+        }
+        forgotten
+    }
+
+    pub(super) fn counts(&self) -> Vec<PoolCount> {
         self.pools.iter().map(|(name, pool)| pool.count(name)).collect()
     }
 

@@ -16,6 +16,16 @@ pub(super) struct Revocations {
 }
 
 impl State {
+    /// When each of those ended that are over.
+    pub(super) fn over_revocations(&self, now: UnixMs) -> impl Iterator<Item = UnixMs> {
+        let ends = self
+            .revocations
+            .by_number
+            .values()
+            .map(|revocation| revocation.expires_at);
+        ends.filter(move |end| *end <= now)
+    }
+
     fn revoke(&mut self, revocation: &Revocation) -> u64 {
         let Revocations { last, by_number } = &mut self.revocations;
         let earlier = by_number

@@ -139,10 +139,10 @@ mod tests {
             "p": binary([1]),
         };
         store.db.collection("mail").insert_one(late).await.unwrap();
-        store.expire(NOW, UnixMs(0), 10).await.unwrap();
+        store.expire(NOW, 10).await.unwrap();
         assert_eq!(store.usage(bob).await.unwrap().envelopes, 1);
         let later = UnixMs(NOW.0 + AFTERMATH_MS + 1);
-        assert!(store.expire(later, UnixMs(0), 10).await.unwrap().done);
+        assert!(store.expire(later, 10).await.unwrap().done);
         assert_eq!(store.usage(bob).await.unwrap(), Usage::default());
         let purges = store.db.collection(PURGES);
         assert_eq!(purges.count_documents(doc! {}).await.unwrap(), 0);

@@ -10,32 +10,21 @@ use mongodb::bson::doc;
 use crate::model::{MailboxId, UnixMs};
 use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::documents::{date, envelope_key, malformed, split};
+use crate::store::mongodb::gaps;
 use crate::store::mongodb::mail::MAIL;
 use crate::store::mongodb::transaction::{Stop, Work};
-use crate::store::mongodb::{gaps, records};
 use crate::store::{Error, Expired, ExpiredEnvelope};
 
 /// One step of expiry, as one transaction.
 struct Expire {
     now: UnixMs,
-    records_before: UnixMs,
     budget: usize,
 }
 
 /// Removes what is over, the oldest first.
-pub(super) async fn expire(
-    db: &Connection,
-    now: UnixMs,
-    records_before: UnixMs,
-    budget: usize,
-) -> Result<Expired, Error> {
+pub(super) async fn expire(db: &Connection, now: UnixMs, budget: usize) -> Result<Expired, Error> {
     let budget = budget.max(1);
-    db.transact(&Expire {
-        now,
-        records_before,
-        budget,
-    })
-    .await
+    db.transact(&Expire { now, budget }).await
 }
 
 #[async_trait]
@@ -80,8 +69,7 @@ impl Work for Expire {
                 .await?;
             gaps::widen(db, session, &removed).await?;
         }
-        let more_records = records::expire(db, session, self.records_before, self.budget).await?;
-        let done = removed.len() < self.budget && !more_records;
+        let done = removed.len() < self.budget;
         Ok(Expired { removed, done })
     }
 }

@@ -45,6 +45,7 @@ use turns::Turns;
 mod abandoned;
 mod accounts;
 mod bundles;
+mod chores;
 mod claims;
 mod commits;
 mod connect;
@@ -59,6 +60,7 @@ mod expiry;
 mod gaps;
 mod history;
 mod inspect;
+mod jobs;
 mod keys;
 mod keysets;
 mod layout;
@@ -199,12 +201,8 @@ impl MailStore for MongoDb {
         self.lookups.find(&self.db, key).await
     }
 
-    async fn expire(&self, now: UnixMs, records_before: UnixMs, budget: usize) -> Result<Expired, Error> {
-        // First: once mail has gone, who asks must learn of it, whatever fails.
-        let more_mailboxes = departures::purge_left(&self.db, now).await?;
-        let mut expired = expiry::expire(&self.db, now, records_before, budget).await?;
-        expired.done &= !more_mailboxes;
-        Ok(expired)
+    async fn expire(&self, now: UnixMs, budget: usize) -> Result<Expired, Error> {
+        expiry::expire(&self.db, now, budget).await
     }
 
     async fn gaps(&self, mailbox: MailboxId) -> Result<Vec<Gap>, Error> {
