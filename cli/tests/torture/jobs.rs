@@ -25,8 +25,8 @@ async fn three_relays_answer_each_tick_once_and_do_what_a_killed_one_left() {
     let _alone = ALONE.lock().await;
     let server = std::env::var("CHATCTL_TEST_MONGODB").expect("CHATCTL_TEST_MONGODB names a replica set");
     let uri = server.replacen("/?", &format!("/jobs_{:016x}?", rand::random::<u64>()), 1);
-    let store = MongoDb::open_fresh(&Uri::parse(&uri).unwrap(), &Options::default());
-    let store = store.await.unwrap();
+    let place = Uri::parse(&uri).unwrap();
+    let store = MongoDb::open_fresh(&place, &Options::default()).await.unwrap();
     let mailboxes = fill(&store).await;
 
     let mut relays: [Relay; 3] = std::array::from_fn(|_| Relay::new());
