@@ -17,6 +17,7 @@ use crate::model::{Clock, MailboxId, UnixMs};
 use crate::store::{ExpiredEnvelope, LowPool, Store, Work};
 
 pub mod chores;
+pub mod doubt;
 pub mod hand;
 pub mod plan;
 pub mod pulse;
