@@ -19,6 +19,7 @@ pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod mail;
 mod random;
+mod random_jobs;
 pub(crate) mod revocations;
 
 /// A store that can crash and come back with what was committed.

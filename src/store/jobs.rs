@@ -311,9 +311,13 @@ pub trait JobStore: Send + Sync {
 
     /// Answers a tick, atomically: at most one caller is granted it, or notes it.
     ///
-    /// `Answered` when there is a run of the job's schedule (or, for a wish by hand, any run) with this very tick;
-    /// or one with a later tick, not more than [`AHEAD`] of `now`, that answers this one too (`after < tick`).
+    /// `Answered` when there is a run with this very tick; or, unless it is a wish by hand, when the next run of the
+    /// schedule with a later tick, not more than [`AHEAD`] of `now`, answers this one too (`after < tick`).
     /// A run whose lease is over is marked as crashed on the way. A job that was never introduced is.
+    ///
+    /// After [`Error::Unavailable`] nobody knows whether the lease was taken. Asked again, by this or by
+    /// [`Self::take_over`], a store may grant to the same process what it took; if not, the lease is over after its
+    /// term, and the run is crashed and made up for.
     async fn begin(&self, begin: &Begin) -> Result<Begun, Error>;
 
     /// Looks for what was left of a job, atomically: marks runs as crashed whose lease is over, and when nobody has
