@@ -617,7 +617,7 @@ pub(crate) async fn runs_survive_a_crash(subject: &mut dyn Subject) {
     assert_eq!(list(store, Some(JOB)).await, runs);
     assert_eq!(store.job_states(NOW).await.unwrap()[0], known[0]);
     let taken = crashed(store, OTHER, tick(3)).await;
-    assert_eq!(taken.crashed, [lost.run.clone()]);
+    assert_eq!(taken.crashed, std::slice::from_ref(&lost.run));
     let again = taken.grant.unwrap();
     assert_eq!((again.run.tick, again.run.attempt), (tick(3), 2));
     assert!(again.fence > lost.fence);

@@ -122,8 +122,10 @@ impl Work for TakeOver<'_> {
         let Some(mut known) = known::find(db, session, self.job).await? else {
             return Ok(TakenOver::default());
         };
-        let mut taken = TakenOver::default();
-        taken.grant = known.granted(self.mark);
+        let mut taken = TakenOver {
+            crashed: Vec::new(),
+            grant: known.granted(self.mark),
+        };
         if taken.grant.is_none() {
             taken.crashed = bury(db, session, &mut known, self.now).await?;
             if known.lease.is_none() && !known.is_paused(self.now) {

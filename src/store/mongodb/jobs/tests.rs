@@ -1,8 +1,11 @@
 //! Facts about leases whose answers were lost.
 
+use futures_util::future::join_all;
+
 use super::*;
 use crate::store::conformance::NOW;
 use crate::store::conformance::mongodb::OnServer;
+use crate::store::mongodb::Options;
 use crate::store::{Outcome, Overlap, Trigger};
 
 const TERM: Duration = Duration::from_secs(3600);
@@ -37,7 +40,7 @@ async fn who_did_not_hear_the_answer_is_granted_the_same_once() {
     let store = &subject.store;
     let lost = lose(store, &due(1)).await;
     // Another relay that calls itself the same is not meant.
-    let other = MongoDb::open(&subject.uri, &Default::default()).await.unwrap();
+    let other = MongoDb::open(&subject.uri, &Options::default()).await.unwrap();
     assert_eq!(other.begin(&due(1)).await.unwrap(), Begun::Answered);
     let begun = store.begin(&due(1)).await.unwrap();
     assert_eq!(begun, Begun::Granted(lost.clone()));
@@ -94,4 +97,43 @@ fn all() -> RunQuery {
         since: UnixMs(0),
         limit: 100,
     }
+}
+
+#[tokio::test]
+async fn of_relays_that_look_for_what_was_left_one_takes_it() {
+    let subject = OnServer::new().await;
+    let options = Options::default();
+    let relays: Vec<_> = join_all((0..4).map(|_| MongoDb::open(&subject.uri, &options))).await;
+    let relays: Vec<_> = relays.into_iter().map(Result::unwrap).collect();
+    let short = Begin {
+        term: Duration::ZERO,
+        ..due(1)
+    };
+    subject.store.begin(&short).await.unwrap();
+    let holder = "one:1".into();
+    let taking = relays
+        .iter()
+        .map(|relay| relay.take_over("sweep", &holder, TERM, NOW));
+    let taken: Vec<_> = join_all(taking).await.into_iter().map(Result::unwrap).collect();
+    let crashed: Vec<_> = taken.iter().flat_map(|taken| &taken.crashed).collect();
+    assert_eq!(crashed.len(), 1);
+    let grants: Vec<_> = taken.iter().filter_map(|taken| taken.grant.as_ref()).collect();
+    let [grant] = &grants[..] else {
+        panic!("{grants:?}");
+    };
+    assert_eq!((grant.run.attempt, grant.fence), (2, 2));
+    // Nor do two of them answer one tick.
+    let end = Ended {
+        outcome: Outcome::Done,
+        at: NOW,
+        work: Work::default(),
+        error: None,
+    };
+    assert!(relays[0].end(grant, &end).await.unwrap());
+    let next = due(2);
+    let asking = relays.iter().map(|relay| relay.begin(&next));
+    let begun = join_all(asking).await.into_iter().map(Result::unwrap);
+    let granted = begun.filter(|begun| matches!(begun, Begun::Granted(_)));
+    assert_eq!(granted.count(), 1);
+    subject.store.drop_database().await.unwrap();
 }
