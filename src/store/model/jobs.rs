@@ -380,10 +380,19 @@ impl State {
     }
 }
 
+impl Model {
+    fn with_jobs<T>(&self, verb: impl FnOnce(&mut State) -> T) -> Result<T, Error> {
+        match &*self.jobs_trouble.lock() {
+            Some(error) => Err(error.clone()),
+            None => self.with(verb),
+        }
+    }
+}
+
 #[async_trait]
 impl JobStore for Model {
     async fn introduce(&self, jobs: &[Arc<str>], now: UnixMs) -> Result<(), Error> {
-        self.with(|state| {
+        self.with_jobs(|state| {
             for job in jobs {
                 state.jobs.known(job, now);
             }
@@ -391,7 +400,7 @@ impl JobStore for Model {
     }
 
     async fn begin(&self, begin: &Begin) -> Result<Begun, Error> {
-        self.with(|state| state.jobs.begin(begin))
+        self.with_jobs(|state| state.jobs.begin(begin))
     }
 
     async fn take_over(
@@ -401,19 +410,19 @@ impl JobStore for Model {
         term: Duration,
         now: UnixMs,
     ) -> Result<TakenOver, Error> {
-        self.with(|state| state.jobs.take_over(job, holder, term, now))
+        self.with_jobs(|state| state.jobs.take_over(job, holder, term, now))
     }
 
     async fn renew(&self, grant: &Grant, term: Duration, work: &Work) -> Result<bool, Error> {
-        self.with(|state| state.jobs.renew(grant, term, work))
+        self.with_jobs(|state| state.jobs.renew(grant, term, work))
     }
 
     async fn end(&self, grant: &Grant, ended: &Ended) -> Result<bool, Error> {
-        self.with(|state| state.jobs.end(grant, ended))
+        self.with_jobs(|state| state.jobs.end(grant, ended))
     }
 
     async fn miss(&self, begin: &Begin) -> Result<(), Error> {
-        self.with(|state| {
+        self.with_jobs(|state| {
             state.jobs.known(&begin.job, begin.now);
             if !state.jobs.is_answered(begin) {
                 state.jobs.note(begin, 1, Outcome::Missed);
@@ -422,25 +431,25 @@ impl JobStore for Model {
     }
 
     async fn job_states(&self, now: UnixMs) -> Result<Vec<JobState>, Error> {
-        self.with(|state| state.jobs.states(now))
+        self.with_jobs(|state| state.jobs.states(now))
     }
 
     async fn runs(&self, query: &RunQuery) -> Result<Vec<Run>, Error> {
-        self.with(|state| state.jobs.query(query))
+        self.with_jobs(|state| state.jobs.query(query))
     }
 
     async fn pause(&self, job: &str, until: Option<UnixMs>) -> Result<bool, Error> {
-        self.with(|state| {
+        self.with_jobs(|state| {
             let known = state.jobs.by_name.get_mut(job);
             known.map(|known| known.paused_until = until).is_some()
         })
     }
 
     async fn unlock(&self, job: &str, now: UnixMs) -> Result<Option<Held>, Error> {
-        self.with(|state| state.jobs.unlock(job, now))
+        self.with_jobs(|state| state.jobs.unlock(job, now))
     }
 
     async fn trim_runs(&self, before: UnixMs, keep: usize, limit: usize) -> Result<usize, Error> {
-        self.with(|state| state.trim_runs(before, keep, limit))
+        self.with_jobs(|state| state.trim_runs(before, keep, limit))
     }
 }
