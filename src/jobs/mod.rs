@@ -17,11 +17,16 @@ use crate::model::{Clock, MailboxId, UnixMs};
 use crate::store::{ExpiredEnvelope, LowPool, Store, Work};
 
 pub mod chores;
+mod gauges;
 pub mod hand;
 pub mod plan;
-pub mod pulse;
+mod pulse;
 pub mod residents;
+mod rounds;
+mod run;
 pub mod runner;
+#[cfg(test)]
+mod tests;
 
 /// Who has to hear of what a chore does: a relay with its devices, or nobody where a tool works on the store alone.
 #[async_trait]
