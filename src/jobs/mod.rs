@@ -17,12 +17,17 @@ use crate::model::{Clock, MailboxId, UnixMs};
 use crate::store::{ExpiredEnvelope, LowPool, Store, Work};
 
 pub mod chores;
-pub mod doubt;
+mod doubt;
+mod gauges;
 pub mod hand;
 pub mod plan;
-pub mod pulse;
+mod pulse;
 pub mod residents;
+mod rounds;
+mod run;
 pub mod runner;
+#[cfg(test)]
+mod tests;
 
 /// Who has to hear of what a chore does: a relay with its devices, or nobody where a tool works on the store alone.
 #[async_trait]
