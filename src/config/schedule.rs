@@ -162,8 +162,8 @@ impl Schedule {
     #[must_use]
     pub fn ticks(&self, after: UnixMs, up_to: UnixMs, most: usize) -> (Vec<UnixMs>, bool) {
         let first = self.next_after(after);
-        let mut ticks = std::iter::successors(first, |tick| self.next_after(*tick))
-            .take_while(|tick| *tick <= up_to);
+        let mut ticks =
+            std::iter::successors(first, |tick| self.next_after(*tick)).take_while(|tick| *tick <= up_to);
         let found = ticks.by_ref().take(most).collect();
         (found, ticks.next().is_some())
     }

@@ -28,6 +28,11 @@ pub(super) fn parse(text: &str) -> Result<(Option<Tz>, When), Error> {
     if text.len() > LONGEST {
         return Err(malformed(format!("it is longer than {LONGEST} bytes")));
     }
+    // Schedules are shown in lines of logs and files: one is one line.
+    let is_strange = |letter: &char| !letter.is_ascii() || letter.is_ascii_control() && *letter != '\t';
+    if let Some(strange) = text.chars().find(is_strange) {
+        return Err(malformed(format!("{strange:?} stands in no schedule")));
+    }
     let words = text.trim();
     let prefixed = words
         .strip_prefix("CRON_TZ=")
@@ -63,9 +68,6 @@ fn every(period: &str) -> Result<Duration, String> {
 fn fields(words: &str) -> Result<Pattern, String> {
     if words.is_empty() {
         return Err("it is empty; five fields are minute, hour, day, month, day of the week".to_owned());
-    }
-    if let Some(strange) = words.chars().find(|letter| !letter.is_ascii()) {
-        return Err(format!("{strange:?} stands in no schedule"));
     }
     let (form, words) = match words.strip_prefix('@') {
         Some(name) => (Form::Nickname, nickname(name)?.to_owned()),
@@ -133,7 +135,8 @@ fn oddity(index: usize, field: &str) -> Option<String> {
         // `JAN1` and `1JAN` would be read as 11.
         let is_glued = item.as_bytes().windows(2).any(|pair| {
             let is_word = index >= 4 && (pair[0] != b'L' && pair[1] != b'L');
-            is_word && pair[0].is_ascii_digit() != pair[1].is_ascii_digit()
+            is_word
+                && pair[0].is_ascii_digit() != pair[1].is_ascii_digit()
                 && pair.iter().all(u8::is_ascii_alphanumeric)
         });
         if is_glued {

@@ -25,7 +25,9 @@ pub(super) fn wall(zone: Tz, second: i64) -> i64 {
 
 /// Seconds by which a zone is ahead of UTC.
 pub(super) fn offset(zone: Tz, second: i64) -> i64 {
-    let utc = DateTime::from_timestamp(second, 0).unwrap_or_default().naive_utc();
+    let utc = DateTime::from_timestamp(second, 0)
+        .unwrap_or_default()
+        .naive_utc();
     i64::from(zone.offset_from_utc_datetime(&utc).fix().local_minus_utc())
 }
 

@@ -233,11 +233,7 @@ fn time(hour: u32, minute: u32, second: u32) -> i64 {
 /// Hour, minute and second of a time of day.
 pub(super) fn parts(time: i64) -> (u32, u32, u32) {
     let part = |value: i64| u32::try_from(value).unwrap_or_default();
-    (
-        part(time / HOUR),
-        part(time / MINUTE % 60),
-        part(time % MINUTE),
-    )
+    (part(time / HOUR), part(time / MINUTE % 60), part(time % MINUTE))
 }
 
 const MINUTE: i64 = 60;
