@@ -6,7 +6,9 @@
 use schemars::Schema;
 use serde_json::json;
 
-use crate::commands::{asyncapi, completions, config, dev, jobs, man, openapi, reload, schema, seed, token, tree};
+use crate::commands::{
+    asyncapi, completions, config, dev, jobs, man, openapi, reload, schema, seed, token, tree,
+};
 use crate::exit::Exit;
 use crate::out::Document;
 

@@ -219,7 +219,7 @@ impl Schedule {
         let Some(from) = ticks::second(from) else {
             return Vec::new();
         };
-        let up_to = from + 366 * DAY;
+        let up_to = from + 365 * DAY;
         let first = ticks::change_after(self.zone, from, up_to);
         std::iter::successors(first, |change| ticks::change_after(self.zone, *change, up_to))
             .filter_map(|at| clock_change(&self.when, self.zone, at))

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use chatctl_relay::auth::private_file::{self, Access};
 use chatctl_relay::config::jobs::{JobName, JobsConfig, OnMissed};
-use chatctl_relay::config::schedule::Schedule;
+use chatctl_relay::config::schedule::{Effect, Schedule};
 use chatctl_relay::jobs::plan::Plan;
+use chatctl_relay::model::Clock;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -103,8 +104,9 @@ impl Units {
         for job in &written.off {
             out.note(&format!("note: {job} is off"));
         }
-        for Refused { job, schedule, why } in &written.refused {
-            out.note(&format!("warning: no unit for {job} (\"{schedule}\"): {why}"));
+        // What went wrong is said also to those who want to hear no notes; programs have it in the document.
+        for Refused { job, schedule, why } in written.refused.iter().filter(|_| !out.is_json()) {
+            out.warn(&format!("warning: no units for {job} (\"{schedule}\"): {why}"));
         }
         Ok(match written.refused.is_empty() {
             true => Exit::Ok,
@@ -137,8 +139,7 @@ impl Written {
             text: Some(text),
         };
         self.units.push(unit("service", service(plan, start)));
-        self.units
-            .push(unit("timer", timer(plan, schedule, &calendar)));
+        self.units.push(unit("timer", timer(plan, schedule, &calendar)));
     }
 }
 
@@ -210,15 +211,25 @@ fn timer(plan: &Plan, schedule: &Schedule, calendar: &[String]) -> String {
         OnMissed::RunOnce => "true",
         OnMissed::Skip => "false",
     };
-    let jitter = plan.jitter.as_millis();
+    let jitter = match plan.jitter.subsec_nanos() {
+        0 => format!("{}s", plan.jitter.as_secs()),
+        _ => format!("{}ms", plan.jitter.as_millis()),
+    };
+    let changes = schedule.clock_changes(Clock::system().now());
+    let is_affected = changes.iter().any(|change| change.effect != Effect::Unaffected);
+    let caution = match is_affected {
+        true => "\n# Where the clock is changed at such a time, systemd has its own ways.",
+        false => "",
+    };
     format!(
-        "# Made by `chatctl jobs units` from \"{schedule}\": {}
+        "# Made by `chatctl jobs units` from \"{schedule}\": {}{caution}
 [Unit]
 Description=chatctl: when to run {job}
 
 [Timer]
 {lines}Persistent={persistent}
-RandomizedDelaySec={jitter}ms
+RandomizedDelaySec={jitter}
+FixedRandomDelay=true
 AccuracySec=1s
 
 [Install]
