@@ -126,6 +126,7 @@ impl Server {
                 idle_devices: config.jobs.idle_devices,
                 keep_history: config.jobs.keep_history,
                 key_age: config.jobs.key_age,
+                token_life: config.auth.max_token_life,
                 keys_low: config.directory.keys_low,
             },
             keys: Arc::new(|| None),
@@ -326,6 +327,12 @@ async fn keep_house(switchboard: Arc<Switchboard>, closing: CancellationToken) {
         }
         switchboard.forget_quiet_senders();
         switchboard.forget_revocations();
+        // Where nobody was away, only a new day brings something to do here.
+        if !switchboard.is_away()
+            && let Err(error) = switchboard.stamp_present().await
+        {
+            warn!(%error, "devices that are here are stamped later");
+        }
     }
 }
 
