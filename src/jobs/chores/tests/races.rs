@@ -96,11 +96,14 @@ fn rounds(most: usize) -> impl Strategy<Value = Vec<Round>> {
     prop::collection::vec(round, 1..most)
 }
 
+/// A session, and the mailbox that it is of.
+type Seat = (Session, MailboxId);
+
 /// The relay, the people at it, and what they know.
 struct World {
     house: House,
     outside: Arc<Mutex<Outside>>,
-    seats: [tokio::sync::Mutex<Option<Session>>; PEOPLE],
+    seats: [tokio::sync::Mutex<Option<Seat>>; PEOPLE],
     chores: tokio::sync::Mutex<BTreeMap<JobName, Box<dyn Chore>>>,
 }
 
@@ -148,8 +151,8 @@ impl World {
             Act::Send { from, to, hours, again } => self.send(from, to, hours, again).await,
             Act::Read { who, acks } => {
                 let mut seat = self.seats[who].lock().await;
-                if let Some(session) = seat.take() {
-                    *seat = self.read(who, session, acks).await;
+                if let Some(taken) = seat.take() {
+                    *seat = self.read(who, taken, acks).await;
                 }
             }
             Act::SignOn { who } => self.sign_on(who).await,
@@ -229,7 +232,7 @@ impl World {
 
     async fn sign_on(&self, who: usize) {
         let mut seat = self.seats[who].lock().await;
-        self.leave(&mut seat, who);
+        self.leave(&mut seat);
         let Some(mailbox) = self.mailbox(who) else { return };
         match self.house.sign_on(&person(who)).await {
             Ok((session, out)) => {
@@ -239,7 +242,7 @@ impl World {
                     life.is_here = true;
                     life.shown.clear();
                 }
-                *seat = self.take(who, session, out, 0).await;
+                *seat = Some(self.take((session, mailbox), out, 0).await);
             }
             Err(leave) => self.left(who, mailbox, leave),
         }
@@ -247,13 +250,11 @@ impl World {
 
     async fn sign_off(&self, who: usize) {
         let mut seat = self.seats[who].lock().await;
-        self.leave(&mut seat, who);
+        self.leave(&mut seat);
     }
 
-    fn leave(&self, seat: &mut Option<Session>, who: usize) {
-        if seat.take().is_some()
-            && let Some(mailbox) = self.mailbox(who)
-        {
+    fn leave(&self, seat: &mut Option<Seat>) {
+        if let Some((_, mailbox)) = seat.take() {
             self.gone_off(mailbox);
         }
     }
@@ -274,11 +275,10 @@ impl World {
         self.gone_off(mailbox);
     }
 
-    async fn read(&self, who: usize, mut session: Session, acks: u8) -> Option<Session> {
-        let mailbox = self.mailbox(who)?;
+    async fn read(&self, who: usize, (mut session, mailbox): Seat, acks: u8) -> Option<Seat> {
         let mut out = Vec::new();
         match session.pump(&mut out).await {
-            Ok(()) => self.take(who, session, out, acks).await,
+            Ok(()) => Some(self.take((session, mailbox), out, acks).await),
             Err(leave) => {
                 self.left(who, mailbox, leave);
                 None
@@ -287,8 +287,7 @@ impl World {
     }
 
     /// Takes what a session has brought.
-    async fn take(&self, who: usize, mut session: Session, mut out: Vec<Body>, acks: u8) -> Option<Session> {
-        let mailbox = self.mailbox(who)?;
+    async fn take(&self, (mut session, mailbox): Seat, mut out: Vec<Body>, acks: u8) -> Seat {
         let mut ids = Vec::new();
         while !out.is_empty() {
             let mut told = 0;
@@ -319,7 +318,7 @@ impl World {
             life.acked.extend(ids.iter().map(|id| EnvelopeId::from_u64(*id)));
         }
         session.receive(Body::Ack(v1::Ack { ids }), &mut out).await.unwrap();
-        Some(session)
+        (session, mailbox)
     }
 
     /// As a door does: the device acts, if it is there.
@@ -519,7 +518,7 @@ async fn play(store: Arc<dyn Store>, rounds: Vec<Round>, seed: u64) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn chores_beside_everything_else_never_take_what_is_live(rounds in rounds(30), seed: u64) {
