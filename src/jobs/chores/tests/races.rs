@@ -502,11 +502,9 @@ async fn play(store: Arc<dyn Store>, rounds: Vec<Round>, seed: u64) -> u64 {
             act.await.unwrap();
         }
         world.outside.lock().settle();
-        // The server's housekeeping stamps those who are here on every day of it.
-        let last_day = passes.min(DAY / 2);
-        world.house.pass(passes - last_day);
+        world.house.pass(passes);
+        // The server's housekeeping: it has stamped those who are here soon after each day began.
         world.house.switchboard.stamp_present().await.unwrap();
-        world.house.pass(last_day);
     }
     world.check().await;
     let removals = world.outside.lock().removals;
