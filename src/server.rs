@@ -29,7 +29,9 @@ use crate::http::sessions::Sessions;
 use crate::http::token::OnAdminSocket;
 use crate::http::{self, Doors};
 use crate::hub::Hub;
+use crate::jobs::holder::holder;
 use crate::jobs::residents::Residents;
+use crate::jobs::runner::{self, Runner};
 use crate::jobs::{Desk, Terms};
 use crate::metrics::Metrics;
 use crate::model::Clock;
@@ -148,16 +150,28 @@ impl Server {
         let drain = CancellationToken::new();
         let server = &config.server;
         let sessions = Sessions::new(server.max_sessions, drain.clone(), server.drain_window);
+        let live = Current::new(config.clone());
+        let runner = Runner::new(runner::Parts {
+            store: Arc::clone(&store),
+            audience: Arc::clone(&desk.audience),
+            clock: clock.clone(),
+            keys: Arc::clone(&desk.keys),
+            live: live.clone(),
+            metrics: Arc::clone(&metrics),
+            holder: holder(),
+            idempotency: desk.terms.idempotency,
+        });
         let doors = Doors {
             switchboard,
             verifier: Arc::new(verifier),
-            live: Current::new(config.clone()),
+            live,
             config: Arc::new(config),
             reload: None,
             metrics,
             clock,
             readiness: Arc::new(Readiness::default()),
             sessions,
+            jobs: runner,
         };
         Ok(Self {
             listener,

@@ -15,8 +15,10 @@ use crate::config::jobs::JobName;
 use crate::model::{Clock, MailboxId, UnixMs};
 use crate::store::{ExpiredEnvelope, LowPool, Store, Work};
 
+pub mod board;
 pub mod chores;
 pub mod hand;
+pub mod holder;
 pub mod plan;
 pub mod pulse;
 pub mod residents;
