@@ -53,17 +53,17 @@ fn jobs_are_told_by_flag_by_variable_and_by_file() {
     assert_eq!(external("", &[]), (false.into(), "default".into()));
     assert_eq!(external("-c c.toml", &[]), (true.into(), "file".into()));
     let variable = [("CHATCTL_JOBS__EXTERNAL", "false")];
-    assert_eq!(external("-c c.toml", &variable), (false.into(), "variable".into()));
+    assert_eq!(
+        external("-c c.toml", &variable),
+        (false.into(), "variable".into())
+    );
     assert_eq!(external("--no-jobs", &variable), (true.into(), "flag".into()));
     let (set, origin) = of("-c c.toml", &[], "jobs.set");
     assert_eq!(
         (set.to_string().contains("trim-history=off"), origin.as_str()),
         (true, "file")
     );
-    let two = [(
-        "CHATCTL_JOBS__SET",
-        "expire-mail=*/5 * * * *|prune-records=off",
-    )];
+    let two = [("CHATCTL_JOBS__SET", "expire-mail=*/5 * * * *|prune-records=off")];
     let (set, origin) = of("", &two, "jobs.set");
     assert_eq!(
         (set.to_string().contains("prune-records=off"), origin.as_str()),
@@ -72,7 +72,10 @@ fn jobs_are_told_by_flag_by_variable_and_by_file() {
     let flags = "--job trim-history=off --job prune-records=@hourly";
     let (set, origin) = of(flags, &two, "jobs.set");
     let set = set.to_string();
-    assert!(set.contains("trim-history=off") && set.contains("prune-records=@hourly"), "{set}");
+    assert!(
+        set.contains("trim-history=off") && set.contains("prune-records=@hourly"),
+        "{set}"
+    );
     assert_eq!(origin, "flag");
 }
 
@@ -94,7 +97,10 @@ fn a_schedule_that_is_none_is_told_with_the_place_where_it_stands() {
     let flag = "'--job <JOB=SCHEDULE>': \"evry\" is not a schedule";
     assert!(exit == 2 && stderr.contains(flag), "{exit} {stderr}");
     let (exit, _, stderr) = desk.run("serve --dev --job sweep=off", &[]);
-    assert!(exit == 2 && stderr.contains("there is no job \"sweep\""), "{exit} {stderr}");
+    assert!(
+        exit == 2 && stderr.contains("there is no job \"sweep\""),
+        "{exit} {stderr}"
+    );
 }
 
 #[test]

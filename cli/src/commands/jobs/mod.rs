@@ -1,0 +1,69 @@
+//! `chatctl jobs`: what is cleaned up and when, a run by hand, and what came of those that were.
+//!
+//! Through the relay if one is found, else straight on the store. Must not know what a job does.
+
+mod desk;
+mod entry;
+mod history;
+mod list;
+mod pause;
+mod run;
+mod unlock;
+
+pub(crate) use history::RunHistory;
+pub(crate) use list::JobList;
+pub(crate) use pause::{Paused, Resumed};
+pub(crate) use run::JobRun;
+pub(crate) use unlock::Unlocked;
+
+use chatctl_relay::config::jobs::JobName;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::out::Out;
+use crate::runtime::wait_for;
+
+/// Look at scheduled jobs, run them by hand, and pause them
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  chatctl jobs list --data-dir /var/lib/chatctl
+  chatctl jobs run expire-mail --data-dir /var/lib/chatctl --apply")]
+pub(crate) struct Jobs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// List the jobs: when each is due, who runs it, what came of it
+    List(Box<list::List>),
+    /// Run a job now; one that deletes only looks, unless told to apply
+    Run(Box<run::Run>),
+    /// Show what came of runs, the newest first
+    History(Box<history::History>),
+    /// Pause a job on every relay of the store
+    Pause(Box<pause::Pause>),
+    /// Resume a job that is paused
+    Resume(Box<pause::Resume>),
+    /// Break the lease of a job whose holder is gone
+    Unlock(Box<unlock::Unlock>),
+}
+
+impl Jobs {
+    pub(super) fn run(self, out: &Out) -> Result<Exit, Failure> {
+        match self.verb {
+            Verb::List(list) => wait_for(list.run(out)),
+            Verb::Run(run) => wait_for(run.run(out)),
+            Verb::History(history) => wait_for(history.run(out)),
+            Verb::Pause(pause) => wait_for(pause.run(out)),
+            Verb::Resume(resume) => wait_for(resume.run(out)),
+            Verb::Unlock(unlock) => wait_for(unlock.run(out)),
+        }
+    }
+}
+
+/// Reads the name of a job, and knows all of them.
+fn job() -> impl TypedValueParser<Value = JobName> {
+    PossibleValuesParser::new(JobName::ALL.map(JobName::as_str)).try_map(|name| name.parse::<JobName>())
+}
