@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Params, Row};
 
 use crate::model::UnixMs;
 use crate::store::embedded::schema::{most, time};
@@ -69,6 +69,15 @@ pub(super) fn next_tick(
     rows.next()?.map(pair).transpose()
 }
 
+/// The last tick of the schedule before this one that has a run.
+pub(super) fn previous_tick(conn: &Connection, job: &str, tick: UnixMs) -> Result<Option<UnixMs>, Error> {
+    let mut select = conn.prepare_cached(
+        "SELECT tick FROM job_run WHERE job = ?1 AND tick < ?2 AND NOT by_hand ORDER BY tick DESC LIMIT 1",
+    )?;
+    let found = select.query_row((job, time(tick)), |row| row.get(0)).optional()?;
+    Ok(found.map(of))
+}
+
 /// Runs of a job that run or wait, in the order of their names.
 pub(super) fn open(conn: &Connection, job: &str) -> Result<Vec<Run>, Error> {
     let mut select = conn.prepare_cached(&format!(
@@ -83,16 +92,18 @@ pub(super) fn open(conn: &Connection, job: &str) -> Result<Vec<Run>, Error> {
     Ok(runs)
 }
 
-/// The last run of the schedule by its name that is as wanted.
+/// The last run of the schedule by its name, up to a tick, that is as wanted.
 pub(super) fn last_of_schedule(
     conn: &Connection,
     job: &str,
+    up_to: UnixMs,
     is_wanted: impl Fn(Outcome) -> bool,
 ) -> Result<Option<Run>, Error> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM job_run WHERE job = ?1 AND NOT by_hand ORDER BY tick DESC, attempt DESC"
+        "SELECT {COLUMNS} FROM job_run WHERE job = ?1 AND tick <= ?2 AND NOT by_hand
+         ORDER BY tick DESC, attempt DESC"
     );
-    first(conn, &sql, job, is_wanted)
+    first(conn, &sql, (job, time(up_to)), is_wanted)
 }
 
 /// The run of a job that began last and is as wanted.
@@ -104,17 +115,17 @@ pub(super) fn last_begun(
     let sql = format!(
         "SELECT {COLUMNS} FROM job_run WHERE job = ?1 ORDER BY began_at DESC, tick DESC, attempt DESC"
     );
-    first(conn, &sql, job, is_wanted)
+    first(conn, &sql, [job], is_wanted)
 }
 
 fn first(
     conn: &Connection,
     sql: &str,
-    job: &str,
+    params: impl Params,
     is_wanted: impl Fn(Outcome) -> bool,
 ) -> Result<Option<Run>, Error> {
     let mut select = conn.prepare_cached(sql)?;
-    let mut rows = select.query([job])?;
+    let mut rows = select.query(params)?;
     while let Some(row) = rows.next()? {
         if is_wanted(outcome(row)?) {
             return decode(row).map(Some);

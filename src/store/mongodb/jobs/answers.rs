@@ -7,13 +7,12 @@ use async_trait::async_trait;
 use mongodb::ClientSession;
 
 use crate::model::UnixMs;
+use crate::store::jobs::horizon;
 use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::jobs::known::{self, Known};
 use crate::store::mongodb::jobs::runs::{self, Sought};
 use crate::store::mongodb::transaction::{Stop, Work};
-use crate::store::{
-    AHEAD, ATTEMPTS, Begin, Begun, Error, Grant, Outcome, Overlap, Run, RunId, TakenOver, Trigger,
-};
+use crate::store::{ATTEMPTS, Begin, Begun, Error, Grant, Outcome, Overlap, Run, RunId, TakenOver, Trigger};
 
 /// Answers a tick.
 pub(super) async fn begin(db: &Connection, begin: &Begin, mark: i64) -> Result<Begun, Error> {
@@ -81,11 +80,12 @@ impl Answer<'_> {
             return Ok(Begun::Answered);
         }
         if known.is_paused(begin.now) && begin.trigger == Trigger::Schedule {
-            note(db, session, known, &noted(begin, Outcome::Paused)).await?;
+            let run = noted(db, session, begin, Outcome::Paused).await?;
+            note(db, session, known, &run).await?;
             return Ok(Begun::Paused);
         }
         let Some(held) = known.held() else {
-            let run = noted(begin, Outcome::Running);
+            let run = noted(db, session, begin, Outcome::Running).await?;
             let grant = grant(db, session, known, (&run, self.mark)).await?;
             known.extend(begin.term);
             return Ok(Begun::Granted(grant));
@@ -94,11 +94,13 @@ impl Answer<'_> {
         match (begin.trigger, begin.overlap) {
             (Trigger::Hand, _) => Ok(Begun::Held(held)),
             (Trigger::Schedule, Overlap::QueueOne) if waits.is_none() => {
-                note(db, session, known, &noted(begin, Outcome::Queued)).await?;
+                let run = noted(db, session, begin, Outcome::Queued).await?;
+                note(db, session, known, &run).await?;
                 Ok(Begun::Queued)
             }
             (Trigger::Schedule, Overlap::QueueOne | Overlap::Skip) => {
-                note(db, session, known, &noted(begin, Outcome::Skipped)).await?;
+                let run = noted(db, session, begin, Outcome::Skipped).await?;
+                note(db, session, known, &run).await?;
                 Ok(Begun::Held(held))
             }
         }
@@ -174,7 +176,7 @@ impl TakeOver<'_> {
             let attempt = queued.id.attempt;
             return Ok(Some((queued, attempt)));
         }
-        let last = runs::first(db, session, Sought::Over(self.job)).await?;
+        let last = runs::first(db, session, Sought::Over(self.job, horizon(self.now))).await?;
         let last = last.filter(|last| last.outcome.is_unfinished() && last.id.attempt < ATTEMPTS);
         Ok(last.map(|last| {
             let attempt = last.id.attempt + 1;
@@ -193,7 +195,8 @@ impl Work for Miss<'_> {
     async fn run(&self, db: &Connection, session: &mut ClientSession) -> Result<(), Stop<()>> {
         let mut known = known::find_or_introduce(db, session, &self.0.job, self.0.now).await?;
         if !is_answered(db, session, self.0).await? {
-            note(db, session, &mut known, &noted(self.0, Outcome::Missed)).await?;
+            let run = noted(db, session, self.0, Outcome::Missed).await?;
+            note(db, session, &mut known, &run).await?;
             known.save(db, session).await?;
         }
         Ok(())
@@ -210,10 +213,22 @@ async fn is_answered<T>(
     if same.is_some() || begin.trigger == Trigger::Hand {
         return Ok(same.is_some());
     }
-    let ahead = u64::try_from(AHEAD.as_millis()).unwrap_or(u64::MAX);
-    let horizon = UnixMs(begin.now.0.saturating_add(ahead));
     let later = runs::first(db, session, Sought::After(&begin.job, begin.tick)).await?;
-    Ok(later.is_some_and(|run| run.after < begin.tick && run.id.tick <= horizon))
+    match later.filter(|run| run.id.tick <= horizon(begin.now)) {
+        None => Ok(false),
+        Some(run) if run.after < begin.tick => Ok(true),
+        Some(_) => Ok(before(db, session, begin).await?.is_none()),
+    }
+}
+
+/// The last tick of the schedule before this one that has a run.
+async fn before<T>(
+    db: &Connection,
+    session: &mut ClientSession,
+    begin: &Begin,
+) -> Result<Option<UnixMs>, Stop<T>> {
+    let earlier = runs::first(db, session, Sought::Before(&begin.job, begin.tick)).await?;
+    Ok(earlier.map(|run| run.id.tick))
 }
 
 /// Marks as crashed what runs without a good lease.
@@ -262,21 +277,30 @@ async fn note<T>(
 }
 
 /// The first run of a tick, with what becomes of it.
-fn noted(begin: &Begin, outcome: Outcome) -> Run {
+async fn noted<T>(
+    db: &Connection,
+    session: &mut ClientSession,
+    begin: &Begin,
+    outcome: Outcome,
+) -> Result<Run, Stop<T>> {
     let is_open = matches!(outcome, Outcome::Running | Outcome::Queued);
-    Run {
+    let answered = match begin.trigger {
+        Trigger::Schedule => before(db, session, begin).await?,
+        Trigger::Hand => None,
+    };
+    Ok(Run {
         id: RunId {
             job: Arc::clone(&begin.job),
             tick: begin.tick,
             attempt: 1,
         },
         trigger: begin.trigger,
-        after: begin.after,
+        after: begin.after.max(answered.unwrap_or_default()),
         holder: Arc::clone(&begin.holder),
         began_at: begin.now,
         ended_at: (!is_open).then_some(begin.now),
         outcome,
         work: crate::store::Work::default(),
         error: None,
-    }
+    })
 }

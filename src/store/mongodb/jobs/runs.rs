@@ -122,12 +122,14 @@ pub(super) enum Sought<'a> {
     At(&'a str, UnixMs),
     /// Of the schedule, with a later tick; the first comes first.
     After(&'a str, UnixMs),
+    /// Of the schedule, with an earlier tick; the last comes first.
+    Before(&'a str, UnixMs),
     /// With this outcome, in the order of their names.
     With(&'a str, Outcome),
-    /// Of the schedule; the last comes first.
-    OfSchedule(&'a str),
-    /// Of the schedule and over; the last comes first.
-    Over(&'a str),
+    /// Of the schedule, up to a tick; the last comes first.
+    OfSchedule(&'a str, UnixMs),
+    /// Of the schedule and over, up to a tick; the last comes first.
+    Over(&'a str, UnixMs),
     /// That began, whatever became of them; the one that began last comes first.
     Begun(&'a str),
 }
@@ -152,9 +154,13 @@ impl Sought<'_> {
                 (doc! { "_id": later, "g": SCHEDULE }, first)
             }
             Self::With(job, outcome) => (doc! { "_id.j": job, "o": outcome.as_str() }, first),
-            Self::OfSchedule(job) => (doc! { "_id": every(job), "g": SCHEDULE }, last),
-            Self::Over(job) => {
-                let over = doc! { "_id": every(job), "g": SCHEDULE, "o": { "$in": over } };
+            Self::Before(job, tick) => {
+                let earlier = doc! { "$gte": key(job, DateTime::MIN, 0), "$lt": key(job, date(tick), 0) };
+                (doc! { "_id": earlier, "g": SCHEDULE }, last)
+            }
+            Self::OfSchedule(job, up_to) => (doc! { "_id": until(job, up_to), "g": SCHEDULE }, last),
+            Self::Over(job, up_to) => {
+                let over = doc! { "_id": until(job, up_to), "g": SCHEDULE, "o": { "$in": over } };
                 (over, last)
             }
             Self::Begun(job) => (doc! { "_id.j": job, "o": { "$in": begun } }, newest_first()),
@@ -167,10 +173,10 @@ fn words(wanted: impl Fn(Outcome) -> bool) -> Vec<&'static str> {
     wanted.map(Outcome::as_str).collect()
 }
 
-fn every(job: &str) -> Document {
+fn until(job: &str, tick: UnixMs) -> Document {
     doc! {
         "$gte": { "j": job, "t": DateTime::MIN, "a": 0_i64 },
-        "$lte": { "j": job, "t": DateTime::MAX, "a": i64::MAX },
+        "$lte": { "j": job, "t": date(tick), "a": i64::MAX },
     }
 }
 
