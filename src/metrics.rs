@@ -172,6 +172,8 @@ metrics! {
     tail_bytes: Gauge = "tail_bytes";
     /// One-time items claimed, by result: item, fallback, nothing
     claims: ByReason = "claims";
+    /// Devices that were low on one-time keys when this relay last looked at all of them
+    devices_low_on_keys: Gauge = "devices_low_on_keys";
     /// Requests over a budget or rate, by which
     rate_limited: ByReason = "rate_limited";
     /// Tokens verified, by result

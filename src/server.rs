@@ -320,6 +320,12 @@ async fn keep_house(switchboard: Arc<Switchboard>, closing: CancellationToken) {
         }
         switchboard.forget_quiet_senders();
         switchboard.forget_revocations();
+        // Where nobody was away, only a new day brings something to do here.
+        if !switchboard.is_away()
+            && let Err(error) = switchboard.stamp_present().await
+        {
+            warn!(%error, "devices that are here are stamped later");
+        }
     }
 }
 

@@ -6,7 +6,9 @@
 use schemars::Schema;
 use serde_json::json;
 
-use crate::commands::{asyncapi, completions, config, dev, man, openapi, reload, schema, seed, token, tree};
+use crate::commands::{
+    asyncapi, completions, config, dev, jobs, man, openapi, reload, schema, seed, token, tree,
+};
 use crate::exit::Exit;
 use crate::out::Document;
 
@@ -123,6 +125,9 @@ pub(crate) const ALL: &[Answer] = &[
     Answer::of::<config::Checked>("config check").exits(SETTINGS),
     Answer::of::<config::Shown>("config show").exits(SETTINGS),
     Answer::of::<reload::Answered>("reload").exits(RELAY),
+    Answer::of::<jobs::Coming>("jobs next").exits(SETTINGS),
+    Answer::of::<jobs::Linted>("jobs lint").exits(&[Exit::DataErr]),
+    Answer::of::<jobs::Written>("jobs units").exits(INPUT),
     Answer::of::<openapi::Described>("openapi generate"),
     Answer::of::<openapi::Page>("openapi html"),
     Answer::of::<asyncapi::Described>("asyncapi generate"),

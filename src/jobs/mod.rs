@@ -17,6 +17,7 @@ use crate::model::{Clock, MailboxId, UnixMs};
 use crate::store::{ExpiredEnvelope, LowPool, Store, Work};
 
 pub mod chores;
+mod doubt;
 mod gauges;
 pub mod hand;
 pub mod plan;
@@ -45,6 +46,9 @@ pub trait Audience: Send + Sync + std::fmt::Debug {
     /// The owner of a pool should refill it.
     fn keys_low(&self, _pool: &LowPool) {}
 
+    /// All devices were looked at, and so many of them are low on keys.
+    fn devices_low(&self, _devices: u64) {}
+
     /// Devices that are connected now, so that none of them counts as idle.
     fn present(&self) -> Vec<MailboxId> {
         Vec::new()
@@ -68,6 +72,8 @@ pub struct Terms {
     pub keep_history: Duration,
     /// Age at which the key that signs should be rotated.
     pub key_age: Duration,
+    /// Longest life of a token: so long a key that signs no more is needed.
+    pub token_life: Duration,
     /// Items left in a pool at which it counts as low.
     pub keys_low: u32,
 }
@@ -81,6 +87,7 @@ impl Terms {
             idle_devices: config.jobs.idle_devices,
             keep_history: config.jobs.keep_history,
             key_age: config.jobs.key_age,
+            token_life: config.auth.max_token_life,
             keys_low: config.directory.keys_low,
         }
     }

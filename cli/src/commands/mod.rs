@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod dev;
 mod follow;
+pub(crate) mod jobs;
 pub(crate) mod man;
 pub(crate) mod openapi;
 pub(crate) mod reload;
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Config(config::Configuration),
     /// Make a running relay read its configuration and keys again
     Reload(reload::Reload),
+    /// Look at scheduled jobs, and run them
+    Jobs(jobs::Jobs),
     /// Describe the HTTP API, check the description, and compare two
     #[command(name = "openapi")]
     OpenApi(openapi::OpenApi),
@@ -60,6 +63,7 @@ impl Command {
             Self::Token(token) => token.run(out).map(|()| Exit::Ok),
             Self::Config(config) => config.run(out).map(|()| Exit::Ok),
             Self::Reload(reload) => reload.run(out).map(|()| Exit::Ok),
+            Self::Jobs(jobs) => jobs.run(out),
             Self::OpenApi(openapi) => openapi.run(out).map(|()| Exit::Ok),
             Self::AsyncApi(asyncapi) => asyncapi.run(out).map(|()| Exit::Ok),
             Self::Schema(schema) => schema.run(out).map(|()| Exit::Ok),

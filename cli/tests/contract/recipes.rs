@@ -158,6 +158,23 @@ pub(crate) const RECIPES: &[Recipe] = &[
         ..ANSWERS
     },
     Recipe {
+        command: "jobs next",
+        line: Some("jobs next expire-mail"),
+        missing_file: Some("jobs next -c /nowhere/chatctl.toml"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "jobs lint",
+        line: Some("jobs lint every 7m"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "jobs units",
+        line: Some("jobs units expire-mail"),
+        missing_file: Some("jobs units -c /nowhere/chatctl.toml"),
+        ..ANSWERS
+    },
+    Recipe {
         command: "token keys generate",
         line: Some(KEYS),
         to_file: false,
