@@ -180,23 +180,6 @@ impl Schedule {
             }
         }
     }
-
-    /// The last tick up to an instant; `None` when there is none before it.
-    #[must_use]
-    pub fn previous_or_at(&self, at: UnixMs) -> Option<UnixMs> {
-        match &self.when {
-            When::Every(period) => {
-                let period = u64::try_from(period.as_millis()).ok()?.max(1);
-                Some(UnixMs(at.0 / period * period))
-            }
-            When::Cron(cron) => {
-                let utc = DateTime::<Utc>::from_timestamp_millis(i64::try_from(at.0).ok()?)?;
-                let start = utc.with_timezone(&self.zone.unwrap_or(Tz::UTC));
-                let last = cron.find_previous_occurrence(&start, true).ok()?;
-                u64::try_from(last.timestamp_millis()).ok().map(UnixMs)
-            }
-        }
-    }
 }
 
 fn millis(period: Duration) -> u64 {
