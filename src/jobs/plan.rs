@@ -62,10 +62,7 @@ impl Plan {
     /// Time between two ticks, as of now.
     #[must_use]
     pub fn interval(&self, now: UnixMs) -> Option<Duration> {
-        let schedule = self.schedule.as_ref()?;
-        let next = schedule.next_after(now)?;
-        let second = schedule.next_after(next)?;
-        Some(Duration::from_millis(second.0 - next.0))
+        self.schedule.as_ref()?.interval(now)
     }
 
     /// How long somebody waits after each tick: always the same, and never more than a quarter of the interval.

@@ -130,12 +130,21 @@ impl Shift<'_> {
         tokio::task::yield_now().await;
         tokio::select! {
             biased;
-            () = tenure.lost.cancelled() => Some(Outcome::LeaseLost),
-            () = self.stop.cancelled() => Some(Outcome::Stopped),
-            () = tokio::time::sleep_until(deadline) => Some(Outcome::TimedOut),
-            () = tokio::time::sleep(pause), if !pause.is_zero() => None,
-            () = std::future::ready(()), if pause.is_zero() => None,
+            () = tenure.lost.cancelled() => {}
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep_until(deadline) => {}
+            () = tokio::time::sleep(pause), if !pause.is_zero() => {}
+            () = std::future::ready(()), if pause.is_zero() => {}
         }
+        // By the clock, not by which timer was heard of first: after a suspend nothing may be begun on an old lease.
+        let now = Instant::now();
+        if tenure.lost.is_cancelled() || now >= *tenure.good_until.lock() {
+            return Some(Outcome::LeaseLost);
+        }
+        if self.stop.is_cancelled() {
+            return Some(Outcome::Stopped);
+        }
+        (now >= deadline).then_some(Outcome::TimedOut)
     }
 
     /// Renews the lease. Never returns: who loses it says so and waits for the step under way to end.

@@ -376,7 +376,7 @@ fn year(schedule: &'static str, events: &[Event]) -> Result<usize, TestCaseError
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 60, ..ProptestConfig::default() })]
 
     #[test]
     fn in_a_year_of_trouble_every_tick_is_answered_exactly_once(
@@ -402,11 +402,8 @@ async fn a_clock_that_was_wrong_stops_a_job_for_a_day_at_most() {
     let stints = world.stints.lock().clone();
     let pauses = stints.windows(2).map(|pair| pair[1].began - pair[0].began);
     let longest = pauses.max().unwrap();
-    let hour = Duration::from_secs(3600);
-    assert!(
-        longest <= AHEAD + hour && longest >= AHEAD - 2 * hour,
-        "{longest:?}"
-    );
+    // The ticks of a day and both ends of it.
+    assert_eq!(longest, AHEAD + Duration::from_secs(2 * 3600));
     world.heals().await;
     world.each_tick_is_answered_once(&schedule).unwrap();
 }

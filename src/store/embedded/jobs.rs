@@ -21,10 +21,9 @@ use crate::store::embedded::leases::Lease;
 use crate::store::embedded::schema::time;
 use crate::store::embedded::writer::Tx;
 use crate::store::embedded::{Embedded, runs};
-use crate::store::jobs::horizon;
 use crate::store::{
-    ATTEMPTS, Begin, Begun, Ended, Error, Grant, Held, JobState, JobStore, Outcome, Overlap, Run, RunId,
-    RunQuery, TakenOver, Trigger, Work,
+    AHEAD, ATTEMPTS, Begin, Begun, Ended, Error, Grant, Held, JobState, JobStore, Outcome, Overlap, Run,
+    RunId, RunQuery, TakenOver, Trigger, Work,
 };
 
 #[async_trait]
@@ -239,11 +238,16 @@ fn is_answered(conn: &Connection, wish: &Begin) -> Result<bool, Error> {
         return Ok(false);
     }
     let later = runs::next_tick(conn, &wish.job, wish.tick)?;
-    match later.filter(|(tick, _)| *tick <= horizon(wish.now)) {
-        None => Ok(false),
-        Some((_, after)) if after < wish.tick => Ok(true),
-        Some(_) => Ok(runs::previous_tick(conn, &wish.job, wish.tick)?.is_none()),
-    }
+    let Some((_, after)) = later.filter(|(tick, _)| *tick <= horizon(wish.now)) else {
+        return Ok(false);
+    };
+    Ok(after < wish.tick || runs::tick_before(conn, &wish.job, wish.tick)?.is_none())
+}
+
+/// The last tick that is no work of a clock that was wrong.
+fn horizon(now: UnixMs) -> UnixMs {
+    let ahead = u64::try_from(AHEAD.as_millis()).unwrap_or(u64::MAX);
+    UnixMs(now.0.saturating_add(ahead).min(i64::MAX.cast_unsigned()))
 }
 
 fn is_paused(conn: &Connection, job: &str, now: UnixMs) -> Result<bool, Error> {
@@ -311,7 +315,7 @@ fn grant(tx: &mut Tx<'_>, wish: &Begin, attempt: u32, at: Instant) -> Result<Gra
 fn note(conn: &Connection, wish: &Begin, attempt: u32, outcome: Outcome) -> Result<RunId, Error> {
     let is_open = matches!(outcome, Outcome::Running | Outcome::Queued);
     let before = match wish.trigger {
-        Trigger::Schedule => runs::previous_tick(conn, &wish.job, wish.tick)?,
+        Trigger::Schedule => runs::tick_before(conn, &wish.job, wish.tick)?,
         Trigger::Hand => None,
     };
     let run = Run {
@@ -321,7 +325,7 @@ fn note(conn: &Connection, wish: &Begin, attempt: u32, outcome: Outcome) -> Resu
             attempt,
         },
         trigger: wish.trigger,
-        after: wish.after.max(before.unwrap_or_default()),
+        after: wish.after.max(before.unwrap_or(wish.after)),
         holder: Arc::clone(&wish.holder),
         began_at: wish.now,
         ended_at: (!is_open).then_some(wish.now),

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension as _, Params, Row};
+use rusqlite::{Connection, Row};
 
 use crate::model::UnixMs;
 use crate::store::embedded::schema::{most, time};
@@ -69,15 +69,6 @@ pub(super) fn next_tick(
     rows.next()?.map(pair).transpose()
 }
 
-/// The last tick of the schedule before this one that has a run.
-pub(super) fn previous_tick(conn: &Connection, job: &str, tick: UnixMs) -> Result<Option<UnixMs>, Error> {
-    let mut select = conn.prepare_cached(
-        "SELECT tick FROM job_run WHERE job = ?1 AND tick < ?2 AND NOT by_hand ORDER BY tick DESC LIMIT 1",
-    )?;
-    let found = select.query_row((job, time(tick)), |row| row.get(0)).optional()?;
-    Ok(found.map(of))
-}
-
 /// Runs of a job that run or wait, in the order of their names.
 pub(super) fn open(conn: &Connection, job: &str) -> Result<Vec<Run>, Error> {
     let mut select = conn.prepare_cached(&format!(
@@ -92,18 +83,33 @@ pub(super) fn open(conn: &Connection, job: &str) -> Result<Vec<Run>, Error> {
     Ok(runs)
 }
 
-/// The last run of the schedule by its name, up to a tick, that is as wanted.
+/// The last run of the schedule by its name, with a tick up to this one, that is as wanted.
 pub(super) fn last_of_schedule(
     conn: &Connection,
     job: &str,
     up_to: UnixMs,
     is_wanted: impl Fn(Outcome) -> bool,
 ) -> Result<Option<Run>, Error> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM job_run WHERE job = ?1 AND tick <= ?2 AND NOT by_hand
+    let mut select = conn.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM job_run WHERE job = ?1 AND NOT by_hand AND tick <= ?2
          ORDER BY tick DESC, attempt DESC"
-    );
-    first(conn, &sql, (job, time(up_to)), is_wanted)
+    ))?;
+    let mut rows = select.query((job, time(up_to)))?;
+    while let Some(row) = rows.next()? {
+        let run = decode(row)?;
+        if is_wanted(run.outcome) {
+            return Ok(Some(run));
+        }
+    }
+    Ok(None)
+}
+
+/// The last tick of the schedule before this one that has a run.
+pub(super) fn tick_before(conn: &Connection, job: &str, tick: UnixMs) -> Result<Option<UnixMs>, Error> {
+    let mut select =
+        conn.prepare_cached("SELECT MAX(tick) FROM job_run WHERE job = ?1 AND tick < ?2 AND NOT by_hand")?;
+    let last: Option<i64> = select.query_row((job, time(tick)), |row| row.get(0))?;
+    Ok(last.map(of))
 }
 
 /// The run of a job that began last and is as wanted.
@@ -115,17 +121,17 @@ pub(super) fn last_begun(
     let sql = format!(
         "SELECT {COLUMNS} FROM job_run WHERE job = ?1 ORDER BY began_at DESC, tick DESC, attempt DESC"
     );
-    first(conn, &sql, [job], is_wanted)
+    first(conn, &sql, job, is_wanted)
 }
 
 fn first(
     conn: &Connection,
     sql: &str,
-    params: impl Params,
+    job: &str,
     is_wanted: impl Fn(Outcome) -> bool,
 ) -> Result<Option<Run>, Error> {
     let mut select = conn.prepare_cached(sql)?;
-    let mut rows = select.query(params)?;
+    let mut rows = select.query([job])?;
     while let Some(row) = rows.next()? {
         if is_wanted(outcome(row)?) {
             return decode(row).map(Some);
