@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId, EnvelopeId};
+use rustix::time::{ClockId, clock_gettime};
 
 /// One incarnation of one device, and so one mailbox. Minted by the store, never used again.
 ///
@@ -48,35 +49,68 @@ impl UnixMs {
 
 /// Where the wall clock comes from. Below the server nobody else reads it.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> UnixMs + Send + Sync>);
+pub struct Clock {
+    wall: Arc<dyn Fn() -> UnixMs + Send + Sync>,
+    steady: Arc<dyn Fn() -> Duration + Send + Sync>,
+}
 
 impl Clock {
     /// The machine's clock. A clock before 1970 counts as 1970.
     #[must_use]
     pub fn system() -> Self {
-        Self(Arc::new(|| {
+        let wall = || {
             #[expect(
                 clippy::disallowed_methods,
                 reason = "the one place that reads the wall clock"
             )]
-            let now = std::time::SystemTime::now();
-            let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            let now = SystemTime::now();
+            let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
             UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-        }))
+        };
+        let steady = || {
+            let up = clock_gettime(ClockId::Boottime);
+            Duration::from_secs(u64::try_from(up.tv_sec).unwrap_or_default())
+        };
+        Self {
+            wall: Arc::new(wall),
+            steady: Arc::new(steady),
+        }
     }
 
-    /// A clock that stands where the returned handle puts it, for tests.
+    /// A clock that stands where the returned handle puts it, for tests. It never steps: whatever it shows has passed.
     #[must_use]
     pub fn manual(start: UnixMs) -> (Self, Arc<AtomicU64>) {
         let hand = Arc::new(AtomicU64::new(start.0));
-        let read = Arc::clone(&hand);
-        (Self(Arc::new(move || UnixMs(read.load(Ordering::Relaxed)))), hand)
+        let (wall, steady) = (Arc::clone(&hand), Arc::clone(&hand));
+        let clock = Self {
+            wall: Arc::new(move || UnixMs(wall.load(Ordering::Relaxed))),
+            steady: Arc::new(move || Duration::from_millis(steady.load(Ordering::Relaxed))),
+        };
+        (clock, hand)
+    }
+
+    /// A clock whose two hands are moved apart, for tests of steps: what it shows, and what has passed in milliseconds.
+    #[must_use]
+    pub fn loose(start: UnixMs) -> (Self, [Arc<AtomicU64>; 2]) {
+        let hands = [Arc::new(AtomicU64::new(start.0)), Arc::new(AtomicU64::new(0))];
+        let [wall, steady] = hands.clone();
+        let clock = Self {
+            wall: Arc::new(move || UnixMs(wall.load(Ordering::Relaxed))),
+            steady: Arc::new(move || Duration::from_millis(steady.load(Ordering::Relaxed))),
+        };
+        (clock, hands)
     }
 
     /// The time now. May step back.
     #[must_use]
     pub fn now(&self) -> UnixMs {
-        (self.0)()
+        (self.wall)()
+    }
+
+    /// Time since some moment, to the second: the time that the machine sleeps counts, and nobody can set it.
+    #[must_use]
+    pub fn passed(&self) -> Duration {
+        (self.steady)()
     }
 }
 

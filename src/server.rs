@@ -121,13 +121,7 @@ impl Server {
             store: Arc::clone(&store),
             audience: Arc::new(residents),
             clock: clock.clone(),
-            terms: Terms {
-                idempotency: Duration::from_secs(config.limits.idempotency_seconds.into()),
-                idle_devices: config.jobs.idle_devices,
-                keep_history: config.jobs.keep_history,
-                key_age: config.jobs.key_age,
-                keys_low: config.directory.keys_low,
-            },
+            terms: Terms::of(&config),
             keys: Arc::new(|| None),
         };
         let parts = Parts {

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 pub(crate) struct Place {
     pub(crate) store: Arc<dyn Store>,
     /// On the disk that the build is on.
-    _folder: Option<TempDir>,
+    folder: Option<TempDir>,
     database: Option<Arc<MongoDb>>,
 }
 
@@ -30,16 +30,22 @@ impl Place {
             let database = opened.expect("a database");
             return Self {
                 store: Arc::clone(&database) as Arc<dyn Store>,
-                _folder: None,
+                folder: None,
                 database: Some(database),
             };
         }
         let folder = TempDir::new_in(Path::new(env!("CARGO_TARGET_TMPDIR"))).expect("a directory");
         Self {
             store: Embedded::open(folder.path(), &embedded::Options::default()).expect("a store"),
-            _folder: Some(folder),
+            folder: Some(folder),
             database: None,
         }
+    }
+
+    /// Where its files are, if they are ours.
+    #[allow(dead_code, reason = "not every bench asks")]
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.folder.as_ref().map(TempDir::path)
     }
 
     /// Leaves nothing behind.

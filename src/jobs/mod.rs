@@ -11,11 +11,13 @@ use async_trait::async_trait;
 use chatctl_protocol::Address;
 
 use crate::auth::Keyset;
+use crate::config::Config;
 use crate::config::jobs::JobName;
 use crate::model::{Clock, MailboxId, UnixMs};
 use crate::store::{ExpiredEnvelope, LowPool, Store, Work};
 
 pub mod chores;
+pub mod doubt;
 pub mod hand;
 pub mod plan;
 pub mod pulse;
@@ -64,6 +66,20 @@ pub struct Terms {
     pub key_age: Duration,
     /// Items left in a pool at which it counts as low.
     pub keys_low: u32,
+}
+
+impl Terms {
+    /// As the settings have them.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self {
+            idempotency: Duration::from_secs(config.limits.idempotency_seconds.into()),
+            idle_devices: config.jobs.idle_devices,
+            keep_history: config.jobs.keep_history,
+            key_age: config.jobs.key_age,
+            keys_low: config.directory.keys_low,
+        }
+    }
 }
 
 /// Whose keys are watched for their age: the keyset as it is now, if there is one.

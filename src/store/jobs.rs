@@ -161,7 +161,8 @@ pub struct Run {
     pub id: RunId,
     /// Why it is there.
     pub trigger: Trigger,
-    /// It answers every tick later than this one, up to its own.
+    /// It answers every tick later than this one, up to its own. Ranges of runs of the schedule never overlap, but for
+    /// those that [`AHEAD`] is about; another attempt at a tick has its range again.
     pub after: UnixMs,
     /// Who runs it: host and process.
     pub holder: Arc<str>,
@@ -184,7 +185,8 @@ pub struct Begin {
     pub job: Arc<str>,
     /// When it was due.
     pub tick: UnixMs,
-    /// The run answers every tick later than this one, too. Not later than `tick`.
+    /// The run answers every tick later than this one, too. Not later than `tick`. Where another run of the schedule
+    /// answered a tick between the two (who asks was away and does not know), it is raised to the last such tick.
     pub after: UnixMs,
     /// Why.
     pub trigger: Trigger,
@@ -257,7 +259,7 @@ pub struct JobState {
     pub paused_until: Option<UnixMs>,
     /// Who has the lease, if somebody does.
     pub held: Option<Held>,
-    /// The last tick of the schedule that was answered, in whatever way.
+    /// The last tick of the schedule that was answered, in whatever way; of those at most [`AHEAD`] ahead of the clock.
     pub last_tick: Option<UnixMs>,
     /// When a run last ended well.
     pub last_success: Option<UnixMs>,
@@ -303,6 +305,18 @@ pub const AHEAD: Duration = Duration::from_secs(24 * 3600);
 /// How often a run that was left unfinished is begun again before the job waits for its next tick.
 pub const ATTEMPTS: u32 = 3;
 
+/// Who this process is, in words that help an operator to find it, and that no other process has.
+#[must_use]
+pub fn holder() -> Arc<str> {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = match host.trim() {
+        "" => "a host without a name",
+        name => name,
+    };
+    let (process, mark) = (std::process::id(), rand::random::<u32>());
+    format!("process {process} on {host} ({mark:08x})").into()
+}
+
 /// Scheduled jobs.
 #[async_trait]
 pub trait JobStore: Send + Sync {
@@ -311,8 +325,11 @@ pub trait JobStore: Send + Sync {
 
     /// Answers a tick, atomically: at most one caller is granted it, or notes it.
     ///
-    /// `Answered` when there is a run with this very tick; or, unless it is a wish by hand, when the next run of the
-    /// schedule with a later tick, not more than [`AHEAD`] of `now`, answers this one too (`after < tick`).
+    /// `Answered` when there is a run with this very tick. And for a tick of the schedule, when the first run of the
+    /// schedule with a later tick is not more than [`AHEAD`] of `now`, and either answers this one too (`after < tick`) or is
+    /// the first that is remembered at all: what was before it has been forgotten, not left out.
+    ///
+    /// What is granted or noted has its `after` raised to the tick of the run of the schedule before it, if that is later.
     /// A run whose lease is over is marked as crashed on the way. A job that was never introduced is.
     ///
     /// After [`Error::Unavailable`] nobody knows whether the lease was taken. Asked again, by this or by
@@ -322,8 +339,8 @@ pub trait JobStore: Send + Sync {
 
     /// Looks for what was left of a job, atomically: marks runs as crashed whose lease is over, and when nobody has
     /// the lease and the job is not paused, takes it for the run that is queued, or else makes up for the last
-    /// run of the schedule (by tick, then attempt, of those that are over) if that
-    /// [`is unfinished`](Outcome::is_unfinished): the same tick, one attempt more, up to [`ATTEMPTS`].
+    /// run of the schedule (by tick, then attempt, of those that are over and at most [`AHEAD`] of `now`) if that
+    /// [`is unfinished`](Outcome::is_unfinished): the same tick and range, one attempt more, up to [`ATTEMPTS`].
     async fn take_over(
         &self,
         job: &str,
@@ -340,7 +357,7 @@ pub trait JobStore: Send + Sync {
     async fn end(&self, grant: &Grant, ended: &Ended) -> Result<bool, Error>;
 
     /// Notes that ticks were missed and are not made up for: those after `begin.after`, up to `begin.tick`.
-    /// Nothing when that tick is answered.
+    /// Nothing when that tick is answered; `after` is raised as by [`JobStore::begin`].
     async fn miss(&self, begin: &Begin) -> Result<(), Error>;
 
     /// What is known of all jobs, in the order of their names.

@@ -39,7 +39,7 @@ pub use crate::store::chores::{ChoreStore, Compacted, Due, Litter, LowPool, LowP
 pub use crate::store::devices::{DeviceStore, Registered, Registration};
 pub use crate::store::jobs::{
     AHEAD, ATTEMPTS, Begin, Begun, Ended, FOREVER, Grant, Held, JobState, JobStore, Outcome, Overlap, Run,
-    RunId, RunQuery, TakenOver, Trigger, Work,
+    RunId, RunQuery, TakenOver, Trigger, Work, holder,
 };
 pub use crate::store::keys::{
     Claim, ClaimTarget, Claimed, Item, KeyLogEntry, KeyStore, Keyset, PoolCount, PoolUpload, Upload, Uploaded,

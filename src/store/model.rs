@@ -33,6 +33,8 @@ pub struct Model {
     is_shared: bool,
     trouble: Mutex<Option<Trouble>>,
     poisoned: Mutex<Option<Error>>,
+    /// What every verb about jobs answers.
+    jobs_trouble: Mutex<Option<Error>>,
     gate: watch::Sender<Gate>,
 }
 
@@ -109,6 +111,12 @@ impl Model {
         })
     }
 
+    /// The store of one more relay that shares what this one holds, without its troubles.
+    #[must_use]
+    pub fn beside(&self) -> Arc<Self> {
+        Self::over(Arc::clone(&self.state), self.node, self.is_shared)
+    }
+
     fn over(state: Arc<Mutex<State>>, node: u16, is_shared: bool) -> Arc<Self> {
         Arc::new(Self {
             state,
@@ -116,6 +124,7 @@ impl Model {
             is_shared,
             trouble: Mutex::new(None),
             poisoned: Mutex::new(None),
+            jobs_trouble: Mutex::new(None),
             gate: watch::Sender::new(Gate::default()),
         })
     }
@@ -159,6 +168,11 @@ impl Model {
     /// Makes the next commit of mail succeed and answer [`Error::Unavailable`].
     pub fn lose_next_answer(&self) {
         *self.trouble.lock() = Some(Trouble::AnswerLost);
+    }
+
+    /// Makes every verb about jobs change nothing and answer `error` from now on; `None` mends them.
+    pub fn trouble_jobs(&self, error: Option<Error>) {
+        *self.jobs_trouble.lock() = error;
     }
 
     async fn pass_the_gate(&self) {

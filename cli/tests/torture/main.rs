@@ -19,6 +19,7 @@ mod disk;
 mod failover;
 mod full_disk;
 mod http;
+mod jobs;
 mod keyring;
 mod ledger;
 mod login;

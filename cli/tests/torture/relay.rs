@@ -207,6 +207,11 @@ impl Relay {
         kib * 1024
     }
 
+    /// The number of the process, if there is one.
+    pub(crate) fn process(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Whether the process has ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
         let child = self.child.as_mut();

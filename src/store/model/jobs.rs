@@ -100,22 +100,36 @@ impl Jobs {
         })
     }
 
-    fn of<'a>(&'a self, job: &'a str) -> impl DoubleEndedIterator<Item = &'a Run> {
-        self.runs.values().filter(move |run| &*run.id.job == job)
+    fn of(&self, job: &str) -> impl DoubleEndedIterator<Item = &Run> {
+        let at = |tick, attempt| RunId {
+            job: job.into(),
+            tick,
+            attempt,
+        };
+        let all = at(UnixMs(0), 0)..=at(UnixMs(u64::MAX), u32::MAX);
+        self.runs.range(all).map(|(_, run)| run)
+    }
+
+    fn of_schedule(&self, job: &str) -> impl DoubleEndedIterator<Item = &Run> {
+        self.of(job).filter(|run| run.trigger == Trigger::Schedule)
     }
 
     fn is_answered(&self, begin: &Begin) -> bool {
         if self.of(&begin.job).any(|run| run.id.tick == begin.tick) {
             return true;
         }
-        let ahead = u64::try_from(AHEAD.as_millis()).unwrap_or(u64::MAX);
-        let horizon = UnixMs(begin.now.0.saturating_add(ahead));
-        let later = |run: &&Run| run.trigger == Trigger::Schedule && run.id.tick > begin.tick;
+        let later = |run: &&Run| run.id.tick > begin.tick;
         begin.trigger == Trigger::Schedule
-            && self
-                .of(&begin.job)
-                .find(later)
-                .is_some_and(|run| run.after < begin.tick && run.id.tick <= horizon)
+            && self.of_schedule(&begin.job).find(later).is_some_and(|run| {
+                run.id.tick <= horizon(begin.now)
+                    && (run.after < begin.tick || self.before(&begin.job, begin.tick).is_none())
+            })
+    }
+
+    /// The last tick of the schedule before this one that has a run.
+    fn before(&self, job: &str, tick: UnixMs) -> Option<UnixMs> {
+        let earlier = |run: &&Run| run.id.tick < tick;
+        self.of_schedule(job).rfind(earlier).map(|run| run.id.tick)
     }
 
     /// Marks what outlived its lease.
@@ -149,10 +163,14 @@ impl Jobs {
             Outcome::Running | Outcome::Queued => None,
             _ended => Some(begin.now),
         };
+        let before = match begin.trigger {
+            Trigger::Schedule => self.before(&begin.job, begin.tick),
+            Trigger::Hand => None,
+        };
         let run = Run {
             id: id.clone(),
             trigger: begin.trigger,
-            after: begin.after,
+            after: begin.after.max(before.unwrap_or(begin.after)),
             holder: Arc::clone(&begin.holder),
             began_at: begin.now,
             ended_at,
@@ -213,29 +231,32 @@ impl Jobs {
             .by_name
             .get(job)
             .is_some_and(|known| known.lease.is_none() && !known.is_paused(now));
-        let grant = free.then(|| self.left_of(job)).flatten().map(|(run, attempt)| {
-            let begin = Begin {
-                job: Arc::clone(&run.id.job),
-                tick: run.id.tick,
-                after: run.after,
-                trigger: run.trigger,
-                holder: Arc::clone(holder),
-                term,
-                overlap: Overlap::Skip,
-                now,
-            };
-            self.grant(&begin, attempt)
-        });
+        let grant = free
+            .then(|| self.left_of(job, now))
+            .flatten()
+            .map(|(run, attempt)| {
+                let begin = Begin {
+                    job: Arc::clone(&run.id.job),
+                    tick: run.id.tick,
+                    after: run.after,
+                    trigger: run.trigger,
+                    holder: Arc::clone(holder),
+                    term,
+                    overlap: Overlap::Skip,
+                    now,
+                };
+                self.grant(&begin, attempt)
+            });
         TakenOver { crashed, grant }
     }
 
     /// The run to do, and its attempt.
-    fn left_of(&self, job: &str) -> Option<(Run, u32)> {
+    fn left_of(&self, job: &str, now: UnixMs) -> Option<(Run, u32)> {
         if let Some(queued) = self.of(job).find(|run| run.outcome == Outcome::Queued) {
             return Some((queued.clone(), queued.id.attempt));
         }
-        let is_a_run = |run: &&Run| run.trigger == Trigger::Schedule && run.outcome.is_over();
-        let last = self.of(job).rfind(is_a_run)?;
+        let is_a_run = |run: &&Run| run.outcome.is_over() && run.id.tick <= horizon(now);
+        let last = self.of_schedule(job).rfind(is_a_run)?;
         let again = last.outcome.is_unfinished() && last.id.attempt < ATTEMPTS;
         again.then(|| (last.clone(), last.id.attempt + 1))
     }
@@ -296,8 +317,8 @@ impl Jobs {
             paused_until: known.paused_until.filter(|until| *until > now),
             held: known.held(),
             last_tick: self
-                .of(job)
-                .rfind(|run| run.trigger == Trigger::Schedule)
+                .of_schedule(job)
+                .rfind(|run| run.id.tick <= horizon(now))
                 .map(|run| run.id.tick),
             last_success: known.last_success,
             failures: known.failures,
@@ -328,8 +349,7 @@ impl Jobs {
         for job in self.by_name.keys() {
             let mut runs: Vec<&Run> = self.of(job).collect();
             runs.sort_by(|one, other| (other.began_at, &other.id).cmp(&(one.began_at, &one.id)));
-            let newest = self.of(job).rfind(|run| run.trigger == Trigger::Schedule);
-            let newest = newest.map(|run| run.id.clone());
+            let newest = self.of_schedule(job).next_back().map(|run| run.id.clone());
             let runs = runs.into_iter().enumerate();
             let is_old = |(place, run): &(usize, &Run)| {
                 (run.began_at < before || *place >= keep)
@@ -343,6 +363,12 @@ impl Jobs {
     }
 }
 
+/// The last tick that is no work of a clock that was wrong.
+fn horizon(now: UnixMs) -> UnixMs {
+    let ahead = u64::try_from(AHEAD.as_millis()).unwrap_or(u64::MAX);
+    UnixMs(now.0.saturating_add(ahead))
+}
+
 impl State {
     fn trim_runs(&mut self, before: UnixMs, keep: usize, limit: usize) -> usize {
         let mut old = self.jobs.old(before, keep);
@@ -354,10 +380,19 @@ impl State {
     }
 }
 
+impl Model {
+    fn with_jobs<T>(&self, verb: impl FnOnce(&mut State) -> T) -> Result<T, Error> {
+        match &*self.jobs_trouble.lock() {
+            Some(error) => Err(error.clone()),
+            None => self.with(verb),
+        }
+    }
+}
+
 #[async_trait]
 impl JobStore for Model {
     async fn introduce(&self, jobs: &[Arc<str>], now: UnixMs) -> Result<(), Error> {
-        self.with(|state| {
+        self.with_jobs(|state| {
             for job in jobs {
                 state.jobs.known(job, now);
             }
@@ -365,7 +400,7 @@ impl JobStore for Model {
     }
 
     async fn begin(&self, begin: &Begin) -> Result<Begun, Error> {
-        self.with(|state| state.jobs.begin(begin))
+        self.with_jobs(|state| state.jobs.begin(begin))
     }
 
     async fn take_over(
@@ -375,19 +410,19 @@ impl JobStore for Model {
         term: Duration,
         now: UnixMs,
     ) -> Result<TakenOver, Error> {
-        self.with(|state| state.jobs.take_over(job, holder, term, now))
+        self.with_jobs(|state| state.jobs.take_over(job, holder, term, now))
     }
 
     async fn renew(&self, grant: &Grant, term: Duration, work: &Work) -> Result<bool, Error> {
-        self.with(|state| state.jobs.renew(grant, term, work))
+        self.with_jobs(|state| state.jobs.renew(grant, term, work))
     }
 
     async fn end(&self, grant: &Grant, ended: &Ended) -> Result<bool, Error> {
-        self.with(|state| state.jobs.end(grant, ended))
+        self.with_jobs(|state| state.jobs.end(grant, ended))
     }
 
     async fn miss(&self, begin: &Begin) -> Result<(), Error> {
-        self.with(|state| {
+        self.with_jobs(|state| {
             state.jobs.known(&begin.job, begin.now);
             if !state.jobs.is_answered(begin) {
                 state.jobs.note(begin, 1, Outcome::Missed);
@@ -396,25 +431,25 @@ impl JobStore for Model {
     }
 
     async fn job_states(&self, now: UnixMs) -> Result<Vec<JobState>, Error> {
-        self.with(|state| state.jobs.states(now))
+        self.with_jobs(|state| state.jobs.states(now))
     }
 
     async fn runs(&self, query: &RunQuery) -> Result<Vec<Run>, Error> {
-        self.with(|state| state.jobs.query(query))
+        self.with_jobs(|state| state.jobs.query(query))
     }
 
     async fn pause(&self, job: &str, until: Option<UnixMs>) -> Result<bool, Error> {
-        self.with(|state| {
+        self.with_jobs(|state| {
             let known = state.jobs.by_name.get_mut(job);
             known.map(|known| known.paused_until = until).is_some()
         })
     }
 
     async fn unlock(&self, job: &str, now: UnixMs) -> Result<Option<Held>, Error> {
-        self.with(|state| state.jobs.unlock(job, now))
+        self.with_jobs(|state| state.jobs.unlock(job, now))
     }
 
     async fn trim_runs(&self, before: UnixMs, keep: usize, limit: usize) -> Result<usize, Error> {
-        self.with(|state| state.trim_runs(before, keep, limit))
+        self.with_jobs(|state| state.trim_runs(before, keep, limit))
     }
 }

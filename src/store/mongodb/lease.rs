@@ -1,11 +1,13 @@
 //! One at a time: who changes the database as a whole holds a lease that ends by the server's clock.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::ReturnDocument;
 use tokio::time::{Instant, sleep};
 
+use crate::store::holder;
 use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::documents::time;
 use crate::store::mongodb::meta::META;
@@ -16,7 +18,7 @@ use crate::store::upkeep::UpkeepError;
 #[derive(Debug)]
 pub(super) struct Lease<'a> {
     db: &'a Connection,
-    holder: String,
+    holder: Arc<str>,
 }
 
 impl<'a> Lease<'a> {
@@ -26,7 +28,7 @@ impl<'a> Lease<'a> {
     ///
     /// [`UpkeepError::Held`] when somebody else has it.
     pub(super) async fn take(db: &'a Connection) -> Result<Self, UpkeepError> {
-        let lease = Self { db, holder: myself() };
+        let lease = Self { db, holder: holder() };
         let failed = |error| UpkeepError::from(connect::refusal(&db.hosts, db.timeout, &error));
         // An upsert cannot compare with the server's clock: there is something to compare with first.
         let nobody = doc! { "$setOnInsert": { "holder": "", "end": DateTime::from_millis(0) } };
@@ -78,7 +80,7 @@ impl<'a> Lease<'a> {
     /// Lets others have it.
     pub(super) async fn give_back(self) {
         // What is not given back ends by itself.
-        let mine = doc! { "_id": LEASE, "holder": &self.holder };
+        let mine = doc! { "_id": LEASE, "holder": &*self.holder };
         let _ = self.db.collection(META).delete_one(mine).await;
     }
 
@@ -88,7 +90,7 @@ impl<'a> Lease<'a> {
         while extended.elapsed() < TERM {
             sleep(TERM / 3).await;
             let asked = Instant::now();
-            match self.extend(doc! { "$eq": ["$holder", &self.holder] }).await {
+            match self.extend(doc! { "$eq": ["$holder", &*self.holder] }).await {
                 Ok(true) => extended = asked,
                 Ok(false) => return,
                 // Perhaps there is a new primary a little later.
@@ -99,7 +101,7 @@ impl<'a> Lease<'a> {
 
     async fn extend(&self, condition: Document) -> mongodb::error::Result<bool> {
         let term = i64::try_from(TERM.as_millis()).unwrap_or(i64::MAX);
-        let mine = doc! { "$set": { "holder": &self.holder, "end": { "$add": ["$$NOW", term] } } };
+        let mine = doc! { "$set": { "holder": &*self.holder, "end": { "$add": ["$$NOW", term] } } };
         let found = self
             .db
             .collection(META)
@@ -108,20 +110,6 @@ impl<'a> Lease<'a> {
             .await?;
         Ok(found.is_some())
     }
-}
-
-/// This process, in words that help an operator to find it, and that no other has.
-fn myself() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = match host.trim() {
-        "" => "a host without a name",
-        name => name,
-    };
-    format!(
-        "process {} on {host} ({:08x})",
-        std::process::id(),
-        rand::random::<u32>()
-    )
 }
 
 /// The lease's name among the facts.
