@@ -197,6 +197,12 @@ impl Hub {
             .is_some_and(|door| door.consumer.is_some())
     }
 
+    /// Devices that are here, with a consumer or only observed.
+    #[must_use]
+    pub fn present(&self) -> Vec<MailboxId> {
+        self.doors.iter().map(|door| *door.key()).collect()
+    }
+
     /// With which tokens they are here.
     #[must_use]
     pub const fn attendance(&self) -> &Arc<Attendance> {

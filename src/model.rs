@@ -31,6 +31,12 @@ impl UnixMs {
         Self(self.0.saturating_add(seconds.saturating_mul(1000)))
     }
 
+    /// When its day began, in UTC.
+    #[must_use]
+    pub const fn day(self) -> Self {
+        Self(self.0 - self.0 % DAY_MS)
+    }
+
     /// As people and machines both read it: RFC 3339 in UTC, to the second.
     #[must_use]
     pub fn rfc3339(self) -> String {
@@ -46,6 +52,8 @@ impl UnixMs {
         u64::try_from(since.as_millis()).ok().map(Self)
     }
 }
+
+const DAY_MS: u64 = 24 * 3600 * 1000;
 
 /// Where the wall clock comes from. Below the server nobody else reads it.
 #[derive(Clone)]

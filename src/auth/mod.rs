@@ -34,7 +34,7 @@ pub use key::{Algorithm, KeyFacts, KeyState};
 pub use keyset::Keyset;
 pub use new_key::NewKey;
 pub use pem::is_private_pem;
-pub use review::{Finding, Severity, review};
+pub use review::{Finding, Severity, overdue, review};
 pub use revocations::Revocations;
 pub use rotation::{Change, Patience, Phase, Rotation, RotationError, Waits};
 pub use self_test::{SelfTestError, self_test};

@@ -54,9 +54,17 @@ pub fn review(json: &[u8], waits: &Waits, now: UnixMs) -> Vec<Finding> {
     {
         found.push(Finding::of(Severity::Error, None, error.to_string()));
     }
-    found.extend(facts.iter().flat_map(|key| ages(key, waits, now)));
+    let old = Duration::from_secs(OLD * DAY);
+    found.extend(facts.iter().flat_map(|key| ages(key, waits, old, now)));
     found.sort_by_key(|finding| finding.severity == Severity::Warning);
     found
+}
+
+/// What should be done about keys that were loaded, since time has passed: the one that signs is older than
+/// `old`, one waits to sign or to be retired.
+#[must_use]
+pub fn overdue(keys: &[KeyFacts], waits: &Waits, old: Duration, now: UnixMs) -> Vec<Finding> {
+    keys.iter().flat_map(|key| ages(key, waits, old, now)).collect()
 }
 
 impl Finding {
@@ -114,7 +122,7 @@ fn signers(keys: &[KeyFacts]) -> Option<Finding> {
     }
 }
 
-fn ages(key: &KeyFacts, waits: &Waits, now: UnixMs) -> Vec<Finding> {
+fn ages(key: &KeyFacts, waits: &Waits, old: Duration, now: UnixMs) -> Vec<Finding> {
     let warn = |message: String| Finding::of(Severity::Warning, Some(&key.kid), message);
     let age = key
         .since
@@ -138,7 +146,7 @@ fn ages(key: &KeyFacts, waits: &Waits, now: UnixMs) -> Vec<Finding> {
                 "it has been published for {days} days and does not sign yet"
             )));
         }
-        (KeyState::Active, _) if days >= OLD => {
+        (KeyState::Active, _) if age.is_some_and(|age| age >= old) => {
             found.push(warn(format!(
                 "it has been active for {days} days: time to rotate"
             )));

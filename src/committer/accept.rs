@@ -221,6 +221,10 @@ impl Books {
             self.recents.retry(&mail.key, mail.digest, ticket);
             return Ok(None);
         }
+        // What was counted just now and is not known any more was removed meanwhile.
+        if !mail.ephemeral && mail.parts.iter().any(|part| !self.is_counted(part.mailbox)) {
+            return Err((ticket, Code::DeviceMismatch));
+        }
         if !mail.ephemeral && !self.has_room(&mail, entry.limits) {
             return Err((ticket, Code::MailboxFull));
         }
@@ -266,6 +270,11 @@ impl Books {
                 .and_then(|slots| slots.ledger.as_ref());
             ledger.is_some_and(|ledger| ledger.has_room(mail.key.sender, part.payload.len() as u64, limits))
         })
+    }
+
+    fn is_counted(&self, mailbox: MailboxId) -> bool {
+        let slots = self.tail.known(mailbox);
+        slots.is_some_and(|slots| slots.ledger.is_some())
     }
 
     fn envelope(&mut self, mail: &Mail, part: &Part, now: UnixMs) -> Option<Arc<Envelope>> {

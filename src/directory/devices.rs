@@ -181,14 +181,23 @@ impl Directory {
     ///
     /// [`Error::Store`].
     pub async fn remove(&self, address: &Address) -> Result<Option<MailboxId>, Error> {
+        // Forgets on the way out, too, when nobody knows what became of it.
         let forget = self.lists.forget(&address.account);
         let removed = self.store.remove_device(address, self.clock.now()).await?;
         drop(forget);
         if let Some(mailbox) = removed {
-            self.hub.notify(mailbox, Notices::REMOVED);
-            self.ring_others(&address.account, &address.device_id).await;
+            self.removed(address, mailbox).await;
         }
         Ok(removed)
+    }
+
+    /// The store has removed a device, whoever asked for it: its sessions get [`Notices::REMOVED`], the account's
+    /// other devices [`Notices::DEVICES`], and lists from before are forgotten.
+    pub async fn removed(&self, address: &Address, mailbox: MailboxId) {
+        // Before the bells: who hears one looks at the list.
+        self.forget(&address.account);
+        self.hub.notify(mailbox, Notices::REMOVED);
+        self.ring_others(&address.account, &address.device_id).await;
     }
 
     /// Tells the account's other devices that its list or an identity changed.

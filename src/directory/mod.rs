@@ -46,7 +46,7 @@ pub use self::accept::{KeyUpload, MAX_POOLS, NewItem, NewPool};
 pub use self::claim::{ClaimAnswer, ClaimRequest, ClaimedAccount, ClaimedDevice, MAX_DEVICES, Missing};
 pub use self::keys::{MAX_LOG_ENTRIES, Published};
 pub use self::lint::{LintError, check as check_signatures};
-pub use self::notices::KeyNotice;
+pub use self::notices::{KeyNotice, is_watched};
 
 use self::budget::Budgets;
 use self::devices::DeviceLists;

@@ -8,11 +8,14 @@ use quick_cache::sync::Cache;
 
 use crate::directory::{Directory, Error};
 use crate::hub::Notices;
-use crate::model::MailboxId;
-use crate::store::PoolCount;
+use crate::model::{MailboxId, UnixMs};
+use crate::store::{LowPool, PoolCount};
 
 /// Pools whose state is remembered. Forgetting one costs a ring too many.
 const MAX_TOLD: usize = 64 * 1024;
+
+/// Time after which an owner that was told of a shortage is told again, if it did nothing about it.
+const REMIND_SECONDS: u64 = 24 * 3600;
 
 /// Something that the owner of a keyset should do something about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,13 +69,20 @@ impl State {
 }
 
 /// The states that owners have been rung for, so that they are rung when it gets worse and not at
-/// every claim.
+/// every claim; and when each owner was last told of a shortage, so that a report that finds it again and again
+/// reminds them once a day.
 #[derive(Debug)]
-pub(super) struct Told(Cache<(MailboxId, Suite, PoolName), State>);
+pub(super) struct Told {
+    states: Cache<(MailboxId, Suite, PoolName), State>,
+    heard: Cache<MailboxId, UnixMs>,
+}
 
 impl Told {
     pub(super) fn new() -> Self {
-        Self(Cache::new(MAX_TOLD))
+        Self {
+            states: Cache::new(MAX_TOLD),
+            heard: Cache::new(MAX_TOLD),
+        }
     }
 
     /// Whether a pool of these got worse than the owner was last rung for.
@@ -86,11 +96,11 @@ impl Told {
         let mut news = false;
         for count in counts {
             let key = (mailbox, suite.clone(), count.pool.clone());
-            let before = self.0.get(&key).unwrap_or_default();
+            let before = self.states.get(&key).unwrap_or_default();
             let now = before.and(State::of(suite, count, keys_low));
             if now != before {
                 news = true;
-                self.0.insert(key, now);
+                self.states.insert(key, now);
             }
         }
         news
@@ -102,16 +112,27 @@ impl Told {
             let key = (mailbox, suite.clone(), count.pool.clone());
             let state = State::of(suite, count, keys_low);
             if state == State::default() {
-                drop(self.0.remove(&key));
+                drop(self.states.remove(&key));
             } else {
-                self.0.insert(key, state);
+                self.states.insert(key, state);
             }
         }
     }
 
+    /// The owner hears of a shortage now; whether it last did so a day ago or longer.
+    fn is_due(&self, mailbox: MailboxId, now: UnixMs) -> bool {
+        let heard = self.heard.get(&mailbox);
+        // A clock that stepped back: better a ring too many than none for long.
+        let is_due = heard.is_none_or(|at| now < at || now >= at.plus_seconds(REMIND_SECONDS));
+        if is_due {
+            self.heard.insert(mailbox, now);
+        }
+        is_due
+    }
+
     /// Whether the queue is known to have held something, with the fallback handed out before that.
     pub(super) fn was_spared(&self, mailbox: MailboxId, suite: &Suite, pool: &PoolName) -> bool {
-        self.0
+        self.states
             .get(&(mailbox, suite.clone(), pool.clone()))
             .is_some_and(|state| state.fallback_used && !state.empty)
     }
@@ -160,19 +181,33 @@ impl Directory {
                 }
             }
         }
+        if !notices.is_empty() {
+            self.told.heard.insert(mailbox, self.clock.now());
+        }
         Ok(notices)
     }
 
     /// Rings the owner if a claim made things worse.
     pub(super) fn ring_owner(&self, mailbox: MailboxId, suite: &Suite, touched: &[PoolCount]) {
         if self.told.is_news(mailbox, suite, touched, self.rules().keys_low) {
+            self.told.heard.insert(mailbox, self.clock.now());
             self.hub.notify(mailbox, Notices::KEYS);
+        }
+    }
+
+    /// A report has found this pool low: rings the owner, if it is here and was not told within a day. One ring is
+    /// for all of its pools, since who hears it looks at them all.
+    pub fn remind(&self, low: &LowPool) {
+        let here = is_watched(&low.suite, &low.pool) && self.hub.is_here(low.mailbox);
+        if here && self.told.is_due(low.mailbox, self.clock.now()) {
+            self.hub.notify(low.mailbox, Notices::KEYS);
         }
     }
 }
 
 /// Whether a pool is one that can run low. Signal's `spk` has a fallback and no queue, by design:
 /// "empty, and the fallback was handed out" is how it always stands.
-fn is_watched(suite: &Suite, pool: &PoolName) -> bool {
+#[must_use]
+pub fn is_watched(suite: &Suite, pool: &PoolName) -> bool {
     !(matches!(suite, Suite::Signal) && pool.as_str() == "spk")
 }

@@ -236,6 +236,8 @@ async fn publish(
     let suite = Suite::parse(&suite).map_err(bad_name)?;
     let directory = doors.switchboard.directory();
     let published = directory.upload(&identity.address, suite, request.into()).await?;
+    // Afterwards, so that a bad request is told first; keys of a device that is gone by now are gone, too.
+    doors.switchboard.acting(&identity.address).await?;
     let ignored = published.ignored.into_iter();
     Ok(Json(KeysAnswer {
         pools: show(published.counts),
@@ -269,6 +271,7 @@ async fn count(
     let suite = Suite::parse(&suite).map_err(bad_name)?;
     let directory = doors.switchboard.directory();
     let keyset = directory.keyset(&identity.address, &suite).await?;
+    doors.switchboard.acting(&identity.address).await?;
     let digest = Bytes::copy_from_slice(&keyset.digest);
     Ok(Json(KeyCounts {
         pools: show(keyset.counts),
@@ -301,6 +304,7 @@ async fn drop_queue(
     let pool = PoolName::parse(&pool).map_err(bad_name)?;
     let directory = doors.switchboard.directory();
     directory.drop_queue(&identity.address, &suite, &pool).await?;
+    doors.switchboard.acting(&identity.address).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -18,7 +18,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::committer::{Outcome, Receipts};
-use crate::directory;
 use crate::http::Doors;
 use crate::http::body::JsonBody;
 use crate::http::bytes64::Bytes64;
@@ -28,7 +27,6 @@ use crate::http::openapi::values;
 use crate::http::problem::Problem;
 use crate::http::token::Caller;
 use crate::mailbox::Delivery;
-use crate::model::{Device, Identity};
 use crate::store::Room;
 use crate::switchboard::{DeviceMessage, Refusal, Send, Sender};
 
@@ -209,7 +207,7 @@ async fn send(
     Path(account): Path<String>,
     JsonBody(request): JsonBody<SendRequest>,
 ) -> Result<Json<Sent>, Problem> {
-    let device = own_device(&doors, &identity).await?;
+    let device = doors.switchboard.acting(&identity.address).await?;
     let sender = Sender {
         address: Arc::new(identity.address),
         mailbox: device.mailbox,
@@ -259,7 +257,7 @@ async fn look(
     Caller(identity): Caller,
     Query(look): Query<Look>,
 ) -> Result<Json<Mail>, Problem> {
-    let device = own_device(&doors, &identity).await?;
+    let device = doors.switchboard.acting(&identity.address).await?;
     let limit = look.limit.unwrap_or(64);
     if !(1..=MAX_ENVELOPES).contains(&limit) {
         return Err(Problem::new(Code::BadRequest, "`limit` must be 1 to 256."));
@@ -294,7 +292,7 @@ async fn ack(
     Caller(identity): Caller,
     JsonBody(request): JsonBody<AckRequest>,
 ) -> Result<Json<Acked>, Problem> {
-    let device = own_device(&doors, &identity).await?;
+    let device = doors.switchboard.acting(&identity.address).await?;
     let bad = || Problem::new(Code::BadRequest, "Ids are at most 256 numbers, as text.");
     if request.ids.len() > MAX_ENVELOPES {
         return Err(bad());
@@ -313,12 +311,6 @@ fn envelope_id(text: &str) -> Option<EnvelopeId> {
     let is_written_so = text.len() <= MAX_ID_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = is_written_so.then(|| text.parse().ok());
     number.flatten().map(EnvelopeId::from_u64)
-}
-
-/// The device that the caller speaks for.
-async fn own_device(doors: &Doors, identity: &Identity) -> Result<Device, Problem> {
-    let device = doors.switchboard.device(&identity.address).await?;
-    device.ok_or_else(|| directory::Error::NotRegistered.into())
 }
 
 fn parse(account: &str, request: SendRequest) -> Result<Send, Problem> {

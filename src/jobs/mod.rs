@@ -10,19 +10,25 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chatctl_protocol::Address;
 
-use crate::auth::Keyset;
+use crate::auth::KeyFacts;
 use crate::config::Config;
 use crate::config::jobs::JobName;
 use crate::model::{Clock, MailboxId, UnixMs};
 use crate::store::{ExpiredEnvelope, LowPool, Store, Work};
 
+pub mod board;
 pub mod chores;
-pub mod doubt;
+mod doubt;
+mod gauges;
 pub mod hand;
 pub mod plan;
-pub mod pulse;
+mod pulse;
 pub mod residents;
+mod rounds;
+mod run;
 pub mod runner;
+#[cfg(test)]
+mod tests;
 
 /// Who has to hear of what a chore does: a relay with its devices, or nobody where a tool works on the store alone.
 #[async_trait]
@@ -40,6 +46,9 @@ pub trait Audience: Send + Sync + std::fmt::Debug {
 
     /// The owner of a pool should refill it.
     fn keys_low(&self, _pool: &LowPool) {}
+
+    /// All devices were looked at, and so many of them are low on keys.
+    fn devices_low(&self, _devices: u64) {}
 
     /// Devices that are connected now, so that none of them counts as idle.
     fn present(&self) -> Vec<MailboxId> {
@@ -64,6 +73,8 @@ pub struct Terms {
     pub keep_history: Duration,
     /// Age at which the key that signs should be rotated.
     pub key_age: Duration,
+    /// Longest life of a token: so long a key that signs no more is needed.
+    pub token_life: Duration,
     /// Items left in a pool at which it counts as low.
     pub keys_low: u32,
 }
@@ -77,13 +88,14 @@ impl Terms {
             idle_devices: config.jobs.idle_devices,
             keep_history: config.jobs.keep_history,
             key_age: config.jobs.key_age,
+            token_life: config.auth.max_token_life,
             keys_low: config.directory.keys_low,
         }
     }
 }
 
-/// Whose keys are watched for their age: the keyset as it is now, if there is one.
-pub type Keys = Arc<dyn Fn() -> Option<Keyset> + Send + Sync>;
+/// The keys whose age is watched, as they are now.
+pub type Keys = Arc<dyn Fn() -> Vec<KeyFacts> + Send + Sync>;
 
 /// What every chore works with.
 #[derive(Clone)]

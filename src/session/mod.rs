@@ -341,7 +341,7 @@ async fn sign_on(
         Mode::Consume => switchboard.sign_on(device.mailbox).await,
         Mode::Notify => switchboard.observe(device.mailbox).await,
     };
-    let signed_on = signed_on.map_err(|_| busy())?;
+    let signed_on = signed_on.map_err(|_| busy())?.ok_or(not_registered)?;
     // Once more: a removal before the sign-on found nobody to tell.
     let again = switchboard.device_now(&identity.address).await;
     let again = again.map_err(|_| busy())?;

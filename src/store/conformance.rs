@@ -14,6 +14,7 @@ use crate::store::{
 };
 
 pub(crate) mod accounts;
+pub(crate) mod chores;
 pub(crate) mod devices;
 pub(crate) mod jobs;
 pub(crate) mod keys;
@@ -59,6 +60,20 @@ macro_rules! facts {
             an_account_put_again_changes_nothing,
             other_attributes_stay_or_go_as_asked,
             an_account_without_devices_lists_as_one_that_never_was,
+        ]);
+        facts!(@ $implementation, $subject, chores: [
+            what_is_looked_at_is_what_a_step_removes,
+            what_has_no_device_is_looked_for_and_normally_not_found,
+            records_are_forgotten_in_bounded_steps,
+            tombstones_go_after_their_time_and_not_before,
+            a_device_seen_again_is_not_idle,
+            an_earlier_day_changes_nothing,
+            who_is_seen_and_gone_is_told,
+            idle_devices_go_with_everything_they_had,
+            the_longest_idle_go_first_and_no_more_than_asked_for,
+            low_pools_are_found_page_by_page,
+            a_sweep_leaves_what_lives,
+            compaction_changes_no_row,
         ]);
         facts!(@ $implementation, $subject, devices: [
             a_registration_again_changes_nothing,

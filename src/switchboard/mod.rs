@@ -5,6 +5,7 @@
 
 mod holdings;
 mod revoke;
+mod seen;
 mod send;
 
 use std::num::NonZeroU32;
@@ -27,6 +28,7 @@ use crate::mailbox::{Delivery, Mailbox, Window};
 use crate::metrics::Metrics;
 use crate::model::{Clock, Device, MailboxId, NumberHasher};
 use crate::store::{self, Gap, Registered, Registration, Store};
+use crate::switchboard::seen::Today;
 
 pub use crate::switchboard::holdings::Holdings;
 pub use crate::switchboard::revoke::Struck;
@@ -46,6 +48,7 @@ pub struct Switchboard {
     epoch: u64,
     revocations: Arc<Revocations>,
     look_again: Duration,
+    today: Today,
     /// When the store was last asked whether it answers, and what came of it.
     probe: tokio::sync::Mutex<Option<(Instant, bool)>>,
 }
@@ -118,6 +121,7 @@ impl Switchboard {
             epoch,
             revocations: Arc::default(),
             look_again: config.mail.look_again,
+            today: Today::default(),
             probe: tokio::sync::Mutex::default(),
         })
     }
@@ -181,9 +185,20 @@ impl Switchboard {
         address: &Address,
         registration: Registration,
     ) -> Result<Registered, directory::Error> {
-        let registered = self.directory.register(address, registration).await?;
-        if let Registered::Replaced { old, .. } = &registered {
-            self.committer.forget(*old);
+        let mut registered = self.directory.register(address, registration.clone()).await?;
+        if let Registered::Updated(device) = &registered
+            && !self.seen(device.mailbox).await
+        {
+            // It was idle for so long that it was removed in this very moment.
+            registered = self.directory.register(address, registration).await?;
+        }
+        match &registered {
+            Registered::Created(device) => self.registered_today(device.mailbox),
+            Registered::Replaced { device, old } => {
+                self.registered_today(device.mailbox);
+                self.committer.forget(*old);
+            }
+            Registered::Updated(_) | Registered::TooMany => {}
         }
         Ok(registered)
     }
@@ -201,12 +216,12 @@ impl Switchboard {
         Ok(removed)
     }
 
-    /// Signs a consumer of the mailbox on.
+    /// Signs a consumer of the mailbox on; `None` when its device is gone.
     ///
     /// # Errors
     ///
     /// [`store::Error`] when the session cannot be taken, or the mailbox cannot be counted.
-    pub async fn sign_on(&self, mailbox: MailboxId) -> Result<SignedOn, store::Error> {
+    pub async fn sign_on(&self, mailbox: MailboxId) -> Result<Option<SignedOn>, store::Error> {
         // Sign on before the first read: a ring between the two would otherwise be missed.
         let presence = self.hub.sign_on(mailbox);
         if self.store.is_shared() {
@@ -217,24 +232,29 @@ impl Switchboard {
         self.begin(mailbox, presence).await
     }
 
-    /// Signs an observer on, who takes nothing.
+    /// Signs an observer on, who takes nothing; `None` when its device is gone.
     ///
     /// # Errors
     ///
     /// [`store::Error`] when the mailbox cannot be counted.
-    pub async fn observe(&self, mailbox: MailboxId) -> Result<SignedOn, store::Error> {
+    pub async fn observe(&self, mailbox: MailboxId) -> Result<Option<SignedOn>, store::Error> {
         let presence = self.hub.observe(mailbox);
         self.begin(mailbox, presence).await
     }
 
-    async fn begin(&self, mailbox: MailboxId, presence: Presence) -> Result<SignedOn, store::Error> {
+    async fn begin(&self, mailbox: MailboxId, presence: Presence) -> Result<Option<SignedOn>, store::Error> {
+        // The hub knows the session, and nothing was read: whoever removes the device closes the session from now
+        // on, or finds the stamp.
+        if !self.seen(mailbox).await {
+            return Ok(None);
+        }
         let pending = self.committer.recount(mailbox).await?;
-        Ok(SignedOn {
+        Ok(Some(SignedOn {
             presence,
             pending,
             mark: self.committer.last_id(),
             epoch: self.epoch,
-        })
+        }))
     }
 
     /// Whether other relays may use the same store.

@@ -167,6 +167,7 @@ pub(super) async fn claim(
     };
     let directory = doors.switchboard.directory();
     let answer = directory.claim(&identity.address, claim).await?;
+    doors.switchboard.acting(&identity.address).await?;
     let results = answer.accounts.into_iter().map(|account| {
         let devices = account.devices.into_iter();
         let result = ClaimedAccount {
