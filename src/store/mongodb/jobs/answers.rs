@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use mongodb::ClientSession;
 
 use crate::model::UnixMs;
-use crate::store::jobs::horizon;
 use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::jobs::known::{self, Known};
 use crate::store::mongodb::jobs::runs::{self, Sought};
@@ -80,12 +79,11 @@ impl Answer<'_> {
             return Ok(Begun::Answered);
         }
         if known.is_paused(begin.now) && begin.trigger == Trigger::Schedule {
-            let run = noted(db, session, begin, Outcome::Paused).await?;
-            note(db, session, known, &run).await?;
+            note(db, session, known, &noted(begin, Outcome::Paused)).await?;
             return Ok(Begun::Paused);
         }
         let Some(held) = known.held() else {
-            let run = noted(db, session, begin, Outcome::Running).await?;
+            let run = noted(begin, Outcome::Running);
             let grant = grant(db, session, known, (&run, self.mark)).await?;
             known.extend(begin.term);
             return Ok(Begun::Granted(grant));
@@ -94,13 +92,11 @@ impl Answer<'_> {
         match (begin.trigger, begin.overlap) {
             (Trigger::Hand, _) => Ok(Begun::Held(held)),
             (Trigger::Schedule, Overlap::QueueOne) if waits.is_none() => {
-                let run = noted(db, session, begin, Outcome::Queued).await?;
-                note(db, session, known, &run).await?;
+                note(db, session, known, &noted(begin, Outcome::Queued)).await?;
                 Ok(Begun::Queued)
             }
             (Trigger::Schedule, Overlap::QueueOne | Overlap::Skip) => {
-                let run = noted(db, session, begin, Outcome::Skipped).await?;
-                note(db, session, known, &run).await?;
+                note(db, session, known, &noted(begin, Outcome::Skipped)).await?;
                 Ok(Begun::Held(held))
             }
         }
@@ -176,7 +172,7 @@ impl TakeOver<'_> {
             let attempt = queued.id.attempt;
             return Ok(Some((queued, attempt)));
         }
-        let last = runs::first(db, session, Sought::Over(self.job, horizon(self.now))).await?;
+        let last = runs::first(db, session, Sought::Over(self.job, runs::horizon(self.now))).await?;
         let last = last.filter(|last| last.outcome.is_unfinished() && last.id.attempt < ATTEMPTS);
         Ok(last.map(|last| {
             let attempt = last.id.attempt + 1;
@@ -195,8 +191,7 @@ impl Work for Miss<'_> {
     async fn run(&self, db: &Connection, session: &mut ClientSession) -> Result<(), Stop<()>> {
         let mut known = known::find_or_introduce(db, session, &self.0.job, self.0.now).await?;
         if !is_answered(db, session, self.0).await? {
-            let run = noted(db, session, self.0, Outcome::Missed).await?;
-            note(db, session, &mut known, &run).await?;
+            note(db, session, &mut known, &noted(self.0, Outcome::Missed)).await?;
             known.save(db, session).await?;
         }
         Ok(())
@@ -214,21 +209,15 @@ async fn is_answered<T>(
         return Ok(same.is_some());
     }
     let later = runs::first(db, session, Sought::After(&begin.job, begin.tick)).await?;
-    match later.filter(|run| run.id.tick <= horizon(begin.now)) {
+    match later.filter(|later| later.id.tick <= runs::horizon(begin.now)) {
         None => Ok(false),
-        Some(run) if run.after < begin.tick => Ok(true),
-        Some(_) => Ok(before(db, session, begin).await?.is_none()),
+        Some(later) if later.after < begin.tick => Ok(true),
+        // What was before the first one that is remembered has been forgotten, not left out.
+        Some(_) => {
+            let earlier = runs::first(db, session, Sought::Before(&begin.job, begin.tick)).await?;
+            Ok(earlier.is_none())
+        }
     }
-}
-
-/// The last tick of the schedule before this one that has a run.
-async fn before<T>(
-    db: &Connection,
-    session: &mut ClientSession,
-    begin: &Begin,
-) -> Result<Option<UnixMs>, Stop<T>> {
-    let earlier = runs::first(db, session, Sought::Before(&begin.job, begin.tick)).await?;
-    Ok(earlier.map(|run| run.id.tick))
 }
 
 /// Marks as crashed what runs without a good lease.
@@ -266,6 +255,7 @@ async fn grant<T>(
     Ok(known.lend(run.id.clone(), &run.holder, run.began_at, mark))
 }
 
+/// Writes a run down. It answers nothing that the one before it has answered.
 async fn note<T>(
     db: &Connection,
     session: &mut ClientSession,
@@ -273,34 +263,31 @@ async fn note<T>(
     run: &Run,
 ) -> Result<(), Stop<T>> {
     known.touch();
-    runs::put(db, session, run).await
+    let before = match run.trigger {
+        Trigger::Schedule => runs::first(db, session, Sought::Before(&known.name, run.id.tick)).await?,
+        Trigger::Hand => None,
+    };
+    let mut run = run.clone();
+    run.after = before.map_or(run.after, |before| before.id.tick.max(run.after));
+    runs::put(db, session, &run).await
 }
 
 /// The first run of a tick, with what becomes of it.
-async fn noted<T>(
-    db: &Connection,
-    session: &mut ClientSession,
-    begin: &Begin,
-    outcome: Outcome,
-) -> Result<Run, Stop<T>> {
+fn noted(begin: &Begin, outcome: Outcome) -> Run {
     let is_open = matches!(outcome, Outcome::Running | Outcome::Queued);
-    let answered = match begin.trigger {
-        Trigger::Schedule => before(db, session, begin).await?,
-        Trigger::Hand => None,
-    };
-    Ok(Run {
+    Run {
         id: RunId {
             job: Arc::clone(&begin.job),
             tick: begin.tick,
             attempt: 1,
         },
         trigger: begin.trigger,
-        after: begin.after.max(answered.unwrap_or_default()),
+        after: begin.after,
         holder: Arc::clone(&begin.holder),
         began_at: begin.now,
         ended_at: (!is_open).then_some(begin.now),
         outcome,
         work: crate::store::Work::default(),
         error: None,
-    })
+    }
 }

@@ -5,7 +5,6 @@ use mongodb::ClientSession;
 use mongodb::bson::{Document, doc};
 
 use crate::model::UnixMs;
-use crate::store::jobs::horizon;
 use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::documents::{date, malformed, time};
 use crate::store::mongodb::jobs::known::{self, Known};
@@ -64,8 +63,7 @@ impl Work for States {
     ) -> Result<Vec<JobState>, Stop<Vec<JobState>>> {
         let mut states = Vec::new();
         for known in known::all(db, session).await? {
-            let last = runs::first(db, session, Sought::OfSchedule(&known.name, horizon(self.0)));
-            let last = last.await?;
+            let last = runs::first(db, session, Sought::UpTo(&known.name, runs::horizon(self.0))).await?;
             states.push(JobState {
                 since: known.since,
                 paused_until: known.paused_until.filter(|until| *until > self.0),
@@ -186,7 +184,7 @@ async fn old_of<T>(
         old.push(doc! { "b": began_at, "_id": { "$lte": id } });
     }
     let mut wanted = doc! { "_id.j": &*known.name, "e": { "$exists": true }, "$or": old };
-    if let Some(newest) = runs::first(db, session, Sought::OfSchedule(&known.name, UnixMs(u64::MAX))).await? {
+    if let Some(newest) = runs::first(db, session, Sought::UpTo(&known.name, runs::EVER)).await? {
         wanted.insert("_id", doc! { "$ne": runs::key(&newest.id) });
     }
     let mut found = db
