@@ -477,6 +477,9 @@ mod tests {
         let at = |url: &'static str| Relay::at(&Uri::from_static(url), &file);
         assert_eq!(at("https://relay.example.org").unwrap_err().exit, Exit::Usage);
         let relay = at("http://127.0.0.1:8480").unwrap();
-        assert_eq!(format!("{relay:?}"), "Relay { place: http://127.0.0.1:8480 }");
+        assert_eq!(
+            format!("{relay:?}"),
+            "Relay { place: http://127.0.0.1:8480, deadline: 10s }"
+        );
     }
 }

@@ -118,7 +118,7 @@ fn schedule(job: &Job) -> String {
 
 fn next(job: &Job, now: UnixMs) -> String {
     match (&job.paused_until, &job.next_at) {
-        (Some(until), _) if when::parse(until).is_ok_and(|until| is_forever(until)) => "paused".to_owned(),
+        (Some(until), _) if when::parse(until).is_ok_and(is_forever) => "paused".to_owned(),
         (Some(until), _) => format!("paused until {}", tame(until)),
         (None, _) if !job.is_on => "off".to_owned(),
         (None, Some(next)) => dated(next, now),

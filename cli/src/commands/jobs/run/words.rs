@@ -21,6 +21,27 @@ struct Words {
     oldest: &'static str,
 }
 
+impl Words {
+    const fn of(
+        words: (
+            &'static str,
+            &'static str,
+            &'static str,
+            &'static str,
+            &'static str,
+        ),
+    ) -> Self {
+        let (verb, done, one, many, oldest) = words;
+        Self {
+            verb,
+            done,
+            one,
+            many,
+            oldest,
+        }
+    }
+}
+
 /// `would drop 1,204 envelopes, 3.4 MiB (the oldest was due …)`, and that nothing was changed.
 pub(super) fn would(job: JobName, found: &Found, now: UnixMs) -> String {
     let words = of(job);
@@ -119,7 +140,7 @@ fn details(found: &Found) -> String {
 }
 
 const fn of(job: JobName) -> Words {
-    let (verb, done, one, many, oldest) = match job {
+    let words = match job {
         JobName::ExpireMail => ("drop", "dropped", "envelope", "envelopes", "the oldest was due"),
         JobName::PruneRecords => ("forget", "forgot", "send", "sends", "the oldest was accepted"),
         JobName::PruneRevocations => (
@@ -173,13 +194,7 @@ const fn of(job: JobName) -> Words {
         ),
         JobName::TrimHistory => ("forget", "forgot", "run", "runs", "the oldest began"),
     };
-    Words {
-        verb,
-        done,
-        one,
-        many,
-        oldest,
-    }
+    Words::of(words)
 }
 
 #[cfg(test)]
