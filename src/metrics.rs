@@ -22,6 +22,34 @@ pub struct Reason {
 /// A counter for each reason.
 pub type ByReason = Family<Reason, Counter<u64, AtomicU64>>;
 
+/// A label for the job.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfJob {
+    /// Its name.
+    pub job: &'static str,
+}
+
+/// Labels for the runs of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct JobOutcome {
+    /// The job's name.
+    pub job: &'static str,
+    /// What became of the run: a word from an enum of ours.
+    pub outcome: &'static str,
+}
+
+/// A counter for each job.
+pub type JobCounter = Family<OfJob, Counter<u64, AtomicU64>>;
+
+/// A gauge for each job.
+pub type JobGauge = Family<OfJob, Gauge>;
+
+/// A histogram for each job.
+pub type JobHistogram = Family<OfJob, Histogram, fn() -> Histogram>;
+
+/// A counter for each job and outcome.
+pub type JobOutcomes = Family<JobOutcome, Counter<u64, AtomicU64>>;
+
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $field:ident: $kind:ty = $name:literal $(, $unit:expr)?;)+) => {
         /// The daemon's metrics. Cheap to update: atomics, no locks except for a new label value.
@@ -80,6 +108,31 @@ impl New for Histogram {
     }
 }
 
+impl New for JobCounter {
+    fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl New for JobGauge {
+    fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl New for JobOutcomes {
+    fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl New for JobHistogram {
+    /// From 1 ms to 17 min, by fours.
+    fn new() -> Self {
+        Self::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 4.0, 11)))
+    }
+}
+
 metrics! {
     /// WebSocket sessions that are open now
     sessions: Gauge = "sessions";
@@ -135,6 +188,24 @@ metrics! {
     revocations_read: Gauge = "revocations_read_timestamp", Unit::Seconds;
     /// HTTP answers, by problem code, or ok
     http_answers: ByReason = "http_answers";
+    /// Runs of jobs that ended on this relay, and ticks that it noted, by outcome
+    job_runs: JobOutcomes = "job_runs";
+    /// Time of one run of a job
+    job_duration: JobHistogram = "job_duration", Unit::Seconds;
+    /// When a job last ended well on any relay, or else when the store first heard of it, as Unix time
+    job_last_success: JobGauge = "job_last_success_timestamp", Unit::Seconds;
+    /// When a job is due next, as Unix time
+    job_next_run: JobGauge = "job_next_run_timestamp", Unit::Seconds;
+    /// Time between two ticks of a job, as of now
+    job_interval: JobGauge = "job_interval", Unit::Seconds;
+    /// What runs of a job removed or found
+    job_affected: JobCounter = "job_affected";
+    /// Runs of a job that are under way on this relay
+    job_running: JobGauge = "job_running";
+    /// Whether a job is paused
+    job_paused: JobGauge = "job_paused";
+    /// Runs of a job in a row, on any relay, that did not end well
+    job_failures: JobGauge = "job_failures";
 }
 
 impl Metrics {

@@ -6,7 +6,9 @@
 use schemars::Schema;
 use serde_json::json;
 
-use crate::commands::{asyncapi, completions, config, dev, man, openapi, reload, schema, seed, token, tree};
+use crate::commands::{
+    asyncapi, completions, config, dev, jobs, man, openapi, reload, schema, seed, token, tree,
+};
 use crate::exit::Exit;
 use crate::out::Document;
 
@@ -119,10 +121,19 @@ pub(crate) const ALL: &[Answer] = &[
     Answer::of::<token::ExportedKeys>("token keys export").exits(SETTINGS),
     Answer::of::<token::ImportedKey>("token keys import").exits(INPUT),
     Answer::of::<token::CheckedKeys>("token keys check").exits(SETTINGS),
+    Answer::of::<jobs::JobList>("jobs list").exits(STORE),
+    Answer::of::<jobs::JobRun>("jobs run").exits(STORE),
+    Answer::of::<jobs::RunHistory>("jobs history").exits(STORE),
+    Answer::of::<jobs::Paused>("jobs pause").exits(STORE),
+    Answer::of::<jobs::Resumed>("jobs resume").exits(STORE),
+    Answer::of::<jobs::Unlocked>("jobs unlock").exits(STORE),
     Answer::of::<config::Written>("config init"),
     Answer::of::<config::Checked>("config check").exits(SETTINGS),
     Answer::of::<config::Shown>("config show").exits(SETTINGS),
     Answer::of::<reload::Answered>("reload").exits(RELAY),
+    Answer::of::<jobs::Coming>("jobs next").exits(SETTINGS),
+    Answer::of::<jobs::Linted>("jobs lint").exits(&[Exit::DataErr]),
+    Answer::of::<jobs::Written>("jobs units").exits(INPUT),
     Answer::of::<openapi::Described>("openapi generate"),
     Answer::of::<openapi::Page>("openapi html"),
     Answer::of::<asyncapi::Described>("asyncapi generate"),

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::jobs::JobName;
+use crate::jobs::run::{Granted, Shift, TERM};
 use crate::jobs::{Desk, Findings};
-use crate::store::{Error, Held, Outcome, RunId};
+use crate::model::Clock;
+use crate::store::{Begin, Begun, Error, Held, Outcome, Overlap, RunId, Store, Trigger};
 
 /// What somebody asked for.
 #[derive(Debug, Clone)]
@@ -70,6 +73,49 @@ pub async fn run(
     progress: Progress<'_>,
     stop: CancellationToken,
 ) -> Result<Ran, Refusal> {
-    let _ = (wish, desk, progress, stop);
-    Err(Error::Unavailable("not built yet".into()).into())
+    let granted = begin(wish.job, &wish.holder, &*desk.store, &desk.clock).await?;
+    let shift = Shift {
+        desk: &desk,
+        timeout: wish.timeout,
+        stop: &stop,
+        progress,
+    };
+    Ok(shift.work(&granted, super::chore(wish.job)).await)
 }
+
+/// Takes the lease for a run by hand.
+pub(super) async fn begin(
+    job: JobName,
+    holder: &Arc<str>,
+    store: &dyn Store,
+    clock: &Clock,
+) -> Result<Granted, Refusal> {
+    let now = clock.now();
+    let mut tick = now;
+    for _ in 0..TRIES {
+        // Schedules tick at whole seconds; a run by hand must not take the place of one.
+        if tick.0.is_multiple_of(1000) {
+            tick.0 += 1;
+        }
+        let begin = Begin {
+            job: job.as_str().into(),
+            tick,
+            after: tick,
+            trigger: Trigger::Hand,
+            holder: Arc::clone(holder),
+            term: TERM,
+            overlap: Overlap::Skip,
+            now,
+        };
+        let asked = Instant::now();
+        match store.begin(&begin).await? {
+            Begun::Granted(grant) => return Ok(Granted { grant, asked }),
+            Begun::Held(held) => return Err(Refusal::Held(held)),
+            Begun::Answered | Begun::Queued | Begun::Paused => tick.0 += 1,
+        }
+    }
+    Err(Error::Unavailable("too many runs by hand at once".into()).into())
+}
+
+/// Milliseconds that are tried for a name that nobody has.
+const TRIES: u32 = 100;

@@ -10,19 +10,25 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chatctl_protocol::Address;
 
-use crate::auth::Keyset;
+use crate::auth::KeyFacts;
 use crate::config::Config;
 use crate::config::jobs::JobName;
 use crate::model::{Clock, MailboxId, UnixMs};
 use crate::store::{ExpiredEnvelope, LowPool, Store, Work};
 
+pub mod board;
 pub mod chores;
-pub mod doubt;
+mod doubt;
+mod gauges;
 pub mod hand;
 pub mod plan;
-pub mod pulse;
+mod pulse;
 pub mod residents;
+mod rounds;
+mod run;
 pub mod runner;
+#[cfg(test)]
+mod tests;
 
 /// Who has to hear of what a chore does: a relay with its devices, or nobody where a tool works on the store alone.
 #[async_trait]
@@ -88,8 +94,8 @@ impl Terms {
     }
 }
 
-/// Whose keys are watched for their age: the keyset as it is now, if there is one.
-pub type Keys = Arc<dyn Fn() -> Option<Keyset> + Send + Sync>;
+/// The keys whose age is watched, as they are now.
+pub type Keys = Arc<dyn Fn() -> Vec<KeyFacts> + Send + Sync>;
 
 /// What every chore works with.
 #[derive(Clone)]

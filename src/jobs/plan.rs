@@ -1,9 +1,11 @@
 //! What the settings make of each job: when it is due and how it runs.
 
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::time::Duration;
 
 use crate::config::jobs::{JobName, JobsConfig, OnMissed};
 use crate::config::schedule::Schedule;
+use crate::model::UnixMs;
 use crate::store::Overlap;
 
 /// How a job is run.
@@ -56,6 +58,30 @@ impl Plan {
             .map(|job| Self::of(job, config))
             .collect()
     }
+
+    /// Time between two ticks, as of now.
+    #[must_use]
+    pub fn interval(&self, now: UnixMs) -> Option<Duration> {
+        let schedule = self.schedule.as_ref()?;
+        let next = schedule.next_after(now)?;
+        let second = schedule.next_after(next)?;
+        Some(Duration::from_millis(second.0 - next.0))
+    }
+
+    /// How long somebody waits after each tick: always the same, and never more than a quarter of the interval.
+    #[must_use]
+    pub fn delay(&self, holder: &str, now: UnixMs) -> Duration {
+        let quarter = self.interval(now).unwrap_or_default() / 4;
+        part(self.jitter.min(quarter), &(holder, self.job))
+    }
+}
+
+/// Some part of a time, in whole milliseconds: another one for each seed.
+pub(super) fn part(of: Duration, seed: &impl Hash) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    seed.hash(&mut hasher);
+    let whole = u64::try_from(of.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(hasher.finish() % whole.saturating_add(1).max(1))
 }
 
 /// Longest delay after a tick, unless told otherwise.

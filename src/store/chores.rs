@@ -128,7 +128,8 @@ pub trait ChoreStore: Send + Sync {
     /// How much there is to clean up. May read much; blocks nobody.
     async fn due(&self, litter: Litter) -> Result<Due, Error>;
 
-    /// Forgets idempotency records with `accepted_at < before`, the oldest first, at most `limit`; how many.
+    /// Forgets idempotency records with `accepted_at < before`, the oldest first, at most `limit`; how many. Records
+    /// that a store keeps together go together, and may be more than that. Fewer than `limit` at the end.
     async fn forget_records(&self, before: UnixMs, limit: usize) -> Result<usize, Error>;
 
     /// Forgets tombstones of items that were handed out before a time, at most `limit`; how many.
@@ -136,7 +137,8 @@ pub trait ChoreStore: Send + Sync {
 
     /// These devices were seen at a time, to the day: the caller truncates it. An earlier time than the one that
     /// is stored changes nothing, and neither does a mailbox that is gone. A device that was never seen counts as
-    /// seen when it was registered. Which of these mailboxes are gone.
+    /// seen when it was registered; one of a store that did not note it at that time, when somebody first looks for
+    /// idle devices. Which of these mailboxes are gone.
     async fn seen(&self, mailboxes: &[MailboxId], day: UnixMs) -> Result<Vec<MailboxId>, Error>;
 
     /// Removes devices last seen before a time, as

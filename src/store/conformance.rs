@@ -14,10 +14,13 @@ use crate::store::{
 };
 
 pub(crate) mod accounts;
+pub(crate) mod chores;
 pub(crate) mod devices;
+pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod mail;
 mod random;
+mod random_jobs;
 pub(crate) mod revocations;
 
 /// A store that can crash and come back with what was committed.
@@ -57,6 +60,20 @@ macro_rules! facts {
             other_attributes_stay_or_go_as_asked,
             an_account_without_devices_lists_as_one_that_never_was,
         ]);
+        facts!(@ $implementation, $subject, chores: [
+            what_is_looked_at_is_what_a_step_removes,
+            what_has_no_device_is_looked_for_and_normally_not_found,
+            records_are_forgotten_in_bounded_steps,
+            tombstones_go_after_their_time_and_not_before,
+            a_device_seen_again_is_not_idle,
+            an_earlier_day_changes_nothing,
+            who_is_seen_and_gone_is_told,
+            idle_devices_go_with_everything_they_had,
+            the_longest_idle_go_first_and_no_more_than_asked_for,
+            low_pools_are_found_page_by_page,
+            a_sweep_leaves_what_lives,
+            compaction_changes_no_row,
+        ]);
         facts!(@ $implementation, $subject, devices: [
             a_registration_again_changes_nothing,
             changed_attributes_raise_the_version,
@@ -88,6 +105,23 @@ macro_rules! facts {
             what_is_over_is_pruned_and_nothing_else,
             a_number_of_what_was_pruned_is_not_given_again,
             who_follows_the_numbers_misses_nothing_while_others_revoke,
+        ]);
+        facts!(@ $implementation, $subject, jobs: [
+            a_tick_is_answered_once_whoever_asks,
+            a_run_answers_the_ticks_that_it_covers,
+            a_tick_far_ahead_answers_only_itself,
+            while_one_runs_ticks_are_skipped_or_one_waits,
+            a_lease_that_is_over_leaves_a_crashed_run,
+            a_renewed_lease_goes_on,
+            what_was_left_is_made_up_for_three_times_at_most,
+            a_lower_fence_renews_and_ends_nothing,
+            a_paused_job_notes_its_ticks,
+            by_hand_is_refused_while_it_runs_and_never_noted,
+            unlock_breaks_the_lease_and_the_holder_learns_it,
+            missed_ticks_are_noted_unless_they_are_answered,
+            runs_are_listed_and_trimmed_and_the_newest_stays,
+            states_say_who_runs_since_when_and_what_came_of_it,
+            runs_survive_a_crash,
         ]);
     };
     (@ $implementation:ident, $subject:expr, $room:ident: [$($fact:ident,)+]) => {

@@ -28,8 +28,8 @@ pub enum Registered {
     Created(Device),
     /// The same installation again: attributes are updated, nothing else.
     Updated(Device),
-    /// Another installation took the device id over. Mail, pools, records and gaps of the old
-    /// mailbox went in the same write.
+    /// Another installation took the device id over. Mail, pools and gaps of the old mailbox went in the
+    /// same write.
     Replaced {
         /// The new one.
         device: Device,
@@ -46,8 +46,12 @@ pub trait DeviceStore: Send + Sync {
     /// Registers or re-registers a device. The registration id decides which.
     async fn register(&self, address: &Address, registration: Registration) -> Result<Registered, Error>;
 
-    /// Removes a device with its mail, keysets, pools, tombstones, records and gaps. Returns its
-    /// mailbox, or `None` when there was no such device.
+    /// Removes a device with its mail, keysets, pools, tombstones and gaps. Returns its mailbox, or `None` when
+    /// there was no such device.
+    ///
+    /// The records of its sends are of no use to anybody, since the mailbox's number is never used again: a store
+    /// forgets them at once or when their window ends, and may answer
+    /// [`sent`](crate::store::MailStore::sent) for them until then.
     async fn remove_device(&self, address: &Address, now: UnixMs) -> Result<Option<MailboxId>, Error>;
 
     /// The account's devices.

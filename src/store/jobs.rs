@@ -331,6 +331,10 @@ pub trait JobStore: Send + Sync {
     ///
     /// What is granted or noted has its `after` raised to the tick of the run of the schedule before it, if that is later.
     /// A run whose lease is over is marked as crashed on the way. A job that was never introduced is.
+    ///
+    /// After [`Error::Unavailable`] nobody knows whether the lease was taken. Asked again, by this or by
+    /// [`Self::take_over`], a store may grant to the same process what it took; if not, the lease is over after its
+    /// term, and the run is crashed and made up for.
     async fn begin(&self, begin: &Begin) -> Result<Begun, Error>;
 
     /// Looks for what was left of a job, atomically: marks runs as crashed whose lease is over, and when nobody has

@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod dev;
 mod follow;
+pub(crate) mod jobs;
 pub(crate) mod man;
 pub(crate) mod openapi;
 pub(crate) mod reload;
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Seed(Box<seed::Seed>),
     /// Make, check and look into tokens and their keys
     Token(Box<token::Token>),
+    /// Look at scheduled jobs, run them by hand, and pause them
+    Jobs(jobs::Jobs),
     /// Write, check and show the configuration
     Config(config::Configuration),
     /// Make a running relay read its configuration and keys again
@@ -58,6 +61,7 @@ impl Command {
             Self::Serve(serve) => serve.run(out),
             Self::Seed(seed) => seed.run(out),
             Self::Token(token) => token.run(out).map(|()| Exit::Ok),
+            Self::Jobs(jobs) => jobs.run(out),
             Self::Config(config) => config.run(out).map(|()| Exit::Ok),
             Self::Reload(reload) => reload.run(out).map(|()| Exit::Ok),
             Self::OpenApi(openapi) => openapi.run(out).map(|()| Exit::Ok),

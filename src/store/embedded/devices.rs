@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 use crate::model::{Device, DeviceList, MailboxId, UnixMs};
 use crate::store::embedded::fault::Undo;
 use crate::store::embedded::writer::Tx;
-use crate::store::embedded::{mail, pools, records};
+use crate::store::embedded::{mail, pools, schema};
 use crate::store::{Error, Registered, Registration};
 
 /// Registers or re-registers a device.
@@ -63,6 +63,48 @@ pub(super) fn remove(
     discard(tx, address, device.mailbox)?;
     raise_version(tx.conn, &address.account)?;
     Ok(Some(device.mailbox))
+}
+
+/// Removes devices that were last seen before a time, the first ones first.
+pub(super) fn remove_idle(
+    tx: &mut Tx<'_>,
+    before: UnixMs,
+    limit: usize,
+) -> Result<Vec<(Address, MailboxId)>, Error> {
+    let conn = tx.conn;
+    let mut select = conn.prepare_cached(
+        "SELECT account, device_id, mailbox FROM device WHERE seen_at < ?1 ORDER BY seen_at, mailbox LIMIT ?2",
+    )?;
+    let mut rows = select.query((schema::time(before), schema::most(limit)))?;
+    let mut idle = Vec::new();
+    while let Some(row) = rows.next()? {
+        let address = Address {
+            account: AccountId::parse(&row.get::<_, String>(0)?)?,
+            device_id: DeviceId::parse(&row.get::<_, String>(1)?)?,
+        };
+        idle.push((address, MailboxId(row.get::<_, i64>(2)?.cast_unsigned())));
+    }
+    drop(rows);
+    for (address, mailbox) in &idle {
+        discard(tx, address, *mailbox)?;
+        raise_version(conn, &address.account)?;
+    }
+    Ok(idle)
+}
+
+/// Notes when devices were seen. Which of the mailboxes are gone.
+pub(super) fn seen(conn: &Connection, mailboxes: &[MailboxId], day: UnixMs) -> Result<Vec<MailboxId>, Error> {
+    let mut is_here = conn.prepare_cached(mail::IS_HERE)?;
+    let mut note =
+        conn.prepare_cached("UPDATE device SET seen_at = ?2 WHERE mailbox = ?1 AND seen_at < ?2")?;
+    let mut gone = Vec::new();
+    for mailbox in mailboxes {
+        let number = mailbox.0.cast_signed();
+        if note.execute((number, schema::time(day)))? == 0 && !is_here.exists([number])? {
+            gone.push(*mailbox);
+        }
+    }
+    Ok(gone)
 }
 
 /// An account's devices, in one snapshot.
@@ -125,8 +167,9 @@ fn create(conn: &Connection, address: &Address, registration: &Registration) -> 
     let incarnation = past.unwrap_or(0).saturating_add(1);
     let mailbox = conn
         .prepare_cached(
-            "INSERT INTO device (account, device_id, registration_id, incarnation, attributes, registered_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO device
+                 (account, device_id, registration_id, incarnation, attributes, registered_at, seen_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
         )?
         .insert((
             name.0,
@@ -158,7 +201,6 @@ fn discard(tx: &mut Tx<'_>, address: &Address, mailbox: MailboxId) -> Result<(),
         .prepare_cached("DELETE FROM device WHERE account = ?1 AND device_id = ?2")?
         .execute((address.account.as_str(), address.device_id.as_str()))?;
     mail::purge(tx, mailbox)?;
-    records::purge(tx, mailbox)?;
     pools::purge(tx.conn, mailbox)
 }
 

@@ -3,11 +3,12 @@
 //! Rebuilt at open from the rows. Must not know SQL, heads or payloads. An entry is 32 bytes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use chatctl_protocol::EnvelopeId;
 
 use crate::model::{MailboxId, UnixMs};
-use crate::store::{Deletion, ExpiredEnvelope, Room, Span, Usage};
+use crate::store::{Deletion, Due, ExpiredEnvelope, Room, Span, Usage};
 
 /// What is known of an envelope without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,17 +37,18 @@ pub(super) struct MailIndex {
     mailboxes: BTreeMap<MailboxId, Mailbox>,
 }
 
-/// Where a step of expiry found something to do, and where the next one begins.
+/// What was found in a part of the store, and where the next part begins.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Sweep {
-    /// What is over.
-    pub(super) over: Vec<ExpiredEnvelope>,
+pub(super) struct Look<T> {
+    /// What was found.
+    pub(super) found: T,
     /// Where to go on; `None` at the end of the store.
     pub(super) next: Option<MailboxId>,
 }
 
-/// Entries and mailboxes that one step of expiry looks at: about a millisecond.
-const LOOKS_PER_SWEEP: usize = 16 * 1024;
+/// Entries and mailboxes after which a look ends, with the mailbox it is at: about a millisecond, as long as
+/// no mailbox holds much more.
+const ENOUGH: usize = 16 * 1024;
 
 impl MailIndex {
     /// Adds an envelope. Cheap when its id is the highest of the mailbox.
@@ -129,43 +131,88 @@ impl MailIndex {
         usage
     }
 
-    /// Looks for envelopes with `expires_at <= now` from a mailbox on, at most `budget` of them.
-    /// Changes nothing that a reader could see.
-    pub(super) fn sweep(&mut self, from: MailboxId, now: UnixMs, budget: usize) -> Sweep {
-        let mut over = Vec::new();
+    /// An envelope, if its time is over.
+    pub(super) fn over(&self, mailbox: MailboxId, id: EnvelopeId, now: UnixMs) -> Option<ExpiredEnvelope> {
+        let Mailbox { entries, .. } = self.mailboxes.get(&mailbox)?;
+        let index = entries.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        let entry = entries.get(index).filter(|entry| entry.expires_at <= now)?;
+        Some(ExpiredEnvelope {
+            mailbox,
+            id,
+            sender: entry.sender,
+            bytes: u64::from(entry.bytes),
+        })
+    }
+
+    /// Looks from a mailbox on for envelopes with `expires_at <= now` and an id up to a highest one. Changes
+    /// nothing that a reader could see.
+    pub(super) fn gather(
+        &mut self,
+        from: MailboxId,
+        now: UnixMs,
+        up_to: EnvelopeId,
+    ) -> Look<Vec<(EnvelopeId, MailboxId)>> {
+        let mut found = Vec::new();
         let mut looks = 0;
         for (&mailbox, place) in self.mailboxes.range_mut(from..) {
-            if looks >= LOOKS_PER_SWEEP || over.len() >= budget {
-                return Sweep {
-                    over,
-                    next: Some(mailbox),
-                };
+            if looks >= ENOUGH {
+                let next = Some(mailbox);
+                return Look { found, next };
             }
             looks += 1;
             if place.soonest > now {
                 continue;
             }
             looks += place.entries.len();
-            let expired = place.entries.iter().filter(|entry| entry.expires_at <= now);
-            let found = over.len();
-            over.extend(expired.take(budget - found).map(|entry| ExpiredEnvelope {
-                mailbox,
-                id: entry.id,
-                sender: entry.sender,
-                bytes: u64::from(entry.bytes),
-            }));
-            if over.len() == found {
-                // Nothing is over: what made the bound low is gone.
+            let mut is_clean = true;
+            for entry in place.entries.iter().filter(|entry| entry.expires_at <= now) {
+                is_clean = false;
+                if entry.id > up_to {
+                    break;
+                }
+                found.push((entry.id, mailbox));
+            }
+            if is_clean {
+                // What made the bound low is gone.
                 let soonest = place.entries.iter().map(|entry| entry.expires_at).min();
                 place.soonest = soonest.unwrap_or_default();
-            } else if over.len() == budget {
-                return Sweep {
-                    over,
-                    next: Some(mailbox),
-                };
             }
         }
-        Sweep { over, next: None }
+        Look { found, next: None }
+    }
+
+    /// Counts what is over, from a mailbox on.
+    pub(super) fn due(&self, from: MailboxId, now: UnixMs) -> Look<Due> {
+        let mut found = Due::default();
+        let mut looks = 0;
+        for (&mailbox, place) in self.mailboxes.range(from..) {
+            if looks >= ENOUGH {
+                let next = Some(mailbox);
+                return Look { found, next };
+            }
+            looks += 1;
+            if place.soonest > now {
+                continue;
+            }
+            looks += place.entries.len();
+            for entry in place.entries.iter().filter(|entry| entry.expires_at <= now) {
+                found.count += 1;
+                found.bytes += u64::from(entry.bytes);
+                found.oldest = Some(
+                    found
+                        .oldest
+                        .map_or(entry.expires_at, |at| at.min(entry.expires_at)),
+                );
+            }
+        }
+        Look { found, next: None }
+    }
+
+    /// Mailboxes after one that hold something, at most so many.
+    pub(super) fn mailboxes(&self, after: MailboxId, limit: usize) -> Vec<MailboxId> {
+        let rest = (Bound::Excluded(after), Bound::Unbounded);
+        let rest = self.mailboxes.range(rest);
+        rest.take(limit).map(|(mailbox, _)| *mailbox).collect()
     }
 }
 
@@ -213,18 +260,39 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_resumes_where_its_budget_ended() {
+    fn a_gathering_goes_through_the_store_in_looks_and_leaves_out_what_is_too_new() {
         let mut index = MailIndex::default();
-        for id in 1..=3 {
-            index.put(BOB, entry(id, 5));
+        for mailbox in 1..=3 {
+            for number in 0..ENOUGH as u64 {
+                index.put(MailboxId(mailbox), entry(number * 3 + mailbox, 5 + number % 2));
+            }
         }
-        index.put(MailboxId(3), entry(4, 5));
-        let first = index.sweep(MailboxId(0), UnixMs(5), 2);
-        assert_eq!((first.over.len(), first.next), (2, Some(BOB)));
-        for ExpiredEnvelope { mailbox, id, .. } in first.over {
-            index.delete(Deletion { mailbox, id });
+        let (mut from, mut found, mut looks) = (Some(MailboxId(0)), Vec::new(), 0);
+        while let Some(mailbox) = from {
+            let look = index.gather(mailbox, UnixMs(5), EnvelopeId::from_u64(18));
+            found.extend(look.found);
+            from = look.next;
+            looks += 1;
         }
-        let second = index.sweep(BOB, UnixMs(5), 10);
-        assert_eq!((second.over.len(), second.next), (2, None));
+        assert_eq!(looks, 3);
+        found.sort_unstable();
+        let found: Vec<_> = found.into_iter().map(|(id, of)| (id.as_u64(), of.0)).collect();
+        assert_eq!(
+            found,
+            [
+                (1, 1),
+                (2, 2),
+                (3, 3),
+                (7, 1),
+                (8, 2),
+                (9, 3),
+                (13, 1),
+                (14, 2),
+                (15, 3)
+            ]
+        );
+        // What was left out for its id is over all the same.
+        let due = index.due(MailboxId(3), UnixMs(5)).found;
+        assert_eq!((due.count, due.oldest), (ENOUGH as u64 / 2, Some(UnixMs(5))));
     }
 }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::model::MailboxId;
 use crate::store::embedded::revocations::{self, COLUMNS};
-use crate::store::embedded::{mail, pools};
+use crate::store::embedded::{mail, pools, runs};
 use crate::store::upkeep::{Check, Depth, name_of};
 use crate::store::{Error, Item};
 
@@ -26,6 +26,7 @@ pub(super) fn everything(conn: &Connection, depth: Depth) -> Result<Vec<Check>, 
         checks.push(orphans(conn, depth, name, sql)?);
     }
     checks.push(revoked(conn, depth)?);
+    checks.push(ran(conn, depth)?);
     checks.extend(bundles(conn, depth)?);
     Ok(checks)
 }
@@ -42,6 +43,20 @@ fn revoked(conn: &Connection, depth: Depth) -> Result<Check, Error> {
         check.looked += 1;
         if revocations::decode(row).is_err() {
             check.found(format!("revocation {}", row.get::<_, i64>(0)?));
+        }
+    }
+    Ok(check)
+}
+
+/// Runs that cannot be read: their job would stop at them.
+fn ran(conn: &Connection, depth: Depth) -> Result<Check, Error> {
+    let mut check = Check::new("runs that can be read");
+    let mut select = conn.prepare(&format!("SELECT {} FROM job_run LIMIT ?1", runs::COLUMNS))?;
+    let mut rows = select.query([most(depth)])?;
+    while let Some(row) = rows.next()? {
+        check.looked += 1;
+        if runs::decode(row).is_err() {
+            check.found(format!("a run of {}", row.get::<_, String>(0)?));
         }
     }
     Ok(check)

@@ -1,4 +1,4 @@
-//! Mail as rows: putting, deleting, reading, expiring, and the gaps that expiry leaves.
+//! Mail as rows: putting, deleting, reading, and the gaps that expiry leaves.
 //!
 //! Must not know threads or transactions: it works inside the writer's, or on a reader's connection.
 
@@ -15,17 +15,16 @@ use crate::store::embedded::records;
 use crate::store::embedded::shared::Change;
 use crate::store::embedded::writer::Tx;
 use crate::store::head::{self, Stored};
-use crate::store::{Batch, Committed, Deletion, Error, Expired, ExpiredEnvelope, Gap, GapReason, Posting};
+use crate::store::{Batch, Committed, Deletion, Error, Gap, GapReason, Posting};
 
 /// What an envelope takes besides its payload, about.
 const ROW: usize = 512;
 
-/// Free pages above which the file is cut back a little after expiry.
-const SPARE_PAGES: i64 = 4096;
-
-const IS_HERE: &str = "SELECT 1 FROM device WHERE mailbox = ?1";
+/// Whether there is a device of this mailbox.
+pub(super) const IS_HERE: &str = "SELECT 1 FROM device WHERE mailbox = ?1";
 const PUT: &str = "INSERT OR IGNORE INTO mail VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-const DELETE: &str = "DELETE FROM mail WHERE id = ?1 AND mailbox = ?2";
+/// What [`delete`] runs.
+pub(super) const DELETE: &str = "DELETE FROM mail WHERE id = ?1 AND mailbox = ?2";
 
 /// Writes a batch.
 pub(super) fn commit(tx: &mut Tx<'_>, batch: &Batch) -> Result<Committed, Undo<Committed>> {
@@ -77,7 +76,8 @@ pub(super) fn purge(tx: &mut Tx<'_>, mailbox: MailboxId) -> Result<(), Error> {
         | Change::Deleted(_)
         | Change::Purged(_)
         | Change::Remembered(_)
-        | Change::Forgotten(_) => None,
+        | Change::Forgotten(_)
+        | Change::Leased(..) => None,
     }));
     let mut delete = tx.conn.prepare_cached(DELETE)?;
     for id in ids {
@@ -88,37 +88,6 @@ pub(super) fn purge(tx: &mut Tx<'_>, mailbox: MailboxId) -> Result<(), Error> {
         .execute([mailbox.0.cast_signed()])?;
     tx.group.note(Change::Purged(mailbox));
     Ok(())
-}
-
-/// One step of expiry.
-pub(super) fn expire(tx: &mut Tx<'_>, now: UnixMs, budget: usize) -> Result<Expired, Undo<Expired>> {
-    let budget = budget.max(1);
-    let from = *tx.shared.sweep_from.lock();
-    let sweep = tx.shared.mail.write().sweep(from, now, budget);
-    let mut removed = Vec::with_capacity(sweep.over.len());
-    let mut remove = tx.conn.prepare_cached(DELETE)?;
-    for envelope in sweep.over {
-        let ExpiredEnvelope { mailbox, id, .. } = envelope;
-        // A neighbour in this transaction may have deleted it: then it was acked, and is no loss.
-        if delete(tx, &mut remove, Deletion { mailbox, id })? {
-            removed.push(envelope);
-        }
-    }
-    for of in removed.chunk_by(|one, next| one.mailbox == next.mailbox) {
-        let gap = Gap {
-            reason: GapReason::Ttl,
-            dropped: of.len() as u64,
-        };
-        of.first()
-            .map_or(Ok(()), |first| widen(tx.conn, first.mailbox, gap))?;
-    }
-    let done = sweep.next.is_none();
-    if done {
-        cut_back(tx.conn)?;
-    }
-    // When the transaction fails after this, what was skipped is found in the next round.
-    *tx.shared.sweep_from.lock() = sweep.next.unwrap_or(MailboxId(0));
-    Ok(Expired { removed, done })
 }
 
 /// Losses that were not told.
@@ -225,7 +194,11 @@ fn put(tx: &mut Tx<'_>, insert: &mut CachedStatement<'_>, envelope: &Envelope) -
 }
 
 /// Deletes an envelope; whether it was there.
-fn delete(tx: &mut Tx<'_>, remove: &mut CachedStatement<'_>, deletion: Deletion) -> Result<bool, Error> {
+pub(super) fn delete(
+    tx: &mut Tx<'_>,
+    remove: &mut CachedStatement<'_>,
+    deletion: Deletion,
+) -> Result<bool, Error> {
     let key = (
         deletion.id.as_u64().cast_signed(),
         deletion.mailbox.0.cast_signed(),
@@ -237,7 +210,8 @@ fn delete(tx: &mut Tx<'_>, remove: &mut CachedStatement<'_>, deletion: Deletion)
     Ok(gone)
 }
 
-fn widen(conn: &Connection, mailbox: MailboxId, gap: Gap) -> Result<(), Error> {
+/// Notes losses that the mailbox's owner is to be told of.
+pub(super) fn widen(conn: &Connection, mailbox: MailboxId, gap: Gap) -> Result<(), Error> {
     conn.prepare_cached(
         "INSERT INTO gap VALUES (?1, ?2, ?3)
          ON CONFLICT DO UPDATE SET dropped = dropped + excluded.dropped",
@@ -247,18 +221,6 @@ fn widen(conn: &Connection, mailbox: MailboxId, gap: Gap) -> Result<(), Error> {
         gap.reason.code(),
         gap.dropped.cast_signed(),
     ))?;
-    Ok(())
-}
-
-/// Gives some free pages back to the file system when there are many.
-fn cut_back(conn: &Connection) -> Result<(), Error> {
-    let free: i64 = conn.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
-    if free > SPARE_PAGES {
-        // One page is freed with each row that the statement brings.
-        let mut vacuum = conn.prepare("PRAGMA incremental_vacuum(256)")?;
-        let mut pages = vacuum.query([])?;
-        while pages.next()?.is_some() {}
-    }
     Ok(())
 }
 

@@ -24,6 +24,7 @@ use crate::store::{
     MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start, Upload,
     Uploaded, Usage,
 };
+use expiry::Harvest;
 use files::Directory;
 use index::MailIndex;
 use reader::Readers;
@@ -33,19 +34,29 @@ use writer::Writer;
 
 mod accounts;
 mod chores;
+mod compaction;
+mod departed;
 mod devices;
+mod expiry;
 mod fault;
 mod files;
+#[cfg(test)]
+mod fixture_tests;
 mod index;
 mod inspect;
+#[cfg(test)]
+mod job_tests;
 mod jobs;
 mod keys;
+mod leases;
+mod low;
 mod mail;
 mod pools;
 mod reader;
 mod records;
 mod revocations;
 mod room;
+mod runs;
 mod schema;
 mod shared;
 #[cfg(test)]
@@ -61,7 +72,7 @@ pub struct Options {
     /// Bytes that stay free on the disk: below, new mail and new keys are refused with [`Error::Full`],
     /// while acks, claims and everything else go on. At least 2 MiB, whatever it says.
     pub disk_reserve: u64,
-    /// Most idempotency records; beyond, the oldest are forgotten before their window ends. 56 bytes
+    /// Most idempotency records; beyond, the oldest are forgotten before their window ends. 48 bytes
     /// of memory each, or a little more.
     pub idempotency_records: usize,
 }
@@ -273,7 +284,17 @@ impl MailStore for Embedded {
     }
 
     async fn expire(&self, now: UnixMs, budget: usize) -> Result<Expired, Error> {
-        self.writer.run(move |tx| mail::expire(tx, now, budget)).await
+        self.shared.healthy()?;
+        let gathered = !self.shared.harvest.lock().is_empty();
+        if !gathered {
+            let shared = Arc::clone(&self.shared);
+            let harvest = self
+                .readers
+                .run(move |_| Ok(Harvest::gather(&shared, now)))
+                .await?;
+            *self.shared.harvest.lock() = harvest;
+        }
+        self.writer.run(move |tx| expiry::step(tx, now, budget)).await
     }
 
     async fn gaps(&self, mailbox: MailboxId) -> Result<Vec<Gap>, Error> {

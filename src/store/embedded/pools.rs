@@ -14,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::model::{MailboxId, UnixMs};
 use crate::store::digest;
+use crate::store::embedded::schema;
 use crate::store::{Error, Item, PoolCount};
 
 /// A pool's row.
@@ -246,6 +247,23 @@ pub(super) fn trim_tombstones(conn: &Connection, pool: PoolId, now: UnixMs) -> R
         .execute((pool.0, most))?;
     }
     Ok(())
+}
+
+/// Forgets the oldest tombstones of all pools from before a time; how many.
+pub(super) fn forget_tombstones(conn: &Connection, before: UnixMs, limit: usize) -> Result<usize, Error> {
+    let mut select =
+        conn.prepare_cached("SELECT pool, hash FROM tombstone WHERE at < ?1 ORDER BY at LIMIT ?2")?;
+    let old: Vec<(i64, Vec<u8>)> = select
+        .query_map((schema::time(before), schema::most(limit)), |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    // One by one: a list of pairs would be looked up by the pool alone.
+    let mut delete = conn.prepare_cached("DELETE FROM tombstone WHERE pool = ?1 AND hash = ?2")?;
+    for (pool, hash) in &old {
+        delete.execute((pool, hash))?;
+    }
+    Ok(old.len())
 }
 
 /// Removes every key of a mailbox.

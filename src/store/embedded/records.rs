@@ -2,6 +2,11 @@
 //!
 //! The index names a candidate row by a 64-bit hash under a key of this process; the row decides. It
 //! is bounded: when there are too many records, the oldest go before their window ends.
+//!
+//! # Why
+//!
+//! The records of a device that is gone stay until their window ends. To find them among all others takes a look
+//! at each of a million; and nobody can ask for them, since a mailbox's number is never used again.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
@@ -15,7 +20,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
 use crate::model::{MailboxId, NumberHasher, UnixMs};
 use crate::store::embedded::shared::Change;
 use crate::store::embedded::writer::Tx;
-use crate::store::{Error, SendKey, SendRecord};
+use crate::store::{Due, Error, SendKey, SendRecord};
 
 /// A record as the index knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +29,6 @@ pub(super) struct Remembered {
     pub(super) first: u64,
     /// The hash of its name.
     pub(super) hash: u64,
-    /// Whose it is.
-    pub(super) sender: MailboxId,
 }
 
 /// All records of the store.
@@ -107,8 +110,7 @@ pub(super) fn unknown(tx: &mut Tx<'_>, record: &SendRecord) -> Result<Option<u64
     match load(tx.conn, first)? {
         Some(stored) if stored == *record => return Ok(None),
         Some(stored) if stored.key == record.key => {
-            let sender = record.key.sender;
-            forget(tx, Remembered { first, hash, sender })?;
+            forget(tx, Remembered { first, hash })?;
         }
         // Another name with the same hash, or a row that this transaction has removed.
         Some(_) | None => {}
@@ -147,7 +149,6 @@ pub(super) fn remember(
     tx.group.note(Change::Remembered(Remembered {
         first: first.as_u64(),
         hash,
-        sender: record.key.sender,
     }));
     Ok(())
 }
@@ -168,43 +169,67 @@ pub(super) fn trim(tx: &mut Tx<'_>) -> Result<(), Error> {
             .filter(|change| matches!(change, Change::Forgotten(_)));
         (records.by_time.len() + added.count()).saturating_sub(records.most + gone.count())
     };
-    while surplus > 0 && forget_oldest(tx, None)? {
+    while surplus > 0 && forget_oldest(tx)? {
         surplus -= 1;
     }
     Ok(())
 }
 
-/// Forgets records that were accepted before a time, in the order of their ids, at most `budget`.
-/// Whether there may be more.
-pub(super) fn expire(tx: &mut Tx<'_>, before: UnixMs, budget: usize) -> Result<bool, Error> {
-    for _ in 0..budget {
-        if !forget_oldest(tx, Some(before))? {
-            return Ok(false);
+/// Forgets records that were accepted before a time, in the order of their ids, at most `limit`; how many. Some
+/// that were accepted later may lie before them, if a clock was wrong.
+pub(super) fn forget_before(tx: &mut Tx<'_>, before: UnixMs, limit: usize) -> Result<usize, Error> {
+    let looks = i64::try_from(limit.saturating_add(ASTRAY)).unwrap_or(i64::MAX);
+    let mut old = Vec::new();
+    {
+        let conn = tx.conn;
+        let mut select = conn.prepare_cached(
+            "SELECT first_id, sender, accepted_at, body FROM record ORDER BY first_id LIMIT ?1",
+        )?;
+        let mut rows = select.query([looks])?;
+        while old.len() < limit
+            && let Some(row) = rows.next()?
+        {
+            let record = decode(row)?;
+            if record.accepted_at < before {
+                old.push(remembered(tx, &record));
+            }
         }
     }
-    Ok(true)
+    let count = old.len();
+    old.into_iter().try_for_each(|record| forget(tx, record))?;
+    Ok(count)
 }
 
-/// Forgets a gone sender's records, those of this transaction included.
-pub(super) fn purge(tx: &mut Tx<'_>, sender: MailboxId) -> Result<(), Error> {
-    let committed = tx.shared.records.read();
-    let mut of: Vec<_> = committed
-        .by_time
-        .iter()
-        .filter(|record| record.sender == sender)
-        .copied()
-        .collect();
-    drop(committed);
-    of.extend(tx.group.changes().iter().filter_map(|change| match change {
-        Change::Remembered(record) if record.sender == sender => Some(*record),
-        Change::Remembered(_)
-        | Change::Forgotten(_)
-        | Change::Put(..)
-        | Change::Deleted(_)
-        | Change::Purged(_) => None,
-    }));
-    of.into_iter().try_for_each(|record| forget(tx, record))
+/// How many records there are that were accepted before a time.
+pub(super) fn due(conn: &Connection, before: UnixMs) -> Result<Due, Error> {
+    // A page at a time: a long read would hold checkpoints up.
+    let mut select = conn.prepare_cached(
+        "SELECT first_id, accepted_at FROM record WHERE first_id > ?1 ORDER BY first_id LIMIT ?2",
+    )?;
+    let mut due = Due::default();
+    let mut after = i64::MIN;
+    loop {
+        let (mut looked, mut found) = (0, 0);
+        let mut rows = select.query((after, ASTRAY as i64))?;
+        while let Some(row) = rows.next()? {
+            after = row.get(0)?;
+            looked += 1;
+            let at = UnixMs(row.get::<_, i64>(1)?.cast_unsigned());
+            if at < before {
+                found += 1;
+                due.oldest = Some(due.oldest.map_or(at, |oldest| oldest.min(at)));
+            }
+        }
+        due.count += found;
+        if looked < ASTRAY || found == 0 {
+            return Ok(due);
+        }
+    }
 }
+
+/// Records before the oldest that may have been accepted after it. The table is in the order of the ids, which is
+/// that of time, unless a clock is set back.
+const ASTRAY: usize = 4096;
 
 /// Reads a record.
 pub(super) fn load(conn: &Connection, first: u64) -> Result<Option<SendRecord>, Error> {
@@ -226,7 +251,6 @@ pub(super) fn rebuild(conn: &Connection, index: &mut RecordIndex) -> Result<Enve
         index.insert(Remembered {
             first: record.envelope_ids.first().copied().unwrap_or_default().as_u64(),
             hash: index.hash(&record.key),
-            sender: record.key.sender,
         });
     }
     Ok(highest)
@@ -240,28 +264,25 @@ fn forget(tx: &mut Tx<'_>, record: Remembered) -> Result<(), Error> {
     Ok(())
 }
 
-/// Forgets the oldest record, if it was accepted before the time; whether it did.
-fn forget_oldest(tx: &mut Tx<'_>, before: Option<UnixMs>) -> Result<bool, Error> {
+/// Forgets the oldest record; whether there was one.
+fn forget_oldest(tx: &mut Tx<'_>) -> Result<bool, Error> {
     let conn = tx.conn;
     let oldest = conn
         .prepare_cached("SELECT first_id, sender, accepted_at, body FROM record ORDER BY first_id LIMIT 1")?
         .query_row([], |row| Ok(decode(row)))
         .optional()?
         .transpose()?;
-    let Some(oldest) = oldest.filter(|oldest| before.is_none_or(|before| oldest.accepted_at < before)) else {
-        return Ok(false);
-    };
-    let hash = tx.shared.records.read().hash(&oldest.key);
-    let first = oldest.envelope_ids.first().copied().unwrap_or_default().as_u64();
-    forget(
-        tx,
-        Remembered {
-            first,
-            hash,
-            sender: oldest.key.sender,
-        },
-    )?;
+    let Some(oldest) = oldest else { return Ok(false) };
+    let oldest = remembered(tx, &oldest);
+    forget(tx, oldest)?;
     Ok(true)
+}
+
+fn remembered(tx: &Tx<'_>, record: &SendRecord) -> Remembered {
+    Remembered {
+        first: record.envelope_ids.first().copied().unwrap_or_default().as_u64(),
+        hash: tx.shared.records.read().hash(&record.key),
+    }
 }
 
 fn decode(row: &Row<'_>) -> Result<SendRecord, Error> {

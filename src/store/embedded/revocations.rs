@@ -10,7 +10,7 @@ use chatctl_protocol::{AccountId, DeviceId};
 use rusqlite::{Connection, Row};
 
 use crate::model::{Revocation, Revoked, UnixMs};
-use crate::store::embedded::Embedded;
+use crate::store::embedded::{Embedded, schema};
 use crate::store::{Error, RevocationStore};
 
 #[async_trait]
@@ -58,9 +58,9 @@ fn revoke(conn: &Connection, revocation: Revocation) -> Result<u64, Error> {
         jti,
         account,
         device_id,
-        column(up_to),
-        column(revocation.revoked_at),
-        column(revocation.expires_at),
+        schema::time(up_to),
+        schema::time(revocation.revoked_at),
+        schema::time(revocation.expires_at),
         &*revocation.reason,
     ))?;
     Ok(conn.last_insert_rowid().cast_unsigned())
@@ -71,7 +71,7 @@ fn read(conn: &Connection, after: u64, limit: usize) -> Result<Vec<(u64, Revocat
         "SELECT {COLUMNS} FROM revocation WHERE number > ?1 ORDER BY number LIMIT ?2"
     ))?;
     let after = i64::try_from(after).unwrap_or(i64::MAX);
-    let mut rows = select.query((after, most(limit)))?;
+    let mut rows = select.query((after, schema::most(limit)))?;
     let mut page = Vec::new();
     while let Some(row) = rows.next()? {
         page.push(decode(row)?);
@@ -84,7 +84,7 @@ fn prune(conn: &Connection, now: UnixMs, limit: usize) -> Result<usize, Error> {
         "DELETE FROM revocation WHERE number IN
          (SELECT number FROM revocation WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
     )?;
-    Ok(delete.execute((column(now), most(limit)))?)
+    Ok(delete.execute((schema::time(now), schema::most(limit)))?)
 }
 
 /// Reads a row of all columns.
@@ -125,13 +125,4 @@ fn columns_of(what: &Revoked) -> (&str, &str, &str) {
             ("", account.as_str(), device.as_ref().map_or("", DeviceId::as_str))
         }
     }
-}
-
-/// A time that compares as it should: the end of all days, where SQLite has no number for it.
-fn column(time: UnixMs) -> i64 {
-    i64::try_from(time.0).unwrap_or(i64::MAX)
-}
-
-fn most(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -22,6 +22,8 @@ pub(super) struct Room {
     free: u64,
     /// By which the database will grow when the log is copied into it.
     owed: u64,
+    /// By which the database will shrink then.
+    excess: u64,
     /// In pages of the database that hold nothing.
     spare: u64,
     /// The size of the log's file.
@@ -46,6 +48,7 @@ impl Room {
         Ok(Self {
             free: sizes.free,
             owed: (pages * PAGE).saturating_sub(sizes.database),
+            excess: sizes.database.saturating_sub(pages * PAGE),
             spare: spare * PAGE,
             log: sizes.log,
         })
@@ -63,6 +66,11 @@ impl Room {
     pub(super) fn is_tight(&self, reserve: u64) -> bool {
         self.log >= LOG_WORTH_CUTTING
             && self.free < reserve.max(LEAST).saturating_add(self.owed + 2 * self.log)
+    }
+
+    /// Whether the files are longer than they have to be, and it is worth a wait.
+    pub(super) const fn is_worth_cutting(&self) -> bool {
+        self.log >= LOG_WORTH_CUTTING || self.excess >= LOG_WORTH_CUTTING
     }
 
     /// Whether the log can be copied. A try that fails would take the last bytes of the disk.
@@ -88,7 +96,8 @@ impl Tx<'_> {
     }
 }
 
-const PAGE: u64 = 4096;
+/// Bytes of a page.
+pub(super) const PAGE: u64 = 4096;
 
 /// Stays free whatever the reserve is: without it acks could not be written, and there would be no way out.
 const LEAST: u64 = 2 * 1024 * 1024;
@@ -110,6 +119,7 @@ mod tests {
         Room {
             free: free * MIB,
             owed: owed * MIB,
+            excess: 0,
             spare: 0,
             log: owed * MIB,
         }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::model::UnixMs;
 use crate::store::embedded::{OpenError, Synchronous};
 
 /// The schema that this version writes.
@@ -26,7 +27,7 @@ pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 const APPLICATION_ID: i32 = 0x6368_6174;
 
 /// Each brings a database from the version of its index to the next. Never changed once released.
-const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 const VERSION_1: &str = "
     CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -135,6 +136,42 @@ const VERSION_3: &str = "
     CREATE INDEX revocation_by_end ON revocation (expires_at);
 ";
 
+/// Devices that are there already count as seen now: nobody has looked before.
+const VERSION_4: &str = "
+    ALTER TABLE device ADD COLUMN seen_at INTEGER NOT NULL DEFAULT 0;
+    UPDATE device SET seen_at = max(registered_at, CAST(unixepoch('subsec') * 1000 AS INTEGER));
+    CREATE INDEX device_by_seen ON device (seen_at);
+    CREATE INDEX tombstone_by_time ON tombstone (at);
+
+    CREATE TABLE job (
+        name TEXT PRIMARY KEY,
+        since INTEGER NOT NULL,
+        paused_until INTEGER,
+        fence INTEGER NOT NULL,
+        last_success INTEGER,
+        failures INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE job_run (
+        job TEXT NOT NULL,
+        tick INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        by_hand INTEGER NOT NULL,
+        answers_after INTEGER NOT NULL,
+        holder TEXT NOT NULL,
+        began_at INTEGER NOT NULL,
+        ended_at INTEGER,
+        outcome TEXT NOT NULL,
+        affected INTEGER NOT NULL,
+        counts TEXT NOT NULL,
+        oldest INTEGER,
+        retries INTEGER NOT NULL,
+        error TEXT,
+        PRIMARY KEY (job, tick, attempt)
+    ) WITHOUT ROWID;
+    CREATE INDEX job_run_by_beginning ON job_run (job, began_at, tick, attempt);
+    CREATE INDEX job_run_open ON job_run (job) WHERE ended_at IS NULL;
+";
+
 /// Notes when and by what a database became what it is. The time is SQLite's: the store has no clock.
 const REMEMBER: &str = "INSERT INTO history VALUES (?1, CAST(unixepoch('subsec') * 1000 AS INTEGER), ?2)";
 
@@ -205,6 +242,16 @@ pub(super) fn found(conn: &Connection) -> Result<Option<i32>, OpenError> {
         (false, true) => Ok(None),
         (false, false) => Err(OpenError::NotAStore),
     }
+}
+
+/// A time that compares as it should: the end of all days, where SQLite has no number for it.
+pub(super) fn time(time: UnixMs) -> i64 {
+    i64::try_from(time.0).unwrap_or(i64::MAX)
+}
+
+/// A limit of rows.
+pub(super) fn most(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 fn migrate(conn: &mut Connection) -> Result<(), OpenError> {

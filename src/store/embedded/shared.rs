@@ -4,14 +4,17 @@
 //! applies them after the commit. Must not know SQL.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use crate::model::{MailboxId, NumberHasher};
+use crate::store::embedded::expiry::Harvest;
 use crate::store::embedded::files::Directory;
 use crate::store::embedded::index::{Entry, MailIndex};
+use crate::store::embedded::leases::{Lease, Leases};
 use crate::store::embedded::records::{RecordIndex, Remembered};
 use crate::store::{Deletion, Error};
 
@@ -22,8 +25,12 @@ pub(super) struct Shared {
     pub(super) mail: RwLock<MailIndex>,
     /// Which sends are remembered.
     pub(super) records: RwLock<RecordIndex>,
-    /// Where the next step of expiry begins.
-    pub(super) sweep_from: Mutex<MailboxId>,
+    /// What expiry deletes next.
+    pub(super) harvest: Mutex<Harvest>,
+    /// Who runs which job.
+    pub(super) leases: Mutex<Leases>,
+    /// Where the next step over mailboxes without a device begins.
+    pub(super) swept_to: Mutex<MailboxId>,
     /// Bytes that stay free for everything but new mail and new keys.
     pub(super) disk_reserve: AtomicU64,
     /// What every verb answers, once the store has stopped.
@@ -43,6 +50,7 @@ pub(super) enum Change {
     Purged(MailboxId),
     Remembered(Remembered),
     Forgotten(Remembered),
+    Leased(Arc<str>, Option<Lease>),
 }
 
 /// What the running transaction has changed.
@@ -50,6 +58,7 @@ pub(super) enum Change {
 pub(super) struct Group {
     changes: Vec<Change>,
     records: HashMap<u64, u64, NumberHasher>,
+    leases: HashMap<Arc<str>, Option<Lease>>,
     bytes: u64,
 }
 
@@ -63,7 +72,9 @@ impl Shared {
         Self {
             mail: RwLock::new(mail),
             records: RwLock::new(records),
-            sweep_from: Mutex::new(MailboxId(0)),
+            harvest: Mutex::default(),
+            leases: Mutex::default(),
+            swept_to: Mutex::new(MailboxId(0)),
             disk_reserve: AtomicU64::new(disk_reserve),
             stopped: watch::Sender::new(None),
             directory,
@@ -110,6 +121,7 @@ impl Shared {
                 Change::Purged(mailbox) => mail.purge(mailbox),
                 Change::Remembered(record) => records.insert(record),
                 Change::Forgotten(record) => records.remove(record),
+                Change::Leased(job, lease) => self.leases.lock().set(job, lease),
             }
         }
     }
@@ -121,6 +133,7 @@ impl Group {
         match &change {
             Change::Remembered(record) => drop(self.records.insert(record.hash, record.first)),
             Change::Forgotten(record) => drop(self.records.remove(&record.hash)),
+            Change::Leased(job, lease) => drop(self.leases.insert(Arc::clone(job), lease.clone())),
             Change::Put(..) | Change::Deleted(_) | Change::Purged(_) => {}
         }
         self.changes.push(change);
@@ -134,6 +147,11 @@ impl Group {
     /// The record that this transaction remembered under a hash.
     pub(super) fn record(&self, hash: u64) -> Option<u64> {
         self.records.get(&hash).copied()
+    }
+
+    /// The lease of a job as this transaction has left it, if it has touched it.
+    pub(super) fn lease(&self, job: &str) -> Option<Option<Lease>> {
+        self.leases.get(job).cloned()
     }
 
     /// Counts bytes of mail and keys, and returns how many there are so far.
@@ -151,6 +169,7 @@ impl Group {
     pub(super) fn undo_to(&mut self, mark: usize) {
         self.changes.truncate(mark);
         self.records.clear();
+        self.leases.clear();
         for change in std::mem::take(&mut self.changes) {
             self.note(change);
         }

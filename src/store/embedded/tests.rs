@@ -8,17 +8,16 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use rusqlite::{Connection, ffi};
-use tempfile::TempDir;
 
 use super::{Embedded, OpenError, Options};
 use crate::store::conformance::embedded::OnDisk;
 use crate::store::conformance::keys::{claim, publish};
-use crate::store::conformance::revocations::{issued, token};
 use crate::store::conformance::{
     LATER, NOW, acks, address, batch, envelope, ids_of, installation, mailbox, posting,
 };
 use crate::store::{
-    DeviceStore as _, Error, KeyStore as _, MailStore as _, Registered, RevocationStore as _, Uploaded,
+    ChoreStore as _, Compacted, DeviceStore as _, Due, Error, KeyStore as _, Litter, MailStore as _,
+    Registered, Uploaded,
 };
 
 fn small() -> Options {
@@ -28,7 +27,7 @@ fn small() -> Options {
     }
 }
 
-fn open(directory: &Path) -> Arc<Embedded> {
+pub(super) fn open(directory: &Path) -> Arc<Embedded> {
     Embedded::open(directory, &small()).unwrap()
 }
 
@@ -85,7 +84,7 @@ fn reopen_after(sql: &str) -> Result<Arc<Embedded>, OpenError> {
 fn a_newer_schema_is_refused() {
     let opened = reopen_after("PRAGMA user_version = 99");
     assert!(
-        matches!(opened, Err(OpenError::Newer { found: 99, known: 3 })),
+        matches!(opened, Err(OpenError::Newer { found: 99, known: 4 })),
         "{opened:?}"
     );
 }
@@ -201,7 +200,6 @@ async fn a_device_removed_in_the_group_of_its_mail_leaves_none() {
     let name = address("bob", "1");
     let mut sent = posting([envelope(2, bob, "y")]);
     sent.record.key.sender = bob;
-    let key = sent.record.key.clone();
     let all = tokio::join!(
         store.commit(batch([envelope(1, bob, "x")])),
         store.commit(crate::store::Batch {
@@ -214,11 +212,9 @@ async fn a_device_removed_in_the_group_of_its_mail_leaves_none() {
     assert_eq!(all.2.unwrap(), Some(bob));
     assert!(matches!(all.3.unwrap(), Registered::Created(_)));
     assert_eq!(ids_of(&*store, bob).await, [0; 0]);
-    assert_eq!(store.sent(&key).await.unwrap(), None);
     drop(store);
     crate::store::conformance::Subject::crash(&mut disk).await;
     assert_eq!(disk.store.usage(bob).await.unwrap().envelopes, 0);
-    assert_eq!(disk.store.sent(&key).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -267,22 +263,102 @@ async fn the_write_ahead_log_starts_over_and_the_file_is_cut_back() {
     let store = &disk.store;
     let bob = mailbox(&**store, "bob").await;
     let size = |name: &str| fs::metadata(disk.directory.path().join(name)).unwrap().len();
-    for round in 0..40u64 {
-        let mail = (1..=20).map(|n| envelope(round * 20 + n, bob, vec![0; 60_000]));
+    for round in 0..20u64 {
+        let mail = (1..=1000).map(|n| envelope(round * 1000 + n, bob, vec![0; 1024]));
         store.commit(batch(mail)).await.unwrap();
     }
     assert!(size("chatctl.sqlite-wal") < 40 * 1024 * 1024);
-    while !store.expire(LATER, 100).await.unwrap().done {}
-    // 48 MB were in it. A little goes with each round, and 16 MiB stay for what comes next.
-    for _ in 0..40 {
-        assert!(store.expire(LATER, 100).await.unwrap().done);
+    while !store.expire(LATER, 500).await.unwrap().done {}
+    while store.forget_records(LATER, 500).await.unwrap() == 500 {}
+    // 20 MB were in it. What holds nothing is there still, since nobody has asked.
+    let before = size("chatctl.sqlite") + size("chatctl.sqlite-wal");
+    assert!(before > 20 * 1024 * 1024, "{before}");
+    let (mut freed, mut steps) = (0, 0);
+    let last = loop {
+        let step = store.compact().await.unwrap();
+        // 256 pages, and those that knew where they were.
+        assert!(step.freed <= 260 * 4096, "{step:?}");
+        freed += step.freed;
+        steps += 1;
+        if step.done {
+            break step;
+        }
+    };
+    assert!(steps > 15 && freed > 20 * 1024 * 1024, "{steps} {freed}");
+    // 1 MiB stays for what comes next, and both files have become short.
+    assert_eq!(last.spare, 1024 * 1024);
+    assert_eq!(size("chatctl.sqlite"), last.size);
+    assert!(last.size < 2 * 1024 * 1024, "{last:?}");
+    assert_eq!(size("chatctl.sqlite-wal"), 0);
+    // Again, there is nothing to do.
+    let again = store.compact().await.unwrap();
+    assert_eq!(again, Compacted { freed: 0, ..last });
+}
+
+#[tokio::test]
+async fn what_is_over_goes_in_the_order_of_time_over_all_mailboxes() {
+    let disk = OnDisk::new();
+    let store = &disk.store;
+    let (bob, carol) = (mailbox(&**store, "bob").await, mailbox(&**store, "carol").await);
+    let mail = (1..=9).map(|n| envelope(n, if n % 2 == 0 { bob } else { carol }, "x"));
+    store.commit(batch(mail)).await.unwrap();
+    let mut steps = Vec::new();
+    for _ in 0..3 {
+        let step = store.expire(LATER, 3).await.unwrap();
+        let mut ids: Vec<_> = step.removed.iter().map(|e| e.id.as_u64()).collect();
+        ids.sort_unstable();
+        steps.push((ids, step.done));
+        // What is acked between its gathering and its step is no loss.
+        store.commit(acks(bob, [6])).await.unwrap();
+    }
+    assert_eq!(
+        steps,
+        [(vec![1, 2, 3], false), (vec![4, 5, 7], false), (vec![8, 9], true)]
+    );
+    assert_eq!(store.gaps(bob).await.unwrap()[0].dropped, 3);
+    assert_eq!(store.gaps(carol).await.unwrap()[0].dropped, 5);
+}
+
+#[tokio::test]
+async fn what_has_lost_its_device_is_found_and_swept_in_steps() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let mut mailboxes = Vec::new();
+    for (name, number) in [("bob", 1), ("carol", 2), ("dave", 3)] {
+        let mailbox = mailbox(&*store, name).await;
+        store
+            .commit(batch([envelope(number, mailbox, "xyz")]))
+            .await
+            .unwrap();
+        store.upload(publish(mailbox, &["a", "b"])).await.unwrap();
+        mailboxes.push(mailbox);
     }
     store.close().await.unwrap();
-    assert!(
-        size("chatctl.sqlite") < 18 * 1024 * 1024,
-        "{}",
-        size("chatctl.sqlite")
-    );
+    let planted = Connection::open(directory.path().join("chatctl.sqlite")).unwrap();
+    planted
+        .execute_batch("DELETE FROM device WHERE account <> 'bob'; INSERT INTO gap VALUES (77, 1, 5);")
+        .unwrap();
+    drop(planted);
+    let store = open(directory.path());
+    let litter = Litter::Departed { now: NOW };
+    let due = store.due(litter).await.unwrap();
+    assert_eq!((due.count, due.bytes), (3, 6));
+    let mut swept = Vec::new();
+    for _ in 0..3 {
+        let step = store.sweep_departed(NOW, 1).await.unwrap();
+        swept.push((step.mailboxes, step.things, step.done));
+    }
+    assert_eq!(swept, [(1, 3, false), (1, 3, false), (1, 0, true)]);
+    assert_eq!(store.due(litter).await.unwrap(), Due::default());
+    store.close().await.unwrap();
+    let left = Connection::open(directory.path().join("chatctl.sqlite")).unwrap();
+    let count = |table: &str| {
+        let sql = format!("SELECT count(*) FROM {table}");
+        left.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    // Bob has what he had.
+    let tables = ["mail", "gap", "keyset", "pool", "queue", "item_batch"];
+    assert_eq!(tables.map(count), [1, 0, 1, 1, 1, 1]);
 }
 
 #[tokio::test]
@@ -304,90 +380,4 @@ async fn the_write_ahead_log_is_cut_early_when_the_disk_is_short() {
     store.commit(acks(bob, [1])).await.unwrap();
     assert!(log() < 64 * 1024, "{}", log());
     assert_eq!(ids_of(&**store, bob).await, (2..=30).collect::<Vec<_>>());
-}
-
-/// Where the stores of released versions stand.
-fn fixture(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
-}
-
-#[tokio::test]
-async fn a_store_written_by_version_1_opens() {
-    opens("store-v1").await;
-}
-
-#[tokio::test]
-async fn a_store_written_by_version_2_opens() {
-    opens("store-v2").await;
-}
-
-#[tokio::test]
-async fn a_store_written_by_version_3_opens() {
-    let store = opens("store-v3").await;
-    // What is said now comes after them.
-    assert_eq!(store.revoke(&token("b")).await.unwrap(), 3);
-    assert_eq!(
-        store.revocations(0, 9).await.unwrap(),
-        [
-            (1, issued("bob", Some("1"), NOW)),
-            (2, token("a")),
-            (3, token("b")),
-        ]
-    );
-}
-
-async fn opens(written: &str) -> Arc<Embedded> {
-    let directory = TempDir::new().unwrap();
-    fs::copy(
-        fixture(written).join("chatctl.sqlite"),
-        directory.path().join("chatctl.sqlite"),
-    )
-    .unwrap();
-    let store = open(directory.path());
-    let list = store.devices(&address("bob", "1").account).await.unwrap();
-    let bob = list.devices[0].mailbox;
-    assert_eq!((list.version, list.devices[0].incarnation), (1, 1));
-    let mail = crate::store::conformance::mail_of(&*store, bob).await;
-    assert_eq!(
-        mail,
-        [
-            Arc::new(envelope(1, bob, "one")),
-            Arc::new(envelope(2, bob, "two"))
-        ]
-    );
-    let sent = posting([envelope(2, bob, "two")]).record;
-    assert_eq!(store.sent(&sent.key).await.unwrap(), Some(sent));
-    let claimed = store.claim(claim(bob)).await.unwrap();
-    assert_eq!(
-        claimed[0].items,
-        [Some(crate::store::conformance::keys::item("b"))]
-    );
-    let again = store.upload(publish(bob, &["a"])).await.unwrap();
-    assert!(matches!(again, Uploaded::Done { ignored, .. } if ignored.len() == 1));
-    assert_eq!(store.start().await.unwrap().id_floor.as_u64(), 1000);
-    store
-}
-
-#[tokio::test]
-#[ignore = "writes the fixture of the present version: cargo test -- --ignored write_the_fixture"]
-async fn write_the_fixture() {
-    let directory = fixture("store-v3");
-    fs::create_dir_all(&directory).unwrap();
-    let scratch = TempDir::new().unwrap();
-    let store = open(scratch.path());
-    let bob = mailbox(&*store, "bob").await;
-    let mut mail = batch([envelope(1, bob, "one"), envelope(2, bob, "two")]);
-    mail.id_ceiling = Some(crate::store::conformance::id(1000));
-    store.commit(mail).await.unwrap();
-    store.upload(publish(bob, &["a", "b"])).await.unwrap();
-    store.claim(claim(bob)).await.unwrap();
-    for said in [issued("bob", Some("1"), NOW), token("a")] {
-        store.revoke(&said).await.unwrap();
-    }
-    store.close().await.unwrap();
-    fs::copy(
-        scratch.path().join("chatctl.sqlite"),
-        directory.join("chatctl.sqlite"),
-    )
-    .unwrap();
 }

@@ -285,11 +285,11 @@ mod tests {
         let premises = Premises::at(directory.path());
         let plan = premises.plan().await.unwrap();
         assert_eq!((plan.found, plan.steps.len()), (Some(1), 1));
-        assert_eq!(plan.steps[0].detail, "schema 1 → 3");
+        assert_eq!(plan.steps[0].detail, "schema 1 → 4");
         let refused = premises.inspect(depth(None)).await.unwrap_err();
         assert!(matches!(
             refused,
-            UpkeepError::Embedded(OpenError::Older { found: 1, wanted: 3 })
+            UpkeepError::Embedded(OpenError::Older { found: 1, wanted: 4 })
         ));
         let wishes = Wishes::default();
         assert_eq!(premises.apply(&wishes, &|_| {}).await.unwrap(), plan.steps);
@@ -297,7 +297,7 @@ mod tests {
         let versions: Vec<_> = premises.history().await.unwrap();
         assert_eq!(
             versions.iter().map(|past| past.version).collect::<Vec<_>>(),
-            [2, 3]
+            [2, 3, 4]
         );
     }
 
@@ -312,7 +312,8 @@ mod tests {
         planted
             .execute_batch(
                 "INSERT INTO mail SELECT id + 1, 77, sender, expires_at, head, payload FROM mail;
-                 INSERT INTO revocation VALUES (5, '', '', 'of nobody', 0, 0, 0, '');",
+                 INSERT INTO revocation VALUES (5, '', '', 'of nobody', 0, 0, 0, '');
+                 INSERT INTO job_run VALUES ('a', 0, 1, 0, 0, '', 0, 0, 'lost', 0, '[]', 0, 0, NULL);",
             )
             .unwrap();
         for sample in [Some(5), None] {
@@ -327,6 +328,7 @@ mod tests {
                 [
                     ("mail of a device", false),
                     ("revocations that can be read", false),
+                    ("runs that can be read", false),
                     ("bundles with good signatures", false),
                     ("queues with 10 items or more", true),
                 ]

@@ -87,6 +87,7 @@ where
 
 enum Message {
     Job(Box<dyn Job>),
+    Cut(oneshot::Sender<Result<(), Error>>),
     Close(oneshot::Sender<Result<(), Error>>),
 }
 
@@ -151,6 +152,13 @@ impl Writer {
         answer.await.map_err(|_| stopped())?
     }
 
+    /// Copies the WAL into the database and cuts both files, if that is worth it and the disk has room.
+    pub(super) async fn cut(&self) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Cut(reply)).await?;
+        answer.await.map_err(|_| stopped())?
+    }
+
     /// Finishes what waits, copies the WAL into the database and closes the connection.
     pub(super) async fn close(&self) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
@@ -194,14 +202,16 @@ impl Desk {
         let _alarm = Alarm(Arc::clone(&self.shared));
         while let Some(first) = queue.blocking_recv() {
             let mut jobs = Vec::new();
+            let mut cutting = None;
             let mut closing = None;
             let mut next = Some(first);
             while let Some(message) = next {
                 match message {
                     Message::Job(job) => jobs.push(job),
+                    Message::Cut(reply) => cutting = Some(reply),
                     Message::Close(reply) => closing = Some(reply),
                 }
-                let enough = closing.is_some() || jobs.len() >= GROUP;
+                let enough = closing.is_some() || cutting.is_some() || jobs.len() >= GROUP;
                 next = if enough { None } else { queue.try_recv().ok() };
             }
             self.commit(jobs);
@@ -210,7 +220,10 @@ impl Desk {
                 let _ = reply.send(self.close());
                 break;
             }
-            self.checkpoint();
+            match cutting {
+                Some(reply) => drop(reply.send(self.cut())),
+                None => self.checkpoint(),
+            }
         }
     }
 
@@ -325,6 +338,19 @@ impl Desk {
         self.wal_pages.store(0, Ordering::Relaxed);
         tracing::trace!(busy, mode, "checkpoint");
         Ok(())
+    }
+
+    fn cut(&self) -> Result<(), Error> {
+        self.shared.healthy()?;
+        let room = Room::look(&self.conn, &self.shared.directory)?;
+        if !room.is_worth_cutting() || !room.can_copy() {
+            return Ok(());
+        }
+        let cut = self.wal_checkpoint("TRUNCATE");
+        if let Err(error @ Error::Poisoned(_)) = &cut {
+            self.stop(error);
+        }
+        cut
     }
 
     fn stop(&self, error: &Error) {

@@ -13,15 +13,15 @@ use mongodb::ClientSession;
 use mongodb::bson::doc;
 
 use crate::model::{MailboxId, UnixMs};
-use crate::store::Error;
 use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::documents::{date, malformed};
 use crate::store::mongodb::layout::{Collection, Index};
 use crate::store::mongodb::transaction::Stop;
 use crate::store::mongodb::{error, keysets, mail, pools, records, sessions};
+use crate::store::{Error, Swept};
 
 /// `_id` the mailbox, `t` since when it is gone.
-const PURGES: &str = "purges";
+pub(super) const PURGES: &str = "purges";
 
 pub(super) const COLLECTIONS: &[Collection] = &[Collection {
     name: PURGES,
@@ -56,44 +56,86 @@ pub(super) async fn note<T: Send>(
     Ok(())
 }
 
-/// Deletes what a mailbox that is gone has held.
-///
-/// # Errors
-///
-/// [`Error::Unavailable`]; [`purge_left`] does the rest.
-pub(super) async fn purge(db: &Connection, mailbox: MailboxId) -> Result<(), Error> {
-    mail::purge(db, mailbox).await?;
-    pools::purge(db, mailbox).await
-}
-
-/// Empties mailboxes for good that are gone for a while, a few in a call; whether there may be more.
+/// Notes that nobody has a mailbox in which something lies; what is noted already stays.
 ///
 /// # Errors
 ///
 /// [`Error`].
-pub(super) async fn purge_left(db: &Connection, now: UnixMs) -> Result<bool, Error> {
-    let left = left(db, now).await?;
-    for mailbox in &left {
-        purge(db, *mailbox).await?;
-        let purged = doc! { "_id": mailbox.0.cast_signed() };
-        db.within(async {
-            let deleted = db.collection(PURGES).delete_one(purged).await;
-            deleted.map_err(|error| error::meaning(&error))
-        })
-        .await?;
-    }
-    Ok(left.len() >= MAILBOXES_AT_ONCE)
+pub(super) async fn note_orphan(db: &Connection, mailbox: MailboxId, now: UnixMs) -> Result<(), Error> {
+    db.within(async {
+        let gone = doc! { "$setOnInsert": { "t": date(now) } };
+        let noted = db
+            .collection(PURGES)
+            .update_one(doc! { "_id": mailbox.0.cast_signed() }, gone)
+            .upsert(true)
+            .await;
+        match noted {
+            Err(error) if error::is_duplicate(&error) => Ok(()),
+            noted => noted.map(drop).map_err(|error| error::meaning(&error)),
+        }
+    })
+    .await
 }
 
-async fn left(db: &Connection, now: UnixMs) -> Result<Vec<MailboxId>, Error> {
-    let before = UnixMs(now.0.saturating_sub(AFTERMATH_MS));
+/// Deletes what a mailbox that is gone has held; how many envelopes and one-time items.
+///
+/// # Errors
+///
+/// [`Error::Unavailable`]; [`purge_left`] does the rest.
+pub(super) async fn purge(db: &Connection, mailbox: MailboxId) -> Result<u64, Error> {
+    Ok(mail::purge(db, mailbox).await? + pools::purge(db, mailbox).await?)
+}
+
+/// Empties mailboxes for good that are gone for a while, at most so many.
+///
+/// # Errors
+///
+/// [`Error`].
+pub(super) async fn purge_left(db: &Connection, now: UnixMs, limit: usize) -> Result<Swept, Error> {
+    if limit == 0 {
+        return Ok(Swept::default());
+    }
+    let left = left(db, now, limit).await?;
+    let mut swept = Swept {
+        done: left.len() < limit,
+        ..Swept::default()
+    };
+    for mailbox in left {
+        swept.things += purge(db, mailbox).await?;
+        // What names it went with its device, or it never had one.
+        let number = mailbox.0.cast_signed();
+        let rest = [
+            (keysets::KEYSETS, doc! { "_id": keysets::every_suite(mailbox) }),
+            (sessions::SESSIONS, doc! { "_id": number }),
+            (PURGES, doc! { "_id": number }),
+        ];
+        db.within(async {
+            for (collection, all) in rest {
+                let deleted = db.collection(collection).delete_many(all).await;
+                deleted.map_err(|error| error::meaning(&error))?;
+            }
+            Ok(())
+        })
+        .await?;
+        swept.mailboxes += 1;
+    }
+    Ok(swept)
+}
+
+/// Mailboxes that went before this can be emptied for good now.
+pub(super) fn ripe(now: UnixMs) -> UnixMs {
+    UnixMs(now.0.saturating_sub(AFTERMATH_MS))
+}
+
+async fn left(db: &Connection, now: UnixMs, limit: usize) -> Result<Vec<MailboxId>, Error> {
+    let before = ripe(now);
     db.within(async {
         let mut session = db.session().await?;
         let found = db
             .collection(PURGES)
             .find(doc! { "t": { "$lt": date(before) } })
             .sort(doc! { "t": 1 })
-            .limit(MAILBOXES_AT_ONCE as i64)
+            .limit(i64::try_from(limit).unwrap_or(i64::MAX))
             .session(&mut session)
             .await;
         let mut found = found.map_err(|error| error::meaning(&error))?;
@@ -113,9 +155,6 @@ async fn left(db: &Connection, now: UnixMs) -> Result<Vec<MailboxId>, Error> {
 /// and than the server lets a transaction live (60 s).
 const AFTERMATH_MS: u64 = 5 * 60 * 1000;
 
-/// Most mailboxes that one call empties.
-const MAILBOXES_AT_ONCE: usize = 16;
-
 #[cfg(test)]
 mod tests {
     use mongodb::bson::{DateTime, doc};
@@ -124,7 +163,7 @@ mod tests {
     use crate::store::conformance::mongodb::OnServer;
     use crate::store::conformance::{NOW, address, mailbox};
     use crate::store::mongodb::documents::{binary, pair};
-    use crate::store::{DeviceStore as _, MailStore as _, Usage};
+    use crate::store::{ChoreStore as _, DeviceStore as _, Due, Litter, MailStore as _, Usage};
 
     #[tokio::test]
     async fn what_reaches_a_mailbox_as_it_goes_is_removed_a_while_later() {
@@ -139,10 +178,26 @@ mod tests {
             "p": binary([1]),
         };
         store.db.collection("mail").insert_one(late).await.unwrap();
-        store.expire(NOW, 10).await.unwrap();
+        let nothing = Swept {
+            done: true,
+            ..Swept::default()
+        };
+        assert_eq!(store.sweep_departed(NOW, 10).await.unwrap(), nothing);
         assert_eq!(store.usage(bob).await.unwrap().envelopes, 1);
         let later = UnixMs(NOW.0 + AFTERMATH_MS + 1);
-        assert!(store.expire(later, 10).await.unwrap().done);
+        let litter = Litter::Departed { now: later };
+        let due = Due {
+            count: 1,
+            bytes: 0,
+            oldest: Some(NOW),
+        };
+        assert_eq!(store.due(litter).await.unwrap(), due);
+        let swept = Swept {
+            mailboxes: 1,
+            things: 1,
+            done: true,
+        };
+        assert_eq!(store.sweep_departed(later, 10).await.unwrap(), swept);
         assert_eq!(store.usage(bob).await.unwrap(), Usage::default());
         let purges = store.db.collection(PURGES);
         assert_eq!(purges.count_documents(doc! {}).await.unwrap(), 0);

@@ -2,7 +2,7 @@
 //!
 //! Must not know how mail and keys are kept, nor how a device comes and goes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chatctl_protocol::{AccountId, Address, DeviceId};
@@ -21,7 +21,7 @@ use crate::store::mongodb::transaction::Stop;
 /// `_id` the account, `v` the version of its list of devices, `x` its attributes.
 pub(super) const ACCOUNTS: &str = "accounts";
 /// `_id` the mailbox, `a` account, `d` device id, `r` registration id, `n` incarnation, `x` attributes,
-/// `t` since when, `k` how often it has published keys.
+/// `t` since when, `l` the day on which it was last seen, `k` how often it has published keys.
 pub(super) const DEVICES: &str = "devices";
 /// Device ids that are gone: `_id` account and device id, `n` the last incarnation.
 pub(super) const PAST_DEVICES: &str = "past_devices";
@@ -57,16 +57,25 @@ pub(super) const COLLECTIONS: &[Collection] = &[
                     "n": { "bsonType": "long", "minimum": 1_i64 },
                     "x": { "bsonType": "string" },
                     "t": { "bsonType": "date" },
+                    "l": { "bsonType": "date" },
                     "k": { "bsonType": "long" },
                 },
             }
         },
-        indexes: &[Index {
-            name: "by_address",
-            keys: &[("a", 1), ("d", 1)],
-            unique: true,
-            expire_after: None,
-        }],
+        indexes: &[
+            Index {
+                name: "by_address",
+                keys: &[("a", 1), ("d", 1)],
+                unique: true,
+                expire_after: None,
+            },
+            Index {
+                name: "by_sight",
+                keys: &[("l", 1), ("_id", 1)],
+                unique: false,
+                expire_after: None,
+            },
+        ],
     },
     Collection {
         name: PAST_DEVICES,
@@ -152,13 +161,28 @@ pub(super) async fn count_upload<T>(
     let Some(device) = device else {
         return Ok(None);
     };
-    let text = |field| device.get_str(field).map_err(|_| malformed(DEVICES));
     let number = device.get_i64("k").map_err(|_| malformed(DEVICES))?;
-    let address = Address {
-        account: AccountId::parse(text("a")?).map_err(Error::from)?,
-        device_id: DeviceId::parse(text("d")?).map_err(Error::from)?,
-    };
-    Ok(Some((address, number.cast_unsigned())))
+    Ok(Some((address_of(&device)?, number.cast_unsigned())))
+}
+
+/// Whose these mailboxes are.
+pub(super) async fn addresses<T>(
+    db: &Connection,
+    session: &mut ClientSession,
+    mailboxes: impl IntoIterator<Item = MailboxId> + Send,
+) -> Result<HashMap<MailboxId, Address>, Stop<T>> {
+    let keys: Vec<i64> = mailboxes.into_iter().map(key).collect();
+    let mut found = db
+        .collection(DEVICES)
+        .find(doc! { "_id": { "$in": keys } })
+        .projection(doc! { "a": 1, "d": 1 })
+        .session(&mut *session)
+        .await?;
+    let mut addresses = HashMap::new();
+    while let Some(device) = found.next(session).await.transpose()? {
+        addresses.insert(mailbox_of(&device)?, address_of(&device)?);
+    }
+    Ok(addresses)
 }
 
 /// The devices of an account.
@@ -184,12 +208,30 @@ pub(super) fn key(mailbox: MailboxId) -> i64 {
     mailbox.0.cast_signed()
 }
 
-fn mailbox_of(document: &Document) -> Result<MailboxId, Error> {
+/// The mailbox of a device.
+///
+/// # Errors
+///
+/// [`Error::Corrupt`].
+pub(super) fn mailbox_of(document: &Document) -> Result<MailboxId, Error> {
     let number = document.get_i64("_id").map_err(|_| malformed(DEVICES))?;
     Ok(MailboxId(number.cast_unsigned()))
 }
 
-/// A device's document.
+/// The address of a device.
+///
+/// # Errors
+///
+/// [`Error::Corrupt`].
+pub(super) fn address_of(document: &Document) -> Result<Address, Error> {
+    let text = |field| document.get_str(field).map_err(|_| malformed(DEVICES));
+    Ok(Address {
+        account: AccountId::parse(text("a")?)?,
+        device_id: DeviceId::parse(text("d")?)?,
+    })
+}
+
+/// The document of a device that is new, and therefore was seen.
 pub(super) fn encode(account: &AccountId, device: &Device) -> Document {
     let mut document = doc! {
         "_id": key(device.mailbox),
@@ -198,6 +240,7 @@ pub(super) fn encode(account: &AccountId, device: &Device) -> Document {
         "r": i64::from(device.registration_id),
         "n": i64::from(device.incarnation),
         "t": date(device.registered_at),
+        "l": date(device.registered_at),
     };
     if let Some(attributes) = &device.attributes {
         document.insert("x", &**attributes);
@@ -205,7 +248,7 @@ pub(super) fn encode(account: &AccountId, device: &Device) -> Document {
     document
 }
 
-fn decode(document: &Document) -> Result<Device, Error> {
+pub(super) fn decode(document: &Document) -> Result<Device, Error> {
     let device_id = document.get_str("d").map_err(|_| malformed(DEVICES))?;
     let registered_at = document.get_datetime("t").map_err(|_| malformed(DEVICES))?;
     let attributes = document

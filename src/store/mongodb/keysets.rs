@@ -116,6 +116,36 @@ pub(super) async fn find<T>(
     Ok(keysets)
 }
 
+/// The keysets of the first mailboxes after one, at most so many mailboxes, in their order.
+pub(super) async fn page<T>(
+    db: &Connection,
+    session: &mut ClientSession,
+    after: MailboxId,
+    limit: usize,
+) -> Result<Vec<(MailboxId, Suite, StoredKeyset)>, Stop<T>> {
+    let last = doc! { "m": after.0.cast_signed(), "s": Bson::MaxKey };
+    let mut found = db
+        .collection(KEYSETS)
+        .find(doc! { "_id": { "$gt": last } })
+        .sort(doc! { "_id": 1 })
+        .batch_size(u32::try_from(limit).unwrap_or(u32::MAX))
+        .session(&mut *session)
+        .await?;
+    let mut page: Vec<(MailboxId, Suite, StoredKeyset)> = Vec::new();
+    let mut mailboxes = 0;
+    while let Some(document) = found.next(session).await.transpose()? {
+        let (mailbox, keyset) = decode(&document)?;
+        if page.last().is_none_or(|(last, ..)| *last != mailbox) {
+            mailboxes += 1;
+        }
+        if mailboxes > limit {
+            break;
+        }
+        page.push((mailbox, suite_of(&document)?, keyset));
+    }
+    Ok(page)
+}
+
 /// A keyset as the document of a mailbox.
 pub(super) fn document(mailbox: MailboxId, suite: &Suite, keyset: &StoredKeyset) -> Document {
     let mut document = doc! { "_id": key(mailbox, suite) };

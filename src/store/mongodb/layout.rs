@@ -10,12 +10,12 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 
 use crate::store::mongodb::{
-    departures, devices, gaps, history, keys, keysets, mail, meta, nodes, pools, records, revocations,
+    departures, devices, gaps, history, jobs, keys, keysets, mail, meta, nodes, pools, records, revocations,
     sessions,
 };
 
 /// The layout that this version writes.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// A collection as it should be.
 #[derive(Debug)]
@@ -81,6 +81,7 @@ pub(super) fn collections() -> impl Iterator<Item = &'static Collection> {
         keys::COLLECTIONS,
         pools::COLLECTIONS,
         revocations::COLLECTIONS,
+        jobs::COLLECTIONS,
     ]
     .into_iter()
     .flatten()

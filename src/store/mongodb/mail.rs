@@ -123,22 +123,23 @@ pub(super) async fn usage(db: &Connection, mailbox: MailboxId) -> Result<Usage, 
     .await
 }
 
-/// Removes all mail and gaps of a mailbox that is gone, at most a mailbox's quota of documents. Not in the
-/// transaction that made it go: nobody reads a mailbox that is gone, and nothing comes into it.
+/// Removes all mail and gaps of a mailbox that is gone, at most a mailbox's quota of documents; how many
+/// envelopes. Not in the transaction that made it go: nobody reads a mailbox that is gone, and nothing comes into it.
 ///
 /// # Errors
 ///
 /// [`Error::Unavailable`]; the rest goes when it is called again.
-pub(super) async fn purge(db: &Connection, mailbox: MailboxId) -> Result<(), Error> {
+pub(super) async fn purge(db: &Connection, mailbox: MailboxId) -> Result<u64, Error> {
+    let delete = async |collection| {
+        let all = doc! { "_id": everything_of(mailbox) };
+        let deleted = db.collection(collection).delete_many(all).await;
+        deleted
+            .map(|deleted| deleted.deleted_count)
+            .map_err(|error| error::meaning(&error))
+    };
     db.within(async {
-        for collection in [MAIL, gaps::GAPS] {
-            let deleted = db
-                .collection(collection)
-                .delete_many(doc! { "_id": everything_of(mailbox) })
-                .await;
-            deleted.map_err(|error| error::meaning(&error))?;
-        }
-        Ok(())
+        delete(gaps::GAPS).await?;
+        delete(MAIL).await
     })
     .await
 }

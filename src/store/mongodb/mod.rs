@@ -37,7 +37,9 @@ pub use crate::store::mongodb::connect::{OpenError, Options, Uri};
 pub use crate::store::mongodb::legacy::{LegacyDocument, LegacyUser, LegacyUsers};
 pub use crate::store::mongodb::upkeep::Premises;
 
+use chores::Walk;
 use connection::Connection;
+use jobs::Doubts;
 use lookups::Lookups;
 use nodes::Seat;
 use turns::Turns;
@@ -90,6 +92,9 @@ pub struct MongoDb {
     turns: Turns,
     /// Whose turn it is to revoke.
     revoking: Mutex<()>,
+    doubts: Doubts,
+    /// How far the search for what nobody noted has come.
+    orphans: Mutex<Walk>,
 }
 
 impl MongoDb {
@@ -107,6 +112,8 @@ impl MongoDb {
             seat: OnceCell::new(),
             turns: Turns::default(),
             revoking: Mutex::default(),
+            doubts: Doubts::default(),
+            orphans: Mutex::default(),
         }))
     }
 
@@ -130,6 +137,8 @@ impl MongoDb {
             seat: OnceCell::new(),
             turns: Turns::default(),
             revoking: Mutex::default(),
+            doubts: Doubts::default(),
+            orphans: Mutex::default(),
         }))
     }
 
@@ -155,7 +164,7 @@ impl MongoDb {
 impl MongoDb {
     /// Empties a mailbox that has just gone.
     async fn empty(&self, mailbox: MailboxId) {
-        // It is gone whatever happens here; a later expiry empties it again.
+        // It is gone whatever happens here; it is swept again later.
         if let Err(error) = departures::purge(&self.db, mailbox).await {
             tracing::debug!(%error, "a mailbox that is gone is emptied later");
         }

@@ -4,7 +4,9 @@
 //! a queue lies together in upload order, and a mailbox's queues lie together. Must not know keysets.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use mongodb::ClientSession;
 use mongodb::bson::{Document, RawDocument, RawDocumentBuf, cstr, doc, rawdoc};
@@ -13,14 +15,14 @@ use crate::model::{MailboxId, UnixMs};
 use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::documents::{binary, date, malformed, time};
 use crate::store::mongodb::error;
-use crate::store::mongodb::layout::{Collection, Index};
-use crate::store::mongodb::transaction::Stop;
+use crate::store::mongodb::layout::{BACK_STOP, Collection, Index};
+use crate::store::mongodb::transaction::{Stop, Work};
 use crate::store::{Error, Item, digest};
 
 /// `_id` pool and place, `i` the item's id, `d` its data, `g` its signature.
-const ITEMS: &str = "items";
+pub(super) const ITEMS: &str = "items";
 /// What was handed out: `_id` pool and digest, `t` when.
-const TOMBSTONES: &str = "tombstones";
+pub(super) const TOMBSTONES: &str = "tombstones";
 
 pub(super) const COLLECTIONS: &[Collection] = &[
     Collection {
@@ -50,12 +52,13 @@ pub(super) const COLLECTIONS: &[Collection] = &[
                 "properties": { "_id": { "bsonType": "binData" }, "t": { "bsonType": "date" } },
             }
         },
-        // What is still remembered is decided by the digest's rule; this only keeps the collection small.
+        // What is still remembered is decided by the digest's rule, and clean-up is the relay's; this is for what
+        // a relay that never came back has left.
         indexes: &[Index {
             name: "by_time",
             keys: &[("t", 1)],
             unique: false,
-            expire_after: Some(std::time::Duration::from_secs(digest::TOMBSTONE_SECONDS)),
+            expire_after: Some(TOMBSTONES_BACK_STOP),
         }],
     },
 ];
@@ -349,12 +352,12 @@ pub(super) async fn trim(db: &Connection, pool: PoolId) -> Result<(), Error> {
     .await
 }
 
-/// Removes every item and tombstone of a mailbox that is gone.
+/// Removes every item and tombstone of a mailbox that is gone; how many items.
 ///
 /// # Errors
 ///
 /// [`Error::Unavailable`]; the rest goes when it is called again.
-pub(super) async fn purge(db: &Connection, mailbox: MailboxId) -> Result<(), Error> {
+pub(super) async fn purge(db: &Connection, mailbox: MailboxId) -> Result<u64, Error> {
     let first = PoolId { mailbox, number: 0 };
     let last = PoolId {
         mailbox,
@@ -365,14 +368,85 @@ pub(super) async fn purge(db: &Connection, mailbox: MailboxId) -> Result<(), Err
         "$gte": binary(first.key::<16, 32>([0; 16])),
         "$lte": binary(last.key::<16, 32>([u8::MAX; 16])),
     };
+    let delete = async |collection, all| {
+        let deleted = db.collection(collection).delete_many(doc! { "_id": all }).await;
+        deleted
+            .map(|deleted| deleted.deleted_count)
+            .map_err(|error| error::meaning(&error))
+    };
     db.within(async {
-        for (collection, all) in [(ITEMS, items), (TOMBSTONES, tombstones)] {
-            let deleted = db.collection(collection).delete_many(doc! { "_id": all }).await;
-            deleted.map_err(|error| error::meaning(&error))?;
-        }
-        Ok(())
+        delete(TOMBSTONES, tombstones).await?;
+        delete(ITEMS, items).await
     })
     .await
+}
+
+/// How long each of these queues is; those that are empty are left out.
+pub(super) async fn counts<T>(
+    db: &Connection,
+    session: &mut ClientSession,
+    queues: &[PoolId],
+) -> Result<BTreeMap<PoolId, u64>, Stop<T>> {
+    let mut counts = BTreeMap::new();
+    // The server finds a document's bucket by looking at one after the other.
+    for some in queues.chunks(QUEUES_AT_ONCE) {
+        let wanted = some.iter().map(|pool| (*pool, 0)).collect();
+        let [all, sort, bucket, _] = beginnings(&wanted);
+        let mut found = db
+            .collection(ITEMS)
+            .aggregate([all, sort, bucket, doc! { "$project": { "count": 1 } }])
+            .session(&mut *session)
+            .await?;
+        while let Some(bucket) = found.next(session).await.transpose()? {
+            let pool = PoolId::of(bucket.get_binary_generic("_id").map_err(|_| malformed(ITEMS))?)?;
+            let count = bucket.get_i64("count").map_err(|_| malformed(ITEMS))?;
+            counts.insert(pool, count.cast_unsigned());
+        }
+    }
+    Ok(counts)
+}
+
+/// Forgets tombstones of before a time, the oldest first; how many.
+///
+/// # Errors
+///
+/// [`Error`].
+pub(super) async fn forget_old(db: &Connection, before: UnixMs, limit: usize) -> Result<usize, Error> {
+    db.transact(&ForgetOld { before, limit }).await
+}
+
+/// A step of forgetting tombstones, as one transaction.
+struct ForgetOld {
+    before: UnixMs,
+    limit: usize,
+}
+
+#[async_trait]
+impl Work for ForgetOld {
+    type Answer = usize;
+
+    async fn run(&self, db: &Connection, session: &mut ClientSession) -> Result<usize, Stop<usize>> {
+        let mut found = db
+            .collection(TOMBSTONES)
+            .find(doc! { "t": { "$lt": date(self.before) } })
+            .sort(doc! { "t": 1 })
+            .limit(i64::try_from(self.limit).unwrap_or(i64::MAX))
+            .projection(doc! { "_id": 1 })
+            .session(&mut *session)
+            .await?;
+        let mut keys = Vec::new();
+        while let Some(mut document) = found.next(session).await.transpose()? {
+            keys.extend(document.remove("_id"));
+        }
+        let forgotten = keys.len();
+        if forgotten > 0 {
+            db.collection(TOMBSTONES)
+                .delete_many(doc! { "_id": { "$in": keys } })
+                .session(&mut *session)
+                .await?;
+        }
+        Ok(forgotten)
+    }
 }
 
 fn place_of(key: &[u8]) -> Result<Place, Error> {
@@ -399,3 +473,9 @@ fn decode(document: &RawDocument) -> Result<Item, Error> {
         signature: signature.map(|signature| Bytes::copy_from_slice(signature.bytes)),
     })
 }
+
+/// How long after its time the server itself forgets a tombstone.
+const TOMBSTONES_BACK_STOP: Duration = Duration::from_secs(digest::TOMBSTONE_SECONDS + BACK_STOP.as_secs());
+
+/// Queues that are counted in one question.
+const QUEUES_AT_ONCE: usize = 64;

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use chatctl_protocol::{ClientMsgId, EnvelopeId};
 use mongodb::ClientSession;
@@ -17,11 +18,11 @@ use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::documents::{binary, date, malformed};
 use crate::store::mongodb::error;
 use crate::store::mongodb::layout::{Collection, Index, RECORDS_BACK_STOP};
-use crate::store::mongodb::transaction::Stop;
+use crate::store::mongodb::transaction::{Stop, Work};
 use crate::store::{Error, Posting, SendKey, SendRecord};
 
 /// `_id` the lowest envelope id, `z` the highest, `a` when the last of them was accepted, `h` hashes of the names, `b` the records.
-const RECORDS: &str = "records";
+pub(super) const RECORDS: &str = "records";
 /// Senders that are gone, whose records count no more: `_id` the mailbox, `t` since when.
 const GONE: &str = "gone";
 
@@ -202,37 +203,76 @@ pub(super) async fn forget<T>(
     Ok(())
 }
 
-/// Forgets records of before a time, at most so many documents. Whether there may be more.
-pub(super) async fn expire<T>(
-    db: &Connection,
-    session: &mut ClientSession,
+/// Forgets records of before a time, the oldest first, and no more once it has forgotten so many; how many. Those
+/// of one commit go together.
+///
+/// # Errors
+///
+/// [`Error`].
+pub(super) async fn forget_old(db: &Connection, before: UnixMs, limit: usize) -> Result<usize, Error> {
+    db.transact(&ForgetOld { before, limit }).await
+}
+
+/// A step of forgetting, as one transaction.
+struct ForgetOld {
     before: UnixMs,
-    budget: usize,
-) -> Result<bool, Stop<T>> {
-    let mut more = false;
-    for (collection, field) in [(RECORDS, "a"), (GONE, "t")] {
+    limit: usize,
+}
+
+#[async_trait]
+impl Work for ForgetOld {
+    type Answer = usize;
+
+    async fn run(&self, db: &Connection, session: &mut ClientSession) -> Result<usize, Stop<usize>> {
         let mut found = db
-            .collection(collection)
-            .find(doc! { field: { "$lt": date(before) } })
-            .sort(doc! { field: 1 })
-            .limit(i64::try_from(budget).unwrap_or(i64::MAX))
-            .projection(doc! { "_id": 1 })
+            .collection(RECORDS)
+            .find(doc! { "a": { "$lt": date(self.before) } })
+            .sort(doc! { "a": 1 })
+            .limit(i64::try_from(self.limit).unwrap_or(i64::MAX))
+            .projection(doc! { "n": { "$toLong": { "$size": "$h" } } })
             .session(&mut *session)
             .await?;
-        let mut ids = Vec::new();
-        while let Some(document) = found.next(session).await.transpose()? {
-            ids.push(document.get_i64("_id").map_err(|_| malformed(collection))?);
+        let (mut ids, mut forgotten) = (Vec::new(), 0);
+        while forgotten < self.limit
+            && let Some(document) = found.next(session).await.transpose()?
+        {
+            ids.push(document.get_i64("_id").map_err(|_| malformed(RECORDS))?);
+            let count = document.get_i64("n").map_err(|_| malformed(RECORDS))?;
+            forgotten += usize::try_from(count).unwrap_or(0);
         }
-        more |= ids.len() >= budget;
+        drop(found);
         if !ids.is_empty() {
-            let these = doc! { "_id": { "$in": ids } };
-            db.collection(collection)
-                .delete_many(these)
+            db.collection(RECORDS)
+                .delete_many(doc! { "_id": { "$in": ids } })
                 .session(&mut *session)
                 .await?;
         }
+        if forgotten < self.limit {
+            forget_gone(db, session, self.before).await?;
+        }
+        Ok(forgotten)
     }
-    Ok(more)
+}
+
+/// Forgets some of the senders that are gone for as long, now that none of their records is left.
+async fn forget_gone<T>(db: &Connection, session: &mut ClientSession, before: UnixMs) -> Result<(), Stop<T>> {
+    let mut found = db
+        .collection(GONE)
+        .find(doc! { "t": { "$lt": date(before) } })
+        .sort(doc! { "t": 1 })
+        .limit(GONE_AT_ONCE)
+        .projection(doc! { "_id": 1 })
+        .session(&mut *session)
+        .await?;
+    let mut ids = Vec::new();
+    while let Some(document) = found.next(session).await.transpose()? {
+        ids.push(document.get_i64("_id").map_err(|_| malformed(GONE))?);
+    }
+    if !ids.is_empty() {
+        let these = doc! { "_id": { "$in": ids } };
+        db.collection(GONE).delete_many(these).session(session).await?;
+    }
+    Ok(())
 }
 
 /// The highest envelope id that was written lately: ids of whoever starts now are to be above it.
@@ -363,6 +403,9 @@ fn decode_one(record: Record) -> Result<SendRecord, Error> {
         accepted_at: UnixMs(record.accepted_at),
     })
 }
+
+/// Senders that are gone and are forgotten in one step.
+const GONE_AT_ONCE: i64 = 1000;
 
 /// Commits among which the newest id is looked for.
 const NEWEST: i64 = 8;

@@ -12,7 +12,10 @@ use parking_lot::Mutex;
 
 use crate::model::{Device, MailboxId, UnixMs};
 use crate::store::mongodb::connection::Connection;
-use crate::store::mongodb::devices::{ACCOUNTS, DEVICES, PAST_DEVICES, encode, key, of_account, small};
+use crate::store::mongodb::devices::{
+    ACCOUNTS, DEVICES, PAST_DEVICES, decode, encode, key, of_account, small,
+};
+use crate::store::mongodb::documents::date;
 use crate::store::mongodb::transaction::{Stop, Work};
 use crate::store::mongodb::{departures, error};
 use crate::store::{Error, Registered, Registration};
@@ -167,15 +170,68 @@ impl Work for Remove<'_> {
         let Some(device) = found else {
             return Ok(None);
         };
-        raise_version(db, session, &self.address.account).await?;
-        discard(db, session, device.mailbox, self.now).await?;
-        let past = doc! { "_id": past_key(self.address), "n": i64::from(device.incarnation) };
-        db.collection(PAST_DEVICES)
-            .insert_one(past)
-            .session(session)
-            .await?;
+        leave(db, session, (self.address, &device), self.now).await?;
         Ok(Some(device.mailbox))
     }
+}
+
+/// The removal of a device that is idle, as one transaction.
+struct RemoveIdle<'a> {
+    address: &'a Address,
+    mailbox: MailboxId,
+    before: UnixMs,
+    now: UnixMs,
+}
+
+/// Removes a device and everything of its mailbox if it was not seen for long; whether it did.
+pub(super) async fn remove_idle(
+    db: &Connection,
+    (address, mailbox): (&Address, MailboxId),
+    (before, now): (UnixMs, UnixMs),
+) -> Result<bool, Error> {
+    let work = RemoveIdle {
+        address,
+        mailbox,
+        before,
+        now,
+    };
+    db.transact(&work).await
+}
+
+#[async_trait]
+impl Work for RemoveIdle<'_> {
+    type Answer = bool;
+
+    async fn run(&self, db: &Connection, session: &mut ClientSession) -> Result<bool, Stop<bool>> {
+        let idle = doc! { "_id": key(self.mailbox), "l": { "$lt": date(self.before) } };
+        let found = db
+            .collection(DEVICES)
+            .find_one(idle)
+            .session(&mut *session)
+            .await?;
+        let Some(device) = found else {
+            return Ok(false);
+        };
+        leave(db, session, (self.address, &decode(&device)?), self.now).await?;
+        Ok(true)
+    }
+}
+
+/// A device goes, and its id is remembered.
+async fn leave<T: Send>(
+    db: &Connection,
+    session: &mut ClientSession,
+    (address, device): (&Address, &Device),
+    now: UnixMs,
+) -> Result<(), Stop<T>> {
+    raise_version(db, session, &address.account).await?;
+    discard(db, session, device.mailbox, now).await?;
+    let past = doc! { "_id": past_key(address), "n": i64::from(device.incarnation) };
+    db.collection(PAST_DEVICES)
+        .insert_one(past)
+        .session(session)
+        .await?;
+    Ok(())
 }
 
 /// Removes a device's document, and gives its mailbox up.

@@ -21,7 +21,7 @@ use crate::store::{Error, RevocationStore};
 
 /// `_id` what it is about (`j` a token, or `a` an account and `d` its device, if it is one's), `n` its number,
 /// `u` up to when tokens were issued, `t` when it was said, `e` when it is over, `r` the reason.
-const REVOCATIONS: &str = "revocations";
+pub(super) const REVOCATIONS: &str = "revocations";
 
 /// What their numbers are called among the counters.
 const COUNTER: &str = "revocation";

@@ -18,7 +18,7 @@ use crate::store::mongodb::{error, records};
 use crate::store::{Error, Lease};
 
 /// `_id` the mailbox, `e` its epoch, `n` the relay's number, `p` the one before, `t` when it signed on.
-const SESSIONS: &str = "sessions";
+pub(super) const SESSIONS: &str = "sessions";
 
 pub(super) const COLLECTIONS: &[Collection] = &[Collection {
     name: SESSIONS,

@@ -254,7 +254,7 @@ fn desk(store: &Arc<dyn Store>, residents: Residents, clock: &Clock) -> Desk {
             token_life: WEEK,
             keys_low: KEYS_LOW,
         },
-        keys: Arc::new(|| None),
+        keys: Arc::new(Vec::new),
     }
 }
 

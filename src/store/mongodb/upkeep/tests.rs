@@ -28,6 +28,12 @@ async fn plan(premises: &Premises) -> Vec<String> {
     premises.plan().await.unwrap().steps.iter().map(words).collect()
 }
 
+async fn set_layout(premises: &Premises, version: i64) {
+    let set = doc! { "$set": { "n": version } };
+    let meta = premises.db.collection(meta::META);
+    meta.update_one(doc! { "_id": "layout" }, set).await.unwrap();
+}
+
 fn words(step: &Step) -> String {
     format!("{:?} {}", step.action, step.name)
 }
@@ -135,9 +141,7 @@ async fn only_one_changes_a_database_at_a_time() {
 #[tokio::test]
 async fn a_database_of_layout_1_waits_for_its_revocations() {
     let premises = applied().await;
-    let older = doc! { "$set": { "n": 1_i64 } };
-    let meta = premises.db.collection(meta::META);
-    meta.update_one(doc! { "_id": "layout" }, older).await.unwrap();
+    set_layout(&premises, 1).await;
     premises.db.collection("revocations").drop().await.unwrap();
     let refused = connect::check_layout(&premises.db).await.unwrap_err();
     assert!(
@@ -145,7 +149,7 @@ async fn a_database_of_layout_1_waits_for_its_revocations() {
             refused,
             OpenError::Older {
                 found: 1,
-                wanted: 2,
+                wanted: 3,
                 ..
             }
         ),
@@ -164,11 +168,62 @@ async fn a_database_of_layout_1_waits_for_its_revocations() {
 }
 
 #[tokio::test]
+async fn a_database_of_layout_2_gets_its_jobs_and_a_place_for_when_devices_are_seen() {
+    let premises = applied().await;
+    set_layout(&premises, 2).await;
+    let database = &premises.db.database;
+    for name in ["jobs", "job_runs"] {
+        premises.db.collection(name).drop().await.unwrap();
+    }
+    let devices = premises.db.collection("devices");
+    devices.drop_index("by_sight").await.unwrap();
+    let mut rules = layout::collections()
+        .find(|collection| collection.name == "devices")
+        .unwrap()
+        .validator();
+    let properties = rules.get_document_mut("$jsonSchema").unwrap();
+    properties.get_document_mut("properties").unwrap().remove("l");
+    let seconds = crate::store::digest::TOMBSTONE_SECONDS.cast_signed();
+    let index = doc! { "name": "by_time", "expireAfterSeconds": seconds };
+    for command in [
+        doc! { "collMod": "devices", "validator": rules },
+        doc! { "collMod": "tombstones", "index": index },
+    ] {
+        database.run_command(command).await.unwrap();
+    }
+    let old = doc! {
+        "_id": 1_i64, "a": "bob", "d": "1", "r": 1_i64, "n": 1_i64, "t": mongodb::bson::DateTime::now(),
+    };
+    devices.insert_one(old).await.unwrap();
+    let missing = [
+        "Change devices",
+        "Create devices.by_sight",
+        "Change tombstones.by_time",
+        "Create jobs",
+        "Create job_runs",
+        "Create job_runs.by_job",
+        "Create job_runs.by_outcome",
+        "Create job_runs.by_time",
+        "Change schema",
+    ];
+    assert_eq!(plan(&premises).await, missing);
+    assert_eq!(apply(&premises, &Wishes::default()).await.unwrap(), missing);
+    connect::check_layout(&premises.db).await.unwrap();
+    // Its devices are as good as they were.
+    let depth = Depth {
+        sample: None,
+        floor: 0,
+        judge: |_, _, _| Ok(()),
+    };
+    let checks = premises.inspect(depth).await.unwrap();
+    assert!(checks.iter().all(|check| check.bad == 0), "{checks:?}");
+    premises.drop().await;
+}
+
+#[tokio::test]
 async fn a_newer_database_is_left_alone() {
     let premises = applied().await;
-    let newer = doc! { "$set": { "n": i64::from(layout::VERSION) + 1 } };
-    let meta = premises.db.collection(meta::META);
-    meta.update_one(doc! { "_id": "layout" }, newer).await.unwrap();
+    set_layout(&premises, i64::from(layout::VERSION) + 1).await;
     for refused in [
         premises.plan().await.unwrap_err(),
         apply(&premises, &Wishes::default()).await.unwrap_err(),
