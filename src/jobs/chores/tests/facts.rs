@@ -1,17 +1,19 @@
 //! What single chores do, and what they leave alone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chatctl_protocol::v1::frame::Body;
 use chatctl_protocol::v1::{self};
-use chatctl_protocol::{Address, CloseCode};
+use chatctl_protocol::{Address, CloseCode, Suite};
 use rand::SeedableRng as _;
 
-use super::house::{DAY, House, KEYS_LOW, T0, WEEK, address};
+use super::house::{DAY, House, KEYS_LOW, T0, WEEK, address, otk};
 use crate::auth::Keyset;
 use crate::committer::Outcome;
 use crate::config::jobs::JobName;
+use crate::directory::ClaimRequest;
 use crate::jobs::chores::look;
 use crate::jobs::{Findings, before};
 use crate::model::UnixMs;
@@ -249,6 +251,55 @@ async fn time_in_which_the_relay_was_off_makes_nobody_idle() {
             .affected,
         2
     );
+}
+
+/// The name of the item that a claim brings.
+async fn claim(house: &House, caller: &Address, owner: &Address) -> String {
+    let request = ClaimRequest {
+        suite: Suite::Olm,
+        pools: vec![otk()],
+        targets: BTreeMap::from([(owner.account.clone(), None)]),
+    };
+    let answer = house
+        .switchboard
+        .directory()
+        .claim(caller, request)
+        .await
+        .unwrap();
+    let mut devices = answer.accounts.into_iter().flat_map(|account| account.devices);
+    let item = devices.next().and_then(|device| device.items.into_iter().next()?);
+    item.map(|item| item.id.to_string()).unwrap_or_default()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_item_that_was_handed_out_is_not_again_within_ninety_days_however_often_is_pruned() {
+    let house = house().await;
+    let (alice, bob) = with_mail(&house, 0).await;
+    let upload = || house.upload(&bob, [(1, 1)], Some((1, 99)));
+    upload().await.unwrap();
+    assert_eq!(claim(&house, &alice, &bob).await, "1-1");
+    for _ in 0..90 {
+        house.run(JobName::PruneTombstones).await;
+        upload().await.unwrap();
+        assert_eq!(claim(&house, &alice, &bob).await, "1-99");
+        house.pass(DAY - 1);
+    }
+    house.pass(90);
+    assert_eq!(
+        look(JobName::PruneTombstones, &house.desk)
+            .await
+            .unwrap()
+            .work
+            .affected,
+        0
+    );
+    house.pass(1);
+    assert_eq!(
+        counts(&house.run(JobName::PruneTombstones).await),
+        [("tombstones", 1)]
+    );
+    upload().await.unwrap();
+    assert_eq!(claim(&house, &alice, &bob).await, "1-1");
 }
 
 /// How many low pools a session says.

@@ -55,22 +55,7 @@ impl Drop for House {
 
 impl House {
     pub(super) async fn over(store: Arc<dyn Store>) -> Self {
-        let directory = DirectoryConfig {
-            key_lint: false,
-            keys_low: KEYS_LOW,
-            keys_low_jitter: Duration::ZERO,
-            claim_pair_burst: 1_000_000,
-            claim_target_hourly: 1_000_000,
-            claim_caller_minute: 1_000_000,
-        };
-        let config = Config {
-            directory,
-            mail: MailConfig {
-                send_burst: 1_000_000,
-                ..Config::default().mail
-            },
-            ..Config::default()
-        };
+        let config = settings();
         let (clock, hand) = Clock::manual(UnixMs(T0));
         let (metrics, hub) = (Arc::new(Metrics::new()), Hub::new());
         let names = JobName::ALL.map(|job| Arc::from(job.as_str()));
@@ -95,20 +80,7 @@ impl House {
             directory: Arc::clone(&directory),
             metrics: Arc::clone(&metrics),
         };
-        let desk = Desk {
-            store: Arc::clone(&store),
-            audience: Arc::new(residents),
-            clock: clock.clone(),
-            terms: Terms {
-                idempotency: WEEK,
-                idle_devices: WEEK,
-                keep_history: WEEK,
-                key_age: WEEK,
-                token_life: WEEK,
-                keys_low: KEYS_LOW,
-            },
-            keys: Arc::new(Vec::new),
-        };
+        let desk = desk(&store, residents, &clock);
         let parts = Parts {
             store: Arc::clone(&store),
             hub: Arc::clone(&hub),
@@ -246,6 +218,43 @@ impl House {
         let (mut chore, mut findings) = (chore(job), Findings::default());
         while chore.step(&self.desk, &mut findings).await.unwrap() == Step::More {}
         findings
+    }
+}
+
+fn settings() -> Config {
+    let directory = DirectoryConfig {
+        key_lint: false,
+        keys_low: KEYS_LOW,
+        keys_low_jitter: Duration::ZERO,
+        claim_pair_burst: 1_000_000,
+        claim_target_hourly: 1_000_000,
+        claim_caller_minute: 1_000_000,
+    };
+    let mail = MailConfig {
+        send_burst: 1_000_000,
+        ..Config::default().mail
+    };
+    Config {
+        directory,
+        mail,
+        ..Config::default()
+    }
+}
+
+fn desk(store: &Arc<dyn Store>, residents: Residents, clock: &Clock) -> Desk {
+    Desk {
+        store: Arc::clone(store),
+        audience: Arc::new(residents),
+        clock: clock.clone(),
+        terms: Terms {
+            idempotency: WEEK,
+            idle_devices: WEEK,
+            keep_history: WEEK,
+            key_age: WEEK,
+            token_life: WEEK,
+            keys_low: KEYS_LOW,
+        },
+        keys: Arc::new(Vec::new),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::jobs::{Chore, Findings, Step, chore};
 use crate::model::{MailboxId, UnixMs};
 use crate::session::{Leave, Session};
 use crate::store::digest::TOMBSTONE_SECONDS;
+use crate::store::embedded::{Embedded, Options};
 use crate::store::model::Model;
 use crate::store::{Registered, Store};
 
@@ -590,6 +591,21 @@ proptest! {
     fn chores_beside_everything_else_never_take_what_is_live(rounds in rounds(30), seed: u64) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         runtime.block_on(play(Model::new(), rounds, seed));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// The same over files, in real time.
+    #[test]
+    fn chores_beside_everything_else_never_take_what_is_live_on_disk(rounds in rounds(20), seed: u64) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let directory = tempfile::tempdir().unwrap();
+            let store = Embedded::open(directory.path(), &Options::default()).unwrap();
+            play(store, rounds, seed).await;
+        });
     }
 }
 
