@@ -262,7 +262,7 @@ async fn relay(store: Arc<dyn Store>) -> Relay {
         audience,
         clock: clock.clone(),
         terms: Terms::of(&config),
-        keys: Arc::new(|| None),
+        keys: Arc::new(Vec::new),
     };
     let mut pairs = Vec::new();
     for number in 0..PAIRS {

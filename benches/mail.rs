@@ -150,7 +150,12 @@ impl Desk {
 
     /// Reads and acks as a session does.
     async fn take(&self, pair: &Pair, count: u64) {
-        let here = self.switchboard.sign_on(pair.mailbox).await.expect("a sign-on").expect("a device");
+        let here = self
+            .switchboard
+            .sign_on(pair.mailbox)
+            .await
+            .expect("a sign-on")
+            .expect("a device");
         let mut mailbox = self.switchboard.open(pair.mailbox, WINDOW);
         let mut taken = 0;
         while taken < count {

@@ -30,7 +30,7 @@ use crate::http::token::OnAdminSocket;
 use crate::http::{self, Doors};
 use crate::hub::Hub;
 use crate::jobs::residents::Residents;
-use crate::jobs::{Desk, Terms};
+use crate::jobs::runner::{self, Runner};
 use crate::metrics::Metrics;
 use crate::model::Clock;
 use crate::store::{self, Store};
@@ -73,7 +73,6 @@ pub struct Server {
     committer: Arc<Committer>,
     hub: Arc<Hub>,
     drain: CancellationToken,
-    desk: Desk,
 }
 
 /// What a relay is made of, besides its settings.
@@ -117,13 +116,6 @@ impl Server {
             directory: Arc::clone(&directory),
             metrics: Arc::clone(&metrics),
         };
-        let desk = Desk {
-            store: Arc::clone(&store),
-            audience: Arc::new(residents),
-            clock: clock.clone(),
-            terms: Terms::of(&config),
-            keys: Arc::new(|| None),
-        };
         let parts = Parts {
             store: Arc::clone(&store),
             hub: Arc::clone(&hub),
@@ -135,23 +127,38 @@ impl Server {
         let switchboard = Arc::new(Switchboard::new(parts, &config).await?);
         // Before the first connection is accepted: nobody comes in with a token that was revoked while we were away.
         switchboard.learn_revocations().await?;
-        let verifier = Verifier::new(Policy::of(keyset, &config.auth)?, Arc::clone(&metrics))
-            .heeding(Arc::clone(switchboard.revocations()));
+        let verifier = Verifier::new(Policy::of(keyset, &config.auth)?, Arc::clone(&metrics));
+        let verifier = Arc::new(verifier.heeding(Arc::clone(switchboard.revocations())));
         metrics.config_good.set(1);
         metrics.config_read_at.set(seconds(&clock));
         let drain = CancellationToken::new();
         let server = &config.server;
         let sessions = Sessions::new(server.max_sessions, drain.clone(), server.drain_window);
+        let live = Current::new(config.clone());
+        let runner = Runner::new(runner::Parts {
+            store: Arc::clone(&store),
+            audience: Arc::new(residents),
+            clock: clock.clone(),
+            keys: Arc::new({
+                let verifier = Arc::clone(&verifier);
+                move || verifier.key_facts()
+            }),
+            live: live.clone(),
+            metrics: Arc::clone(&metrics),
+            holder: store::holder(),
+            idempotency: Duration::from_secs(config.limits.idempotency_seconds.into()),
+        });
         let doors = Doors {
             switchboard,
-            verifier: Arc::new(verifier),
-            live: Current::new(config.clone()),
+            verifier,
+            live,
             config: Arc::new(config),
             reload: None,
             metrics,
             clock,
             readiness: Arc::new(Readiness::default()),
             sessions,
+            jobs: runner,
         };
         Ok(Self {
             listener,
@@ -162,7 +169,6 @@ impl Server {
             committer,
             hub,
             drain,
-            desk,
         })
     }
 
@@ -178,10 +184,10 @@ impl Server {
         Arc::clone(&self.doors.switchboard)
     }
 
-    /// What jobs work with here.
+    /// Who cleans up.
     #[must_use]
-    pub fn desk(&self) -> Desk {
-        self.desk.clone()
+    pub fn jobs(&self) -> Arc<Runner> {
+        Arc::clone(&self.doors.jobs)
     }
 
     /// A handle on what can change while the relay runs.
@@ -225,6 +231,9 @@ impl Server {
             async move { committer.run(commits).await }
         });
         keep(&self.doors, &tasks, &closing);
+        let leaving = CancellationToken::new();
+        let jobs = Arc::clone(&self.doors.jobs).run(tasks.clone(), leaving.clone());
+        let cleaning = tasks.spawn(jobs);
         let Self {
             listener,
             address,
@@ -248,6 +257,7 @@ impl Server {
         };
         doors.readiness.drain();
         info!("draining");
+        leaving.cancel();
         if stopped.is_some() {
             doors.readiness.store_stopped();
         }
@@ -260,6 +270,10 @@ impl Server {
         connections.close();
         if timeout(DRAIN_GRACE, connections.wait()).await.is_err() {
             warn!("some requests did not end in time");
+        }
+        // Before the committer goes: a chore's last step may wait for it.
+        if timeout(DRAIN_GRACE, cleaning).await.is_err() {
+            warn!("a job did not end in time");
         }
         commits.cancel();
         let ended = match stopped {

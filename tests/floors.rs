@@ -24,7 +24,8 @@ use paths::Named;
 mod paths;
 
 /// The sideways imports that are meant: who, from whom, and why.
-const SIDEWAYS: [(&str, &str, &str); 2] = [
+const SIDEWAYS: [(&str, &str, &str); 3] = [
+    ("config", "model", "a schedule's ticks are instants"),
     (
         "session",
         "switchboard",

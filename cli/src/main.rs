@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod exit;
 mod failure;
+mod figures;
 mod log;
 mod openapi;
 mod out;

@@ -58,6 +58,7 @@ pub(crate) struct RelayOptions {
 #[derive(Debug, Clone)]
 pub(crate) struct Relay {
     place: Place,
+    deadline: Duration,
 }
 
 #[derive(Clone)]
@@ -133,10 +134,13 @@ impl Relay {
             return Self::at(url, token_file).map(Some);
         }
         for path in sockets(options, data_dir) {
-            match in_time(UnixStream::connect(&path)).await {
+            match in_time(DEADLINE, UnixStream::connect(&path)).await {
                 Ok(_) => {
                     let place = Place::Socket(path);
-                    return Ok(Some(Self { place }));
+                    return Ok(Some(Self {
+                        place,
+                        deadline: DEADLINE,
+                    }));
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::NotFound
@@ -173,6 +177,7 @@ impl Relay {
                 authority: authority.to_string(),
                 token: token.to_owned(),
             },
+            deadline: DEADLINE,
         })
     }
 
@@ -181,13 +186,18 @@ impl Relay {
         self.place.name()
     }
 
+    /// The same relay, which may take so long for one answer.
+    pub(crate) fn patient(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
     /// Asks for something.
     ///
     /// # Errors
     ///
     /// [`Exit::Unavailable`] when it does not answer in time; else by what it answers.
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.ask(Method::GET, path, None).await
+        self.ask(Method::GET, path, None).await?.meaning()
     }
 
     /// Tells it to do something.
@@ -196,7 +206,34 @@ impl Relay {
     ///
     /// As [`Self::get`].
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
-        self.ask(Method::POST, path, Some(body)).await
+        self.ask(Method::POST, path, Some(body)).await?.meaning()
+    }
+
+    /// As [`Self::post`]; a refusal with this code is no failure, but the problem that comes back inside.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::get`].
+    pub(crate) async fn post_unless(
+        &self,
+        path: &str,
+        body: &Value,
+        code: &str,
+    ) -> Result<Result<Value, Value>, Failure> {
+        let answer = self.ask(Method::POST, path, Some(body)).await?;
+        match answer.problem() {
+            Some(problem) if problem.get("code").and_then(Value::as_str) == Some(code) => Ok(Err(problem)),
+            Some(_) | None => answer.meaning().map(Ok),
+        }
+    }
+
+    /// Tells it to set something.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::get`].
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.ask(Method::PUT, path, Some(body)).await?.meaning()
     }
 
     /// Tells it to remove something.
@@ -205,10 +242,10 @@ impl Relay {
     ///
     /// As [`Self::get`].
     pub(crate) async fn delete(&self, path: &str) -> Result<Value, Failure> {
-        self.ask(Method::DELETE, path, None).await
+        self.ask(Method::DELETE, path, None).await?.meaning()
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Failure> {
         let (host, token) = match &self.place {
             Place::Socket(_) => ("localhost", None),
             Place::Address { authority, token } => (authority.as_str(), Some(token)),
@@ -241,10 +278,30 @@ impl Relay {
                 }
             }
         };
-        let (status, body) = in_time(answered)
+        let (status, body) = in_time(self.deadline, answered)
             .await
             .map_err(|error| unreachable(&self.place, &error))?;
-        answer(status, &body)
+        Ok(Answer { status, body })
+    }
+}
+
+/// What a relay answered.
+struct Answer {
+    status: StatusCode,
+    body: Bytes,
+}
+
+impl Answer {
+    fn meaning(&self) -> Result<Value, Failure> {
+        answer(self.status, &self.body)
+    }
+
+    /// The problem document, if it refuses.
+    fn problem(&self) -> Option<Value> {
+        match self.status.is_success() {
+            true => None,
+            false => serde_json::from_slice(&self.body).ok(),
+        }
     }
 }
 
@@ -337,9 +394,12 @@ fn unreachable(place: &Place, error: &io::Error) -> Failure {
     }
 }
 
-async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 10s");
-    timeout(DEADLINE, work).await.map_err(late)?
+async fn in_time<T>(deadline: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let late = |_| {
+        let deadline = humantime::format_duration(deadline);
+        io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {deadline}"))
+    };
+    timeout(deadline, work).await.map_err(late)?
 }
 
 /// How long a relay may take for one answer.
@@ -417,6 +477,9 @@ mod tests {
         let at = |url: &'static str| Relay::at(&Uri::from_static(url), &file);
         assert_eq!(at("https://relay.example.org").unwrap_err().exit, Exit::Usage);
         let relay = at("http://127.0.0.1:8480").unwrap();
-        assert_eq!(format!("{relay:?}"), "Relay { place: http://127.0.0.1:8480 }");
+        assert_eq!(
+            format!("{relay:?}"),
+            "Relay { place: http://127.0.0.1:8480, deadline: 10s }"
+        );
     }
 }

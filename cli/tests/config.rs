@@ -42,6 +42,68 @@ fn a_flag_goes_before_a_variable_before_the_file_before_the_default() {
 }
 
 #[test]
+fn jobs_are_told_by_flag_by_variable_and_by_file() {
+    let desk = Desk::new();
+    desk.write(
+        "c.toml",
+        "[jobs]\nexternal = true\nset = [\"expire-mail=every 30s; timeout=5m\", \"trim-history=off\"]\n",
+    );
+    let of = |line: &str, variables: &[(&str, &str)], key: &str| setting(&desk, line, variables, key);
+    let external = |line, variables: &[(&str, &str)]| of(line, variables, "jobs.external");
+    assert_eq!(external("", &[]), (false.into(), "default".into()));
+    assert_eq!(external("-c c.toml", &[]), (true.into(), "file".into()));
+    let variable = [("CHATCTL_JOBS__EXTERNAL", "false")];
+    assert_eq!(
+        external("-c c.toml", &variable),
+        (false.into(), "variable".into())
+    );
+    assert_eq!(external("--no-jobs", &variable), (true.into(), "flag".into()));
+    let (set, origin) = of("-c c.toml", &[], "jobs.set");
+    assert_eq!(
+        (set.to_string().contains("trim-history=off"), origin.as_str()),
+        (true, "file")
+    );
+    let two = [("CHATCTL_JOBS__SET", "expire-mail=*/5 * * * *|prune-records=off")];
+    let (set, origin) = of("", &two, "jobs.set");
+    assert_eq!(
+        (set.to_string().contains("prune-records=off"), origin.as_str()),
+        (true, "variable")
+    );
+    let flags = "--job trim-history=off --job prune-records=@hourly";
+    let (set, origin) = of(flags, &two, "jobs.set");
+    let set = set.to_string();
+    assert!(
+        set.contains("trim-history=off") && set.contains("prune-records=@hourly"),
+        "{set}"
+    );
+    assert_eq!(origin, "flag");
+}
+
+#[test]
+fn a_schedule_that_is_none_is_told_with_the_place_where_it_stands() {
+    let desk = Desk::new();
+    desk.write(
+        "c.toml",
+        "[jobs]\nset = [\"trim-history=off\", \"expire-mail=evry 30s\"]\n",
+    );
+    let (exit, _, stderr) = desk.run("serve --dev -c c.toml", &[]);
+    let place = "error: c.toml:2:7: jobs.set: \"evry 30s\" is not a schedule";
+    assert!(exit == 78 && stderr.starts_with(place), "{exit} {stderr}");
+    let variable = [("CHATCTL_JOBS__SET", "expire-mail=evry 30s")];
+    let (exit, _, stderr) = desk.run("serve --dev", &variable);
+    let place = "error: CHATCTL_JOBS__SET: \"evry 30s\" is not a schedule";
+    assert!(exit == 78 && stderr.starts_with(place), "{exit} {stderr}");
+    let (exit, _, stderr) = desk.run("serve --dev --job expire-mail=evry", &[]);
+    let flag = "'--job <JOB=SCHEDULE>': \"evry\" is not a schedule";
+    assert!(exit == 2 && stderr.contains(flag), "{exit} {stderr}");
+    let (exit, _, stderr) = desk.run("serve --dev --job sweep=off", &[]);
+    assert!(
+        exit == 2 && stderr.contains("there is no job \"sweep\""),
+        "{exit} {stderr}"
+    );
+}
+
+#[test]
 fn of_places_for_the_store_the_highest_source_wins() {
     let desk = Desk::new();
     desk.write("c.toml", "[store]\ndata_dir = \"data\"\n");

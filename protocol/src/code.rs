@@ -26,6 +26,8 @@ pub enum Code {
     Conflict,
     /// An item id of a pool is taken by other bytes.
     ItemIdConflict,
+    /// The job is running already; see `held`.
+    JobRunning,
     /// A signature does not verify.
     BadSignature,
     /// A payload or body is larger than the limits allow.
@@ -48,7 +50,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::BadRequest,
         Self::Unauthorized,
         Self::Forbidden,
@@ -59,6 +61,7 @@ impl Code {
         Self::DeviceMismatch,
         Self::Conflict,
         Self::ItemIdConflict,
+        Self::JobRunning,
         Self::BadSignature,
         Self::PayloadTooLarge,
         Self::LimitExceeded,
@@ -84,6 +87,7 @@ impl Code {
             Self::DeviceMismatch => "device_mismatch",
             Self::Conflict => "conflict",
             Self::ItemIdConflict => "item_id_conflict",
+            Self::JobRunning => "job_running",
             Self::BadSignature => "bad_signature",
             Self::PayloadTooLarge => "payload_too_large",
             Self::LimitExceeded => "limit_exceeded",
@@ -112,6 +116,7 @@ impl Code {
             }
             Self::Conflict => "The same `client_msg_id` was used for another message.",
             Self::ItemIdConflict => "An item id of a pool is taken by other bytes.",
+            Self::JobRunning => "The job is running already; see `held`.",
             Self::BadSignature => "A signature does not verify.",
             Self::PayloadTooLarge => "A payload or body is larger than the limits allow.",
             Self::LimitExceeded => "A bound of the limits would be crossed.",
@@ -146,6 +151,7 @@ impl Code {
             | Self::MethodNotAllowed
             | Self::DeviceNotRegistered
             | Self::ItemIdConflict
+            | Self::JobRunning
             | Self::BadSignature
             | Self::LimitExceeded
             | Self::UnsupportedProtocol => false,

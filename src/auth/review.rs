@@ -63,9 +63,8 @@ pub fn review(json: &[u8], waits: &Waits, now: UnixMs) -> Vec<Finding> {
 /// What should be done about keys that were loaded, since time has passed: the one that signs is older than
 /// `old`, one waits to sign or to be retired.
 #[must_use]
-pub fn overdue(keyset: &Keyset, waits: &Waits, old: Duration, now: UnixMs) -> Vec<Finding> {
-    let keys = keyset.facts();
-    keys.flat_map(|key| ages(&key, waits, old, now)).collect()
+pub fn overdue(keys: &[KeyFacts], waits: &Waits, old: Duration, now: UnixMs) -> Vec<Finding> {
+    keys.iter().flat_map(|key| ages(key, waits, old, now)).collect()
 }
 
 impl Finding {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::LEEWAY;
 use super::claims::{Claims, Rules};
 use super::error::{KeysetError, TokenError, quoted};
-use super::key::Key;
+use super::key::{Key, KeyFacts};
 use super::keyset::Keyset;
 use super::outside::{Issuer, Outside};
 use super::revocations::Revocations;
@@ -113,6 +113,12 @@ impl Verifier {
     #[must_use]
     pub fn silent_issuers(&self) -> Vec<String> {
         self.policy().outside.silent()
+    }
+
+    /// What may be told about the relay's own keys.
+    #[must_use]
+    pub fn key_facts(&self) -> Vec<KeyFacts> {
+        self.policy().keyset.facts().collect()
     }
 
     /// The public keys of tokens that are good here.

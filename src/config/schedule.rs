@@ -9,6 +9,7 @@
 //! within an hour that comes twice it finds ticks that are over, and what never comes it seeks for three thousand
 //! years. Here a wall's times are sought within stretches of one offset ([`ticks`]), for eight years.
 
+mod clocks;
 mod describe;
 mod lint;
 mod local;
@@ -29,7 +30,8 @@ use chrono_tz::Tz;
 use crate::config::schedule::wall::Pattern;
 use crate::model::UnixMs;
 
-pub use lint::{ClockChange, Effect, Finding, Severity};
+pub use clocks::{ClockChange, Effect};
+pub use lint::{Finding, Severity};
 pub use local::{Local, local};
 pub use systemd::NoCalendar;
 

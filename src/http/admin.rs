@@ -1,4 +1,4 @@
-//! The operator's doors: what an account has here. Revocations are in `revocations`.
+//! The operator's doors: what an account has here. Revocations are in `revocations`, jobs in `jobs`.
 //!
 //! For tokens of scope `admin`, and for the admin socket. Must not know how operators got there.
 
@@ -21,6 +21,7 @@ use crate::http::problem::Problem;
 use crate::http::token::Operator;
 use crate::switchboard::Holdings;
 
+pub mod jobs;
 pub mod revocations;
 pub mod time;
 
@@ -76,6 +77,7 @@ pub fn router() -> OpenApiRouter<Doors> {
         .routes(routes!(account))
         .routes(routes!(revocations::revoke, revocations::list))
         .routes(routes!(revocations::prune))
+        .merge(jobs::router())
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
 }
 

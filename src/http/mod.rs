@@ -13,6 +13,7 @@ use utoipa_axum::routes;
 use crate::auth::Verifier;
 use crate::config::Config;
 use crate::config::live::Current;
+use crate::jobs::runner::Runner;
 use crate::metrics::Metrics;
 use crate::model::Clock;
 use crate::switchboard::Switchboard;
@@ -63,6 +64,8 @@ pub struct Doors {
     pub readiness: Arc<Readiness>,
     /// Where connections run.
     pub sessions: Sessions,
+    /// Scheduled jobs.
+    pub jobs: Arc<Runner>,
 }
 
 /// Every route with its description.

@@ -8,7 +8,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::auth::TokenError;
+use crate::http::admin::jobs::answers::HeldAnswer;
 use crate::http::openapi::values;
+use crate::jobs::hand;
 use crate::{directory, store};
 
 /// What every `type` begins with.
@@ -54,6 +56,9 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<values::DeviceId>)]
     pub stale: Vec<String>,
+    /// Who runs the job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldAnswer>,
 }
 
 /// The status of a code.
@@ -65,7 +70,9 @@ pub const fn status(code: Code) -> StatusCode {
         Code::Forbidden | Code::DeviceNotRegistered => StatusCode::FORBIDDEN,
         Code::NotFound | Code::UnknownAccount => StatusCode::NOT_FOUND,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        Code::DeviceMismatch | Code::Conflict | Code::ItemIdConflict => StatusCode::CONFLICT,
+        Code::DeviceMismatch | Code::Conflict | Code::ItemIdConflict | Code::JobRunning => {
+            StatusCode::CONFLICT
+        }
         Code::BadSignature | Code::LimitExceeded => StatusCode::UNPROCESSABLE_ENTITY,
         Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
@@ -90,6 +97,7 @@ impl Problem {
             missing: Vec::new(),
             extra: Vec::new(),
             stale: Vec::new(),
+            held: None,
         }
     }
 
@@ -172,6 +180,18 @@ impl From<store::Error> for Problem {
             )
             .retry_after(5),
             store::Error::Corrupt(_) => Self::new(Code::Internal, "The relay failed."),
+        }
+    }
+}
+
+impl From<hand::Refusal> for Problem {
+    fn from(refusal: hand::Refusal) -> Self {
+        match refusal {
+            hand::Refusal::Held(held) => Self {
+                held: Some(HeldAnswer::of(held)),
+                ..Self::new(Code::JobRunning, "The job is running already.")
+            },
+            hand::Refusal::Store(error) => error.into(),
         }
     }
 }

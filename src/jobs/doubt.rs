@@ -12,7 +12,7 @@ use crate::model::Clock;
 
 /// Compares the wall clock with the time that has passed.
 #[derive(Debug)]
-pub struct Doubt {
+pub(super) struct Doubt {
     clock: Clock,
     /// What the wall clock shows at the moment from which passed time counts, as it is believed.
     believed: i128,
@@ -29,17 +29,17 @@ struct Step {
 
 /// A step that is doubted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Doubted {
+pub(super) struct Doubted {
     /// How far the clock went.
-    pub ahead: Duration,
+    pub(super) ahead: Duration,
     /// How long it is still doubted.
-    pub remaining: Duration,
+    pub(super) remaining: Duration,
 }
 
 impl Doubt {
     /// Believes the clock as it stands.
     #[must_use]
-    pub fn new(clock: Clock) -> Self {
+    pub(super) fn new(clock: Clock) -> Self {
         let believed = origin(&clock);
         Self {
             clock,
@@ -49,7 +49,7 @@ impl Doubt {
     }
 
     /// Looks at the clock; the step that is doubted, if there is one.
-    pub fn look(&mut self) -> Option<Doubted> {
+    pub(super) fn look(&mut self) -> Option<Doubted> {
         let (origin, passed) = (origin(&self.clock), self.clock.passed());
         let ahead = origin - self.believed;
         if ahead <= TOLERANCE_MS {

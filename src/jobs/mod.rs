@@ -10,12 +10,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chatctl_protocol::Address;
 
-use crate::auth::Keyset;
+use crate::auth::KeyFacts;
 use crate::config::Config;
 use crate::config::jobs::JobName;
 use crate::model::{Clock, MailboxId, UnixMs};
 use crate::store::{ExpiredEnvelope, LowPool, Store, Work};
 
+pub mod board;
 pub mod chores;
 mod doubt;
 mod gauges;
@@ -93,8 +94,8 @@ impl Terms {
     }
 }
 
-/// Whose keys are watched for their age: the keyset as it is now, if there is one.
-pub type Keys = Arc<dyn Fn() -> Option<Keyset> + Send + Sync>;
+/// The keys whose age is watched, as they are now.
+pub type Keys = Arc<dyn Fn() -> Vec<KeyFacts> + Send + Sync>;
 
 /// What every chore works with.
 #[derive(Clone)]

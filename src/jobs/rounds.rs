@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::config::jobs::{JobName, OnMissed};
 use crate::config::schedule::Schedule;
+use crate::jobs::doubt::{Doubt, Doubted};
 use crate::jobs::plan::Plan;
 use crate::jobs::run::{Granted, TERM, backoff};
 use crate::jobs::runner::Runner;
@@ -34,6 +35,9 @@ pub(super) struct Rounds {
     config: Option<Arc<Config>>,
     /// When others' work is looked for again.
     look_at: Instant,
+    doubt: Doubt,
+    /// A step of the clock is doubted: what deletes by age waits.
+    is_doubted: bool,
     store: Patience,
 }
 
@@ -112,6 +116,8 @@ impl Rounds {
     /// Before the first pulse.
     pub(super) fn new(runner: Arc<Runner>) -> Self {
         Self {
+            doubt: Doubt::new(runner.parts.clock.clone()),
+            is_doubted: false,
             runner,
             cursors: HashMap::new(),
             config: None,
@@ -131,12 +137,17 @@ impl Rounds {
             self.config = Some(Arc::clone(&settings.config));
             self.cursors.values_mut().for_each(|cursor| cursor.next = None);
         }
+        self.look_at_the_clock();
         let external = settings.config.jobs.external;
         let is_time = self.look_at <= Instant::now();
         let ended = std::mem::take(&mut *self.runner.ended.lock());
         for (plan, delay) in settings.all.iter() {
             if self.runner.is_stopped() {
                 return;
+            }
+            if self.is_doubted && plan.job.deletes() {
+                // Its cursor stays: one run makes up for the ticks that come meanwhile.
+                continue;
             }
             let is_looked_for = is_time || (plan.overlap == Overlap::QueueOne && ended.contains(&plan.job));
             if is_looked_for && !external && plan.schedule.is_some() {
@@ -148,6 +159,19 @@ impl Rounds {
             self.look_at = Instant::now() + LOOK;
             self.refresh(settings.all.iter().map(|(plan, _)| plan)).await;
         }
+    }
+
+    /// Says when the clock is not believed, and when it is again.
+    fn look_at_the_clock(&mut self) {
+        let doubted = self.doubt.look();
+        if let Some(Doubted { ahead, remaining }) = doubted.filter(|_| !self.is_doubted) {
+            tracing::warn!(
+                ahead_s = ahead.as_secs(),
+                for_s = remaining.as_secs(),
+                "the clock was set ahead: what is old by it is not deleted for a while"
+            );
+        }
+        self.is_doubted = doubted.is_some();
     }
 
     /// Makes the jobs known, and learns how far each is. Whether that is done.

@@ -110,7 +110,7 @@ impl Relay {
             store: Arc::clone(store) as _,
             audience: Arc::new(Nobody),
             clock,
-            keys: Arc::new(|| None),
+            keys: Arc::new(Vec::new),
             live: live.clone(),
             metrics: Arc::clone(&metrics),
             holder: name.into(),

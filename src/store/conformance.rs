@@ -18,6 +18,7 @@ pub(crate) mod chores;
 pub(crate) mod devices;
 pub(crate) mod jobs;
 pub(crate) mod keys;
+pub(crate) mod leases;
 pub(crate) mod mail;
 mod random;
 mod random_jobs;
@@ -109,18 +110,21 @@ macro_rules! facts {
         facts!(@ $implementation, $subject, jobs: [
             a_tick_is_answered_once_whoever_asks,
             a_run_answers_the_ticks_that_it_covers,
+            what_runs_answer_never_overlaps,
             a_tick_far_ahead_answers_only_itself,
             while_one_runs_ticks_are_skipped_or_one_waits,
+            a_paused_job_notes_its_ticks,
+            by_hand_is_refused_while_it_runs_and_never_noted,
+            missed_ticks_are_noted_unless_they_are_answered,
+            runs_are_listed_and_trimmed_and_the_newest_stays,
+            states_say_who_runs_since_when_and_what_came_of_it,
+        ]);
+        facts!(@ $implementation, $subject, leases: [
             a_lease_that_is_over_leaves_a_crashed_run,
             a_renewed_lease_goes_on,
             what_was_left_is_made_up_for_three_times_at_most,
             a_lower_fence_renews_and_ends_nothing,
-            a_paused_job_notes_its_ticks,
-            by_hand_is_refused_while_it_runs_and_never_noted,
             unlock_breaks_the_lease_and_the_holder_learns_it,
-            missed_ticks_are_noted_unless_they_are_answered,
-            runs_are_listed_and_trimmed_and_the_newest_stays,
-            states_say_who_runs_since_when_and_what_came_of_it,
             runs_survive_a_crash,
         ]);
     };

@@ -302,6 +302,12 @@ pub const FOREVER: UnixMs = UnixMs(253_402_300_799_000);
 /// ahead was noted by a clock that was wrong, and answers only itself.
 pub const AHEAD: Duration = Duration::from_secs(24 * 3600);
 
+/// The last tick that is no work of a clock that was wrong.
+pub(super) fn horizon(now: UnixMs) -> UnixMs {
+    let ahead = u64::try_from(AHEAD.as_millis()).unwrap_or(u64::MAX);
+    UnixMs(now.0.saturating_add(ahead))
+}
+
 /// How often a run that was left unfinished is begun again before the job waits for its next tick.
 pub const ATTEMPTS: u32 = 3;
 

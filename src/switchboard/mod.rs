@@ -242,11 +242,7 @@ impl Switchboard {
         self.begin(mailbox, presence).await
     }
 
-    async fn begin(
-        &self,
-        mailbox: MailboxId,
-        presence: Presence,
-    ) -> Result<Option<SignedOn>, store::Error> {
+    async fn begin(&self, mailbox: MailboxId, presence: Presence) -> Result<Option<SignedOn>, store::Error> {
         // The hub knows the session, and nothing was read: whoever removes the device closes the session from now
         // on, or finds the stamp.
         if !self.seen(mailbox).await {

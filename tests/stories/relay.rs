@@ -15,7 +15,6 @@ use chatctl_relay::jobs::{self, Desk, Findings, Step};
 use chatctl_relay::metrics::Metrics;
 use chatctl_relay::model::Clock;
 use chatctl_relay::server::{self, Outfit, Server};
-use chatctl_relay::switchboard::Switchboard;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -62,7 +61,6 @@ pub(crate) struct TestRelay {
     keys: TestKeys,
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
-    switchboard: Arc<Switchboard>,
     desk: Desk,
     http: reqwest::Client,
     stop: CancellationToken,
@@ -128,7 +126,7 @@ impl TestRelay {
         };
         let server = Server::bind(house.config.clone(), outfit).await.unwrap();
         let (address, hub, metrics) = (server.address(), server.hub(), server.metrics());
-        let (switchboard, desk) = (server.switchboard(), server.desk());
+        let desk = server.jobs().desk();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         #[expect(clippy::disallowed_methods, reason = "a story is its relay's process")]
@@ -138,7 +136,6 @@ impl TestRelay {
             keys: TestKeys::new(),
             hub,
             metrics,
-            switchboard,
             desk,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             stop,
@@ -177,11 +174,6 @@ impl TestRelay {
     /// An HTTP client, with connections of its own.
     pub(crate) const fn http(&self) -> &reqwest::Client {
         &self.http
-    }
-
-    /// Mail, devices and keys, past the doors.
-    pub(crate) fn switchboard(&self) -> &Switchboard {
-        &self.switchboard
     }
 
     /// Does a job's work now, all of it.

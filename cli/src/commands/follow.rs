@@ -166,8 +166,8 @@ fn read_again() -> Result<Reading, Vec<String>> {
             Command::Serve(serve) => serve.read_again(),
             Command::Seed(_)
             | Command::Token(_)
-            | Command::Config(_)
             | Command::Jobs(_)
+            | Command::Config(_)
             | Command::OpenApi(_)
             | Command::AsyncApi(_)
             | Command::Reload(_)

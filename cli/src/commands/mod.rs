@@ -28,12 +28,12 @@ pub(crate) enum Command {
     Seed(Box<seed::Seed>),
     /// Make, check and look into tokens and their keys
     Token(Box<token::Token>),
+    /// Look at scheduled jobs, run them by hand, and pause them
+    Jobs(jobs::Jobs),
     /// Write, check and show the configuration
     Config(config::Configuration),
     /// Make a running relay read its configuration and keys again
     Reload(reload::Reload),
-    /// Look at scheduled jobs, and run them
-    Jobs(jobs::Jobs),
     /// Describe the HTTP API, check the description, and compare two
     #[command(name = "openapi")]
     OpenApi(openapi::OpenApi),
@@ -61,9 +61,9 @@ impl Command {
             Self::Serve(serve) => serve.run(out),
             Self::Seed(seed) => seed.run(out),
             Self::Token(token) => token.run(out).map(|()| Exit::Ok),
+            Self::Jobs(jobs) => jobs.run(out),
             Self::Config(config) => config.run(out).map(|()| Exit::Ok),
             Self::Reload(reload) => reload.run(out).map(|()| Exit::Ok),
-            Self::Jobs(jobs) => jobs.run(out),
             Self::OpenApi(openapi) => openapi.run(out).map(|()| Exit::Ok),
             Self::AsyncApi(asyncapi) => asyncapi.run(out).map(|()| Exit::Ok),
             Self::Schema(schema) => schema.run(out).map(|()| Exit::Ok),

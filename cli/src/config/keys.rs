@@ -46,6 +46,9 @@ impl Key {
 
     /// The default as a flag would say it; nothing when there is none.
     pub(crate) fn default(&self) -> Option<String> {
+        if self.is_switch() {
+            return Some("false".to_owned());
+        }
         let mut values = self.arg.get_default_values().iter();
         Some(values.next()?.to_string_lossy().into_owned())
     }
@@ -60,6 +63,9 @@ impl Key {
     pub(crate) fn kind(&self) -> Kind {
         if matches!(self.arg.get_action(), clap::ArgAction::Append) {
             return Kind::List;
+        }
+        if self.is_switch() {
+            return Kind::Bool;
         }
         let names = self.arg.get_value_names().unwrap_or_default();
         match names.first().map(|name| name.as_str()) {
@@ -89,6 +95,11 @@ impl Key {
         }
     }
 
+    /// Whether its flag stands alone: `--no-jobs`.
+    fn is_switch(&self) -> bool {
+        matches!(self.arg.get_action(), clap::ArgAction::SetTrue)
+    }
+
     fn choices(&self) -> Vec<String> {
         let possible = self.arg.get_possible_values();
         possible.iter().map(|value| value.get_name().to_owned()).collect()
@@ -105,6 +116,11 @@ impl Key {
             .action(clap::ArgAction::Set)
             .allow_hyphen_values(true)
             .value_parser(self.arg.get_value_parser().clone());
+        // A variable holds a whole list.
+        let arg = match self.arg.get_value_delimiter() {
+            Some(delimiter) => arg.value_delimiter(delimiter),
+            None => arg,
+        };
         let command = Command::new("check").no_binary_name(true).arg(arg);
         let Err(error) = command.try_get_matches_from([format!("--value={text}")]) else {
             return Ok(());

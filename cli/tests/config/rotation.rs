@@ -299,6 +299,9 @@ fn another(key: &str, value: &Value) -> String {
     match (key, value) {
         ("auth.keys", _) => "\"other.json\"".to_owned(),
         ("auth.trust", _) => "[\"other=http://127.0.0.1:9/jwks.json\"]".to_owned(),
+        ("jobs.set", _) => "[\"trim-history=off\"]".to_owned(),
+        ("jobs.time_zone", _) => "\"Europe/Berlin\"".to_owned(),
+        ("jobs.idle_devices", _) => "\"8d\"".to_owned(),
         ("log.level", _) => "\"debug\"".to_owned(),
         ("mail.commit_interval", _) => "\"7ms\"".to_owned(),
         (_, Value::Number(number)) => (number.as_u64().unwrap() + 1).to_string(),

@@ -131,6 +131,48 @@ pub(crate) const RECIPES: &[Recipe] = &[
         ..ANSWERS
     },
     Recipe {
+        command: "jobs list",
+        before: &[APPLY],
+        line: Some("jobs list --data-dir data"),
+        missing_file: Some("jobs list --store-uri-file /nowhere/uri"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "jobs run",
+        before: &[APPLY],
+        line: Some("jobs run prune-revocations --data-dir data --apply"),
+        missing_file: Some("jobs run expire-mail --store-uri-file /nowhere/uri"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "jobs history",
+        before: &[APPLY],
+        line: Some("jobs history --data-dir data"),
+        missing_file: Some("jobs history --store-uri-file /nowhere/uri"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "jobs pause",
+        before: &[APPLY],
+        line: Some("jobs pause expire-mail --data-dir data --for 2h"),
+        missing_file: Some("jobs pause expire-mail --store-uri-file /nowhere/uri"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "jobs resume",
+        before: &[APPLY],
+        line: Some("jobs resume expire-mail --data-dir data"),
+        missing_file: Some("jobs resume expire-mail --store-uri-file /nowhere/uri"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "jobs unlock",
+        before: &[APPLY],
+        line: Some("jobs unlock expire-mail --data-dir data --confirm expire-mail"),
+        missing_file: Some("jobs unlock expire-mail --store-uri-file /nowhere/uri"),
+        ..ANSWERS
+    },
+    Recipe {
         command: "config init",
         line: Some("config init"),
         // It names the command's own file, of which it tells on stdout.

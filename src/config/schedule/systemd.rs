@@ -48,7 +48,7 @@ fn every(period: Duration) -> Result<Vec<String>, NoCalendar> {
     if seconds == 7 * DAY {
         return Ok(vec!["Thu *-*-* 00:00:00 UTC".to_owned()]);
     }
-    if seconds == 0 || DAY % seconds != 0 {
+    if seconds == 0 || !DAY.is_multiple_of(seconds) {
         return Err(refused());
     }
     let step = |part: u64| format!("00/{part}");

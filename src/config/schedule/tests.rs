@@ -1,6 +1,7 @@
-//! Schedules, by example; by property in [`properties`], against systemd in [`calendar`].
+//! Schedules, by example; what is found in them in [`findings`], by property in [`properties`], against systemd in [`calendar`].
 
 mod calendar;
+mod findings;
 mod properties;
 
 use std::time::Duration;
@@ -269,83 +270,6 @@ fn a_sentence_says_what_was_understood_and_where() {
 }
 
 #[test]
-fn what_people_should_know_is_said_in_sentences() {
-    let said = |text: &str| {
-        let findings = schedule(text).lint(at("2026-11-22 12:00:00"));
-        let lines = findings
-            .iter()
-            .map(|finding| format!("{}: {finding}", finding.severity()));
-        lines.collect::<Vec<_>>()
-    };
-    let cases = [
-        (
-            "* 1 * * * *",
-            vec![
-                "warning: fires 60 times an hour, at xx:01:00 … xx:01:59. For \"every day at 01:00\" write \"0 1 * * *\".",
-            ],
-        ),
-        (
-            "* */5 * * * *",
-            vec![
-                "warning: fires 720 times an hour, at xx:00:00 … xx:55:59. For \"once in each of these minutes\" write \"*/5 * * * *\".",
-            ],
-        ),
-        (
-            "*/20 * * * * *",
-            vec!["warning: fires 180 times an hour, at xx:00:00 … xx:59:40."],
-        ),
-        (
-            "* 1 * * *",
-            vec![
-                "warning: fires 60 times, at 01:00 … 01:59. For \"every day at 01:00\" write \"0 1 * * *\".",
-            ],
-        ),
-        (
-            "0 0 31 2 *",
-            vec!["warning: does not fire within eight years. Is there such a day in such a month?"],
-        ),
-        (
-            "0 0 13 * FRI",
-            vec![
-                "warning: fires on the days of the month and on the days of the week: either is enough. If both are needed, write a + before the day of the week.",
-            ],
-        ),
-        ("every 30s", vec!["note: fires 120 times an hour."]),
-        (
-            "every 7m",
-            vec!["note: a day cannot be divided into parts of 7m: it fires at other times on each day."],
-        ),
-        (
-            "TZ=Europe/Berlin 30 2 * * *",
-            vec![
-                "note: 2027-03-28 has no 02:00–03:00 in this zone (the tick comes at 03:00)",
-                "note: 2027-10-31 has 02:00–03:00 twice in this zone (the tick comes once, at the first)",
-            ],
-        ),
-        (
-            "TZ=Europe/Berlin */20 2 * * *",
-            vec![
-                "warning: 2027-03-28 has no 02:00–03:00 in this zone (3 ticks do not come)",
-                "warning: 2027-10-31 has 02:00–03:00 twice in this zone (3 ticks come twice)",
-            ],
-        ),
-        (
-            "TZ=Australia/Lord_Howe 15 * * * *",
-            vec!["warning: 2027-10-03 has no 02:00–02:30 in this zone (one tick does not come)"],
-        ),
-        ("TZ=Europe/Berlin */30 * * * *", vec![]),
-        ("TZ=Europe/Berlin 17 3 * * *", vec![]),
-        ("17 3 * * *", vec![]),
-        ("@daily", vec![]),
-        ("every 1d", vec![]),
-        ("every 7d", vec![]),
-    ];
-    for (text, sentences) in cases {
-        assert_eq!(said(text), sentences, "{text}");
-    }
-}
-
-#[test]
 fn a_wall_clock_shows_the_time_of_its_place() {
     let at = at("2026-11-23 02:17:00");
     let berlin = local(Tz::Europe__Berlin, at);
@@ -356,4 +280,13 @@ fn a_wall_clock_shows_the_time_of_its_place() {
     let west = local(Tz::America__St_Johns, at);
     assert_eq!(west.rfc3339(), "2026-11-22T22:47:00-03:30");
     assert_eq!(local(Tz::UTC, at).to_string(), "2026-11-23 02:17:00 UTC");
+}
+
+#[test]
+fn what_the_jobs_come_with_is_sound_and_can_be_said_to_systemd() {
+    for job in crate::config::jobs::JobName::ALL {
+        let schedule = schedule(job.default_schedule());
+        assert_eq!(schedule.lint(at("2026-11-22")), [], "{job}");
+        assert_eq!(schedule.on_calendar().unwrap().len(), 1, "{job}");
+    }
 }

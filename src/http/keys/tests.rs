@@ -22,6 +22,8 @@ use crate::http::health::Readiness;
 use crate::http::sessions::Sessions;
 use crate::http::{answers, devices, keys};
 use crate::hub::Hub;
+use crate::jobs::Nobody;
+use crate::jobs::runner::{self, Runner};
 use crate::metrics::Metrics;
 use crate::model::{Clock, UnixMs};
 use crate::store::model::Model;
@@ -67,16 +69,28 @@ async fn house(directory: DirectoryConfig) -> House {
     let keyset = Keyset::generate(&mut rand::rng(), NOW).unwrap();
     let signer = Signer::new(&keyset).unwrap();
     let verifier = Verifier::new(Policy::of(keyset, &config.auth).unwrap(), metrics.clone());
+    let live = Current::new(config.clone());
+    let runner = runner::Parts {
+        store: Arc::clone(&parts.store),
+        audience: Arc::new(Nobody),
+        clock: clock.clone(),
+        keys: Arc::new(Vec::new),
+        live: live.clone(),
+        metrics: metrics.clone(),
+        holder: "here:1".into(),
+        idempotency: Duration::ZERO,
+    };
     let doors = Doors {
         switchboard: Arc::new(Switchboard::new(parts, &config).await.unwrap()),
         verifier: Arc::new(verifier),
         config: Arc::new(config.clone()),
-        live: Current::new(config.clone()),
+        live,
         reload: None,
         metrics: metrics.clone(),
         clock,
         readiness: Arc::new(Readiness::default()),
         sessions: Sessions::new(1, CancellationToken::new(), Duration::ZERO),
+        jobs: Runner::new(runner),
     };
     let (router, _) = devices::router().merge(keys::router()).split_for_parts();
     House {

@@ -181,6 +181,12 @@ fn example(refusal: Refusal) -> Value {
         problem["missing"] = json!(["2"]);
         problem["stale"] = json!(["1"]);
     }
+    if refusal.code == Code::JobRunning.as_str() {
+        problem["held"] = json!({
+            "run": "expire-mail/1795348800000/1", "holder": "relay-2:4711", "fence": 7,
+            "since": "2026-11-22T12:00:00Z", "remaining_ms": 41_000,
+        });
+    }
     problem
 }
 
@@ -199,6 +205,7 @@ const fn meaning(code: Code) -> &'static str {
         }
         Code::Conflict => "the same `client_msg_id` was used for another message",
         Code::ItemIdConflict => "an item id is taken by other bytes",
+        Code::JobRunning => "the job is running already; `held` says where and since when",
         Code::BadSignature => "a signature does not verify",
         Code::PayloadTooLarge => "the body or a payload is larger than the limits allow",
         Code::LimitExceeded => "a bound of the limits would be crossed; `detail` says which",

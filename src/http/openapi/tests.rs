@@ -59,6 +59,18 @@ fn promised() -> Vec<(&'static str, String)> {
             "delete /v1/admin/revocations/expired",
             format!("200, {CALLER}, {WRITE}"),
         ),
+        (
+            "delete /v1/admin/jobs/{job}/lease",
+            format!("200, 400 bad_request, {CALLER}, 404 not_found, {WRITE}"),
+        ),
+        (
+            "delete /v1/admin/jobs/{job}/pause",
+            format!("200, 400 bad_request, {CALLER}, 404 not_found, {WRITE}"),
+        ),
+        (
+            "delete /v1/admin/jobs/{job}/run",
+            format!("202, 400 bad_request, {CALLER}, 404 not_found"),
+        ),
         ("get /.well-known/jwks.json", "200".into()),
         ("get /asyncapi.json", "200, 304".into()),
         ("get /healthz", "200".into()),
@@ -76,6 +88,19 @@ fn promised() -> Vec<(&'static str, String)> {
         (
             "get /v1/admin/accounts/{account}",
             format!("200, 400 bad_request, {CALLER}, 404 unknown_account, {READ}"),
+        ),
+        ("get /v1/admin/jobs", format!("200, {CALLER}, {READ}")),
+        (
+            "get /v1/admin/jobs/runs",
+            format!("200, 400 bad_request, {CALLER}, {READ}"),
+        ),
+        (
+            "get /v1/admin/jobs/{job}",
+            format!("200, 400 bad_request, {CALLER}, 404 not_found, {READ}"),
+        ),
+        (
+            "get /v1/admin/jobs/{job}/look",
+            format!("200, 400 bad_request, {CALLER}, 404 not_found, {READ}"),
         ),
         (
             "get /v1/admin/revocations",
@@ -103,6 +128,10 @@ fn promised() -> Vec<(&'static str, String)> {
             ),
         ),
         (
+            "post /v1/admin/jobs/{job}/runs",
+            format!("202, 400 bad_request, {CALLER}, 404 not_found, 409 job_running, {BODY}, {WRITE}"),
+        ),
+        (
             "post /v1/admin/reload",
             format!("200, {CALLER}, 404 not_found, 422 bad_request, 500 internal"),
         ),
@@ -117,6 +146,10 @@ fn promised() -> Vec<(&'static str, String)> {
         (
             "post /v1/messages/ack",
             format!("200, 400 bad_request, {DEVICE}, {BODY}, {WRITE}"),
+        ),
+        (
+            "put /v1/admin/jobs/{job}/pause",
+            format!("200, 400 bad_request, {CALLER}, 404 not_found, {BODY}, {WRITE}"),
         ),
         (
             "put /v1/devices/{device_id}",

@@ -10,6 +10,9 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::config::jobs;
+use crate::store::Outcome;
+
 macro_rules! values {
     ($($(#[doc = $doc:literal])+ $name:ident = $schema:expr;)+) => {$(
         $(#[doc = $doc])+
@@ -80,9 +83,21 @@ values! {
     /// An HTTP status.
     Status = number(400, 599).examples([409]);
     /// The stable word of a problem, for a program. A newer relay may know more of them.
-    ProblemCode = ObjectBuilder::new()
-        .schema_type(Type::String)
-        .enum_values(Some(Code::ALL.map(Code::as_str)));
+    ProblemCode = words(Code::ALL.map(Code::as_str));
+    /// A job. A newer relay may have more of them.
+    JobName = words(jobs::JobName::ALL.map(jobs::JobName::as_str)).examples(["expire-mail"]);
+    /// A run's name: the job, when it was due in milliseconds since 1970, and the attempt.
+    RunName = text(5, 64, "^[a-z-]+/[0-9]+/[0-9]+$", "expire-mail/1795348800000/1");
+    /// Who runs a job: host and process.
+    JobHolder = text(1, 300, "", "relay-2:4711");
+    /// What became of a run. A newer relay may know more of them.
+    RunOutcome = words(Outcome::ALL.map(Outcome::as_str)).examples(["ok"]);
+    /// Why there is a run: it was due, or somebody asked for it.
+    RunTrigger = words(["schedule", "hand"]);
+    /// What happens to a tick that comes while the job runs.
+    OnOverlap = words(["skip", "queue-one"]);
+    /// What happens to ticks that came while nobody was there.
+    OnMissed = words(["run-once", "skip"]);
     /// Ciphertext. How much of it: `max_payload_bytes` of the limits.
     Payload = payload(chatctl_protocol::Limits::default().max_payload_bytes);
 }
@@ -104,6 +119,12 @@ fn text(min: usize, max: usize, pattern: &str, example: &str) -> ObjectBuilder {
         "" => text,
         pattern => text.pattern(Some(pattern)),
     }
+}
+
+fn words<const N: usize>(words: [&'static str; N]) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(words))
 }
 
 fn number(min: i128, max: i128) -> ObjectBuilder {

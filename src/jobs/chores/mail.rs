@@ -24,10 +24,7 @@ impl Chore for ExpireMail {
         // What was acked is no loss, whatever its time.
         desk.audience.before_expiry().await?;
         let began = Instant::now();
-        let expired = desk
-            .store
-            .expire(desk.clock.now(), self.budget.things())
-            .await?;
+        let expired = desk.store.expire(desk.clock.now(), self.budget.things()).await?;
         self.budget.learn(began, expired.removed.len());
         desk.audience.expired(&expired.removed);
         let envelopes = expired.removed.len() as u64;

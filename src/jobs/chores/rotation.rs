@@ -40,8 +40,5 @@ fn overdue(desk: &Desk) -> Vec<Finding> {
         verifier_cache: Duration::ZERO,
         token_life: desk.terms.token_life,
     };
-    let keyset = (desk.keys)();
-    keyset.map_or_else(Vec::new, |keyset| {
-        auth::overdue(&keyset, &waits, desk.terms.key_age, desk.clock.now())
-    })
+    auth::overdue(&(desk.keys)(), &waits, desk.terms.key_age, desk.clock.now())
 }

@@ -12,18 +12,16 @@ use crate::store::{
     Store, TakenOver, Trigger, Work,
 };
 
-const JOB: &str = "expire-mail";
-const OTHER: &str = "sweep-departed";
+pub(super) const JOB: &str = "expire-mail";
+pub(super) const OTHER: &str = "sweep-departed";
 /// A lease that does not end by itself.
-const LONG: Duration = Duration::from_secs(3600);
-/// A lease that is over soon.
-const SHORT: Duration = Duration::from_millis(200);
+pub(super) const LONG: Duration = Duration::from_secs(3600);
 
 pub(crate) fn tick(number: u64) -> UnixMs {
     UnixMs(NOW.0 + number * 60_000)
 }
 
-fn id(number: u64, attempt: u32) -> RunId {
+pub(super) fn id(number: u64, attempt: u32) -> RunId {
     RunId {
         job: JOB.into(),
         tick: tick(number),
@@ -32,11 +30,11 @@ fn id(number: u64, attempt: u32) -> RunId {
 }
 
 /// A tick of the schedule, asked for when it is due.
-fn due(number: u64) -> Begin {
+pub(super) fn due(number: u64) -> Begin {
     Begin {
         job: JOB.into(),
         tick: tick(number),
-        after: tick(number - 1),
+        after: UnixMs(tick(number).0 - 60_000),
         trigger: Trigger::Schedule,
         holder: "one:1".into(),
         term: LONG,
@@ -45,7 +43,7 @@ fn due(number: u64) -> Begin {
     }
 }
 
-fn by_hand(number: u64) -> Begin {
+pub(super) fn by_hand(number: u64) -> Begin {
     Begin {
         after: tick(number),
         trigger: Trigger::Hand,
@@ -54,7 +52,7 @@ fn by_hand(number: u64) -> Begin {
     }
 }
 
-fn ended(outcome: Outcome, number: u64) -> Ended {
+pub(super) fn ended(outcome: Outcome, number: u64) -> Ended {
     Ended {
         outcome,
         at: UnixMs(tick(number).0 + 5),
@@ -63,45 +61,29 @@ fn ended(outcome: Outcome, number: u64) -> Ended {
     }
 }
 
-async fn granted(store: &dyn Store, begin: &Begin) -> Grant {
+pub(super) async fn granted(store: &dyn Store, begin: &Begin) -> Grant {
     match store.begin(begin).await.unwrap() {
         Begun::Granted(grant) => grant,
         other => panic!("{other:?}"),
     }
 }
 
-async fn held(store: &dyn Store, begin: &Begin) -> Held {
+pub(super) async fn held(store: &dyn Store, begin: &Begin) -> Held {
     match store.begin(begin).await.unwrap() {
         Begun::Held(held) => held,
         other => panic!("{other:?}"),
     }
 }
 
-async fn end(store: &dyn Store, grant: &Grant, outcome: Outcome, number: u64) {
+pub(super) async fn end(store: &dyn Store, grant: &Grant, outcome: Outcome, number: u64) {
     assert!(store.end(grant, &ended(outcome, number)).await.unwrap());
 }
 
-async fn take_over(store: &dyn Store, now: UnixMs) -> TakenOver {
+pub(super) async fn take_over(store: &dyn Store, now: UnixMs) -> TakenOver {
     store.take_over(JOB, &"two:2".into(), LONG, now).await.unwrap()
 }
 
-/// Asks until what ran is found crashed.
-async fn crashed(store: &dyn Store, job: &str, now: UnixMs) -> TakenOver {
-    let found = async {
-        loop {
-            let taken = store.take_over(job, &"two:2".into(), LONG, now).await.unwrap();
-            if !taken.crashed.is_empty() {
-                return taken;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), found)
-        .await
-        .expect("the lease ends")
-}
-
-async fn list(store: &dyn Store, job: Option<&str>) -> Vec<Run> {
+pub(super) async fn list(store: &dyn Store, job: Option<&str>) -> Vec<Run> {
     let query = RunQuery {
         job: job.map(Arc::from),
         outcome: None,
@@ -112,21 +94,21 @@ async fn list(store: &dyn Store, job: Option<&str>) -> Vec<Run> {
 }
 
 /// Tick, attempt and outcome of every run, the newest first.
-async fn outcomes(store: &dyn Store) -> Vec<(u64, u32, Outcome)> {
+pub(super) async fn outcomes(store: &dyn Store) -> Vec<(u64, u32, Outcome)> {
     let number = |at: UnixMs| (at.0 - NOW.0) / 60_000;
     let runs = list(store, None).await.into_iter();
     runs.map(|run| (number(run.id.tick), run.id.attempt, run.outcome))
         .collect()
 }
 
-async fn state(store: &dyn Store, now: UnixMs) -> JobState {
+pub(super) async fn state(store: &dyn Store, now: UnixMs) -> JobState {
     let mut states = store.job_states(now).await.unwrap();
     assert_eq!(states.len(), 1, "{states:?}");
     states.remove(0)
 }
 
 /// A run as it was begun by [`due`], and ended by [`ended`] at the same tick.
-fn run(number: u64, outcome: Outcome) -> Run {
+pub(super) fn run(number: u64, outcome: Outcome) -> Run {
     Run {
         id: id(number, 1),
         trigger: Trigger::Schedule,
@@ -173,28 +155,82 @@ pub(crate) async fn a_tick_is_answered_once_whoever_asks(subject: &mut dyn Subje
 pub(crate) async fn a_run_answers_the_ticks_that_it_covers(subject: &mut dyn Subject) {
     let store = subject.store();
     let all = Begin {
-        after: tick(1),
+        after: tick(2),
         ..due(5)
     };
-    let grant = granted(store, &all).await;
-    end(store, &grant, Outcome::Done, 5).await;
-    for number in 2..=5 {
+    for begin in [&due(1), &all] {
+        let grant = granted(store, begin).await;
+        end(store, &grant, Outcome::Done, 5).await;
+    }
+    for number in [3, 4, 5] {
         let late = Begin {
             now: tick(6),
             ..due(number)
         };
         assert_eq!(store.begin(&late).await.unwrap(), Begun::Answered, "{number}");
     }
-    // It does not answer what was before it, nor what somebody asks for by hand.
-    for begin in [due(1), by_hand(3), due(6)] {
+    // What was before all that is remembered was forgotten, not left out.
+    assert_eq!(store.begin(&due(1)).await.unwrap(), Begun::Answered);
+    // It does not answer what somebody asks for by hand, nor what is later. Who was away asks for more than is left.
+    let from_far_back = Begin {
+        after: tick(0),
+        ..due(8)
+    };
+    for begin in [by_hand(3), due(6), from_far_back] {
         let grant = granted(store, &begin).await;
         end(store, &grant, Outcome::Done, 6).await;
     }
+    let mut ranges: Vec<_> = list(store, None)
+        .await
+        .into_iter()
+        .map(|run| (run.after, run.id.tick))
+        .collect();
+    ranges.sort();
+    assert_eq!(
+        ranges,
+        [
+            (tick(1), tick(5)),
+            (by_hand(3).after, by_hand(3).tick),
+            (due(6).after, tick(6)),
+            (tick(6), tick(8))
+        ]
+    );
+}
+
+pub(crate) async fn what_runs_answer_never_overlaps(subject: &mut dyn Subject) {
+    let store = subject.store();
+    let from_the_beginning = |number| Begin {
+        after: UnixMs(0),
+        ..due(number)
+    };
+    let grant = granted(store, &from_the_beginning(3)).await;
+    held(store, &from_the_beginning(5)).await;
+    end(store, &grant, Outcome::Done, 3).await;
+    store.miss(&from_the_beginning(8)).await.unwrap();
+    // A wish by hand answers nothing but itself, and is in nobody's way.
+    let wish = Begin {
+        tick: UnixMs(tick(9).0 + 1),
+        ..by_hand(9)
+    };
+    let grant = granted(store, &wish).await;
+    end(store, &grant, Outcome::Done, 9).await;
+    granted(store, &from_the_beginning(10)).await;
+    let runs = list(store, None).await;
+    let of_schedule = runs.iter().filter(|run| run.trigger == Trigger::Schedule);
+    let ranges: Vec<_> = of_schedule.map(|run| (run.after, run.id.tick)).collect();
+    let expected = [
+        (tick(8), tick(10)),
+        (tick(5), tick(8)),
+        (tick(3), tick(5)),
+        (UnixMs(0), tick(3)),
+    ];
+    assert_eq!(ranges, expected);
 }
 
 pub(crate) async fn a_tick_far_ahead_answers_only_itself(subject: &mut dyn Subject) {
     let store = subject.store();
-    let far = UnixMs(tick(0).0 + 2 * AHEAD.as_millis() as u64);
+    let ahead = AHEAD.as_millis() as u64;
+    let far = UnixMs(tick(0).0 + 2 * ahead);
     let wrong = Begin {
         tick: far,
         after: tick(0),
@@ -202,16 +238,25 @@ pub(crate) async fn a_tick_far_ahead_answers_only_itself(subject: &mut dyn Subje
         ..due(1)
     };
     let grant = granted(store, &wrong).await;
-    end(store, &grant, Outcome::Done, 1).await;
+    end(store, &grant, Outcome::Stopped, 1).await;
+    assert_eq!(take_over(store, tick(1)).await, TakenOver::default());
+    assert_eq!(state(store, tick(1)).await.last_tick, None);
     let grant = granted(store, &due(1)).await;
-    end(store, &grant, Outcome::Done, 1).await;
+    end(store, &grant, Outcome::Stopped, 1).await;
+    // It is not the last one for those whose clock is right.
+    assert_eq!(state(store, tick(1)).await.last_tick, Some(tick(1)));
+    let again = take_over(store, tick(1)).await.grant.unwrap();
+    assert_eq!(again.run, id(1, 2));
+    end(store, &again, Outcome::Done, 1).await;
     assert_eq!(store.begin(&wrong).await.unwrap(), Begun::Answered);
+    assert_eq!(state(store, tick(1)).await.last_tick, Some(tick(1)));
     // Once it is near, it does what it says.
     let near = Begin {
-        now: UnixMs(far.0 - AHEAD.as_millis() as u64),
+        now: UnixMs(far.0 - ahead),
         ..due(2)
     };
     assert_eq!(store.begin(&near).await.unwrap(), Begun::Answered);
+    assert_eq!(state(store, near.now).await.last_tick, Some(far));
     let not_near = Begin {
         now: UnixMs(near.now.0 - 1),
         ..near
@@ -263,131 +308,6 @@ pub(crate) async fn while_one_runs_ticks_are_skipped_or_one_waits(subject: &mut 
         (1, 1, Outcome::Done),
     ];
     assert_eq!(outcomes(store).await, all);
-}
-
-pub(crate) async fn a_lease_that_is_over_leaves_a_crashed_run(subject: &mut dyn Subject) {
-    let store = subject.store();
-    let short = Begin {
-        term: SHORT,
-        ..due(1)
-    };
-    let lost = granted(store, &short).await;
-    let taken = crashed(store, JOB, tick(2)).await;
-    let again = Grant {
-        run: id(1, 2),
-        fence: 2,
-    };
-    let expected = TakenOver {
-        crashed: vec![id(1, 1)],
-        grant: Some(again.clone()),
-    };
-    assert_eq!(taken, expected);
-    assert!(!store.renew(&lost, LONG, &Work::default()).await.unwrap());
-    assert!(!store.end(&lost, &ended(Outcome::Done, 1)).await.unwrap());
-    end(store, &again, Outcome::Done, 2).await;
-    // A lease that nobody looked at ends no later, for who asks for the next tick.
-    let over = Begin {
-        term: Duration::ZERO,
-        ..due(3)
-    };
-    granted(store, &over).await;
-    assert!(!store.renew(&again, LONG, &Work::default()).await.unwrap());
-    granted(store, &due(4)).await;
-    let all = [
-        (4, 1, Outcome::Running),
-        (3, 1, Outcome::Crashed),
-        (1, 2, Outcome::Done),
-        (1, 1, Outcome::Crashed),
-    ];
-    assert_eq!(outcomes(store).await, all);
-}
-
-pub(crate) async fn a_renewed_lease_goes_on(subject: &mut dyn Subject) {
-    let store = subject.store();
-    let short = Begin {
-        term: SHORT,
-        ..due(1)
-    };
-    let grant = granted(store, &short).await;
-    let work = Work {
-        affected: 3,
-        counts: vec![("envelopes".into(), 2), ("gaps".into(), u64::MAX)],
-        oldest: Some(NOW),
-        retries: 1,
-    };
-    assert!(store.renew(&grant, LONG, &work).await.unwrap());
-    let who = held(store, &due(2)).await;
-    assert!(who.remaining > SHORT, "{who:?}");
-    let running = Run {
-        work: work.clone(),
-        ..run(1, Outcome::Running)
-    };
-    assert_eq!(list(store, None).await[1], running);
-    // One that is over cannot be renewed, but its run may still end as long as nobody has taken over.
-    assert!(store.renew(&grant, Duration::ZERO, &work).await.unwrap());
-    assert!(!store.renew(&grant, LONG, &work).await.unwrap());
-    assert_eq!(state(store, NOW).await.held.unwrap().remaining, Duration::ZERO);
-    end(store, &grant, Outcome::Done, 1).await;
-}
-
-pub(crate) async fn what_was_left_is_made_up_for_three_times_at_most(subject: &mut dyn Subject) {
-    let store = subject.store();
-    let mut grant = granted(store, &due(1)).await;
-    for attempt in 2..=3 {
-        end(store, &grant, Outcome::Stopped, 1).await;
-        grant = take_over(store, tick(1)).await.grant.unwrap();
-        assert_eq!(grant.run, id(1, attempt));
-    }
-    end(store, &grant, Outcome::Stopped, 1).await;
-    assert_eq!(take_over(store, tick(1)).await, TakenOver::default());
-    // What has failed waits for its next tick, and so does what somebody wanted by hand.
-    let grant = granted(store, &due(2)).await;
-    end(store, &grant, Outcome::Failed, 2).await;
-    assert_eq!(take_over(store, tick(2)).await, TakenOver::default());
-    let over = Begin {
-        term: Duration::ZERO,
-        ..by_hand(3)
-    };
-    granted(store, &over).await;
-    let crashed = TakenOver {
-        crashed: vec![id(3, 1)],
-        grant: None,
-    };
-    assert_eq!(take_over(store, tick(3)).await, crashed);
-    let unknown = store.take_over(OTHER, &"two:2".into(), LONG, NOW).await.unwrap();
-    assert_eq!(unknown, TakenOver::default());
-}
-
-pub(crate) async fn a_lower_fence_renews_and_ends_nothing(subject: &mut dyn Subject) {
-    let store = subject.store();
-    let over = Begin {
-        term: Duration::ZERO,
-        ..due(1)
-    };
-    let lower = granted(store, &over).await;
-    let higher = granted(store, &due(2)).await;
-    assert!(higher.fence > lower.fence);
-    assert!(!store.renew(&lower, LONG, &Work::default()).await.unwrap());
-    assert!(!store.end(&lower, &ended(Outcome::Done, 1)).await.unwrap());
-    assert!(store.renew(&higher, LONG, &Work::default()).await.unwrap());
-    let how = Ended {
-        error: Some("the disk is full".into()),
-        ..ended(Outcome::Failed, 2)
-    };
-    assert!(store.end(&higher, &how).await.unwrap());
-    // The same end again is the same; another one comes too late.
-    assert!(store.end(&higher, &how).await.unwrap());
-    assert!(!store.end(&higher, &ended(Outcome::Done, 2)).await.unwrap());
-    let failed = Run {
-        error: how.error,
-        ..run(2, Outcome::Failed)
-    };
-    let crashed = Run {
-        ended_at: Some(tick(2)),
-        ..run(1, Outcome::Crashed)
-    };
-    assert_eq!(list(store, None).await, [failed, crashed]);
-    assert_eq!(state(store, NOW).await.failures, 2);
 }
 
 pub(crate) async fn a_paused_job_notes_its_ticks(subject: &mut dyn Subject) {
@@ -448,21 +368,6 @@ pub(crate) async fn by_hand_is_refused_while_it_runs_and_never_noted(subject: &m
         ..run(2, Outcome::Done)
     };
     assert_eq!(state.last_run, Some(by_hand));
-}
-
-pub(crate) async fn unlock_breaks_the_lease_and_the_holder_learns_it(subject: &mut dyn Subject) {
-    let store = subject.store();
-    assert_eq!(store.unlock(JOB, NOW).await.unwrap(), None);
-    let grant = granted(store, &due(1)).await;
-    let broken = store.unlock(JOB, UnixMs(tick(1).0 + 5)).await.unwrap().unwrap();
-    assert_eq!((&broken.run, broken.fence), (&grant.run, grant.fence));
-    assert_eq!(store.unlock(JOB, tick(2)).await.unwrap(), None);
-    assert!(!store.renew(&grant, LONG, &Work::default()).await.unwrap());
-    assert!(!store.end(&grant, &ended(Outcome::Done, 1)).await.unwrap());
-    assert_eq!(list(store, None).await, [run(1, Outcome::LeaseLost)]);
-    assert_eq!(state(store, NOW).await.failures, 1);
-    let again = take_over(store, tick(2)).await.grant.unwrap();
-    assert_eq!((again.run, again.fence), (id(1, 2), 2));
 }
 
 pub(crate) async fn missed_ticks_are_noted_unless_they_are_answered(subject: &mut dyn Subject) {
@@ -586,40 +491,4 @@ pub(crate) async fn states_say_who_runs_since_when_and_what_came_of_it(subject: 
     end(store, &grant, Outcome::Done, 6).await;
     let state = store.job_states(NOW).await.unwrap().remove(0);
     assert_eq!(state.failures, 0);
-}
-
-pub(crate) async fn runs_survive_a_crash(subject: &mut dyn Subject) {
-    let store = subject.store();
-    let grant = granted(store, &due(1)).await;
-    let how = Ended {
-        work: Work {
-            affected: u64::MAX,
-            counts: vec![("gaps".into(), 2), ("envelopes".into(), 1)],
-            oldest: Some(NOW),
-            retries: 7,
-        },
-        error: Some("broken".into()),
-        ..ended(Outcome::Failed, 1)
-    };
-    assert!(store.end(&grant, &how).await.unwrap());
-    store.miss(&due(2)).await.unwrap();
-    store.pause(JOB, Some(tick(9))).await.unwrap();
-    let other = Begin {
-        job: OTHER.into(),
-        term: SHORT,
-        ..due(3)
-    };
-    let lost = granted(store, &other).await;
-    let (runs, known) = (list(store, Some(JOB)).await, store.job_states(NOW).await.unwrap());
-    subject.crash().await;
-
-    let store = subject.store();
-    assert_eq!(list(store, Some(JOB)).await, runs);
-    assert_eq!(store.job_states(NOW).await.unwrap()[0], known[0]);
-    let taken = crashed(store, OTHER, tick(3)).await;
-    assert_eq!(taken.crashed, std::slice::from_ref(&lost.run));
-    let again = taken.grant.unwrap();
-    assert_eq!((again.run.tick, again.run.attempt), (tick(3), 2));
-    assert!(again.fence > lost.fence);
-    assert_eq!(store.begin(&due(1)).await.unwrap(), Begun::Answered);
 }

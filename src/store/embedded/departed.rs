@@ -8,7 +8,7 @@ use rusqlite::{CachedStatement, Connection};
 
 use crate::model::MailboxId;
 use crate::store::embedded::fault::Undo;
-use crate::store::embedded::shared::Shared;
+use crate::store::embedded::shared::{Change, Shared};
 use crate::store::embedded::writer::Tx;
 use crate::store::embedded::{mail, pools, schema};
 use crate::store::{Due, Error, Swept};
@@ -34,7 +34,7 @@ pub(super) fn sweep(tx: &mut Tx<'_>, limit: usize) -> Result<Swept, Undo<Swept>>
     while swept.mailboxes < limit as u64
         && let Some(mailbox) = rest.next()
     {
-        if is_departed(&mut is_here, mailbox)? {
+        if is_departed(&mut is_here, mailbox)? && !goes_now(tx, mailbox) {
             swept.things += tx.shared.mail.read().usage(mailbox).envelopes + items(conn, mailbox)?;
             swept.mailboxes += 1;
             mail::purge(tx, mailbox)?;
@@ -91,6 +91,12 @@ fn page(conn: &Connection, shared: &Shared, after: MailboxId) -> Result<Page, Er
 
 fn is_departed(is_here: &mut CachedStatement<'_>, mailbox: MailboxId) -> Result<bool, Error> {
     Ok(!is_here.exists([mailbox.0.cast_signed()])?)
+}
+
+/// Whether a mailbox goes in this very transaction: then it is in the index still, and in no table.
+fn goes_now(tx: &Tx<'_>, mailbox: MailboxId) -> bool {
+    let is_purged = |change: &Change| matches!(change, Change::Purged(of) if *of == mailbox);
+    tx.group.changes().iter().any(is_purged)
 }
 
 /// One-time items in a mailbox' queues.

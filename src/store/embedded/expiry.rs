@@ -13,9 +13,11 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use chatctl_protocol::EnvelopeId;
+use parking_lot::RwLock;
 
 use crate::model::{MailboxId, UnixMs};
 use crate::store::embedded::fault::Undo;
+use crate::store::embedded::index::MailIndex;
 use crate::store::embedded::mail;
 use crate::store::embedded::shared::Shared;
 use crate::store::embedded::writer::Tx;
@@ -42,13 +44,13 @@ impl Harvest {
     }
 
     /// Gathers what is over by now: the lowest ids of it.
-    pub(super) fn gather(shared: &Shared, now: UnixMs) -> Self {
+    pub(super) fn gather(mail: &RwLock<MailIndex>, now: UnixMs) -> Self {
         let mut found = Vec::new();
         let mut highest = EnvelopeId::MAX;
         let mut is_partial = false;
         let mut from = Some(MailboxId(0));
         while let Some(mailbox) = from {
-            let look = shared.mail.write().gather(mailbox, now, highest);
+            let look = mail.write().gather(mailbox, now, highest);
             found.extend(look.found);
             from = look.next;
             if found.len() >= 2 * MOST {
@@ -107,4 +109,35 @@ fn take(shared: &Shared, now: UnixMs, budget: usize) -> (Vec<ExpiredEnvelope>, b
         over.extend(index.over(mailbox, id, now));
     }
     (over, harvest.is_empty() && !harvest.is_partial)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::index::Entry;
+
+    #[test]
+    fn of_more_than_there_is_room_for_the_oldest_are_gathered() {
+        let mut index = MailIndex::default();
+        // From the newest mailbox's point of view the oldest mail comes last.
+        let all = 2 * MOST as u64 + 5000;
+        for number in 0..all {
+            let entry = Entry {
+                id: EnvelopeId::from_u64(number + 1),
+                sender: MailboxId(9),
+                expires_at: UnixMs(5),
+                bytes: 1,
+            };
+            index.put(MailboxId(1 + (all - number) % 37), entry);
+        }
+        let index = RwLock::new(index);
+        let harvest = Harvest::gather(&index, UnixMs(5));
+        assert!(harvest.is_partial);
+        let mut waiting: Vec<_> = harvest.waiting.into_iter().map(|Reverse((id, _))| id).collect();
+        waiting.sort_unstable();
+        waiting.truncate(MOST);
+        assert!(waiting.into_iter().map(EnvelopeId::as_u64).eq(1..=MOST as u64));
+        let nothing = Harvest::gather(&index, UnixMs(4));
+        assert!(nothing.is_empty() && !nothing.is_partial);
+    }
 }

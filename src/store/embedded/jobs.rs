@@ -159,7 +159,7 @@ fn take_over(tx: &mut Tx<'_>, wish: Begin, at: Instant) -> Result<TakenOver, Err
     let crashed = bury(tx, &wish.job, wish.now, at)?;
     let is_free = tx.lease(&wish.job).is_none() && !is_paused(tx.conn, &wish.job, wish.now)?;
     let left = if is_free {
-        left_of(tx.conn, &wish.job)?
+        left_of(tx.conn, &wish.job, wish.now)?
     } else {
         None
     };
@@ -237,10 +237,17 @@ fn is_answered(conn: &Connection, wish: &Begin) -> Result<bool, Error> {
     if wish.trigger == Trigger::Hand {
         return Ok(false);
     }
-    let ahead = u64::try_from(AHEAD.as_millis()).unwrap_or(u64::MAX);
-    let horizon = UnixMs(wish.now.0.saturating_add(ahead));
     let later = runs::next_tick(conn, &wish.job, wish.tick)?;
-    Ok(later.is_some_and(|(tick, after)| after < wish.tick && tick <= horizon))
+    let Some((_, after)) = later.filter(|(tick, _)| *tick <= horizon(wish.now)) else {
+        return Ok(false);
+    };
+    Ok(after < wish.tick || runs::tick_before(conn, &wish.job, wish.tick)?.is_none())
+}
+
+/// The last tick that is no work of a clock that was wrong.
+fn horizon(now: UnixMs) -> UnixMs {
+    let ahead = u64::try_from(AHEAD.as_millis()).unwrap_or(u64::MAX);
+    UnixMs(now.0.saturating_add(ahead).min(i64::MAX.cast_unsigned()))
 }
 
 fn is_paused(conn: &Connection, job: &str, now: UnixMs) -> Result<bool, Error> {
@@ -267,12 +274,12 @@ fn bury(tx: &mut Tx<'_>, job: &str, now: UnixMs, at: Instant) -> Result<Vec<RunI
 }
 
 /// The run to do, and its attempt.
-fn left_of(conn: &Connection, job: &str) -> Result<Option<(Run, u32)>, Error> {
+fn left_of(conn: &Connection, job: &str, now: UnixMs) -> Result<Option<(Run, u32)>, Error> {
     if let Some(queued) = queued(conn, job)? {
         let attempt = queued.id.attempt;
         return Ok(Some((queued, attempt)));
     }
-    let last = runs::last_of_schedule(conn, job, Outcome::is_over)?;
+    let last = runs::last_of_schedule(conn, job, horizon(now), Outcome::is_over)?;
     let again = last.filter(|last| last.outcome.is_unfinished() && last.id.attempt < ATTEMPTS);
     Ok(again.map(|last| {
         let attempt = last.id.attempt + 1;
@@ -307,6 +314,10 @@ fn grant(tx: &mut Tx<'_>, wish: &Begin, attempt: u32, at: Instant) -> Result<Gra
 
 fn note(conn: &Connection, wish: &Begin, attempt: u32, outcome: Outcome) -> Result<RunId, Error> {
     let is_open = matches!(outcome, Outcome::Running | Outcome::Queued);
+    let before = match wish.trigger {
+        Trigger::Schedule => runs::tick_before(conn, &wish.job, wish.tick)?,
+        Trigger::Hand => None,
+    };
     let run = Run {
         id: RunId {
             job: Arc::clone(&wish.job),
@@ -314,7 +325,7 @@ fn note(conn: &Connection, wish: &Begin, attempt: u32, outcome: Outcome) -> Resu
             attempt,
         },
         trigger: wish.trigger,
-        after: wish.after,
+        after: wish.after.max(before.unwrap_or(wish.after)),
         holder: Arc::clone(&wish.holder),
         began_at: wish.now,
         ended_at: (!is_open).then_some(wish.now),
@@ -375,7 +386,7 @@ fn state(conn: &Connection, job: &str, held: Option<Held>, now: UnixMs) -> Resul
         since,
         paused_until: paused_until.filter(|until| *until > now),
         held,
-        last_tick: runs::last_of_schedule(conn, job, |_| true)?.map(|run| run.id.tick),
+        last_tick: runs::last_of_schedule(conn, job, horizon(now), |_| true)?.map(|run| run.id.tick),
         last_success,
         failures,
         last_run: runs::last_begun(conn, job, is_a_run)?,

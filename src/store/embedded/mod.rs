@@ -290,7 +290,7 @@ impl MailStore for Embedded {
             let shared = Arc::clone(&self.shared);
             let harvest = self
                 .readers
-                .run(move |_| Ok(Harvest::gather(&shared, now)))
+                .run(move |_| Ok(Harvest::gather(&shared.mail, now)))
                 .await?;
             *self.shared.harvest.lock() = harvest;
         }

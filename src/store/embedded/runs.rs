@@ -83,16 +83,33 @@ pub(super) fn open(conn: &Connection, job: &str) -> Result<Vec<Run>, Error> {
     Ok(runs)
 }
 
-/// The last run of the schedule by its name that is as wanted.
+/// The last run of the schedule by its name, with a tick up to this one, that is as wanted.
 pub(super) fn last_of_schedule(
     conn: &Connection,
     job: &str,
+    up_to: UnixMs,
     is_wanted: impl Fn(Outcome) -> bool,
 ) -> Result<Option<Run>, Error> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM job_run WHERE job = ?1 AND NOT by_hand ORDER BY tick DESC, attempt DESC"
-    );
-    first(conn, &sql, job, is_wanted)
+    let mut select = conn.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM job_run WHERE job = ?1 AND NOT by_hand AND tick <= ?2
+         ORDER BY tick DESC, attempt DESC"
+    ))?;
+    let mut rows = select.query((job, time(up_to)))?;
+    while let Some(row) = rows.next()? {
+        let run = decode(row)?;
+        if is_wanted(run.outcome) {
+            return Ok(Some(run));
+        }
+    }
+    Ok(None)
+}
+
+/// The last tick of the schedule before this one that has a run.
+pub(super) fn tick_before(conn: &Connection, job: &str, tick: UnixMs) -> Result<Option<UnixMs>, Error> {
+    let mut select =
+        conn.prepare_cached("SELECT MAX(tick) FROM job_run WHERE job = ?1 AND tick < ?2 AND NOT by_hand")?;
+    let last: Option<i64> = select.query_row((job, time(tick)), |row| row.get(0))?;
+    Ok(last.map(of))
 }
 
 /// The run of a job that began last and is as wanted.

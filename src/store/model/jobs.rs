@@ -8,10 +8,11 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::model::UnixMs;
+use crate::store::jobs::horizon;
 use crate::store::model::{Model, State};
 use crate::store::{
-    AHEAD, ATTEMPTS, Begin, Begun, Ended, Error, Grant, Held, JobState, JobStore, Outcome, Overlap, Run,
-    RunId, RunQuery, TakenOver, Trigger, Work,
+    ATTEMPTS, Begin, Begun, Ended, Error, Grant, Held, JobState, JobStore, Outcome, Overlap, Run, RunId,
+    RunQuery, TakenOver, Trigger, Work,
 };
 
 /// All jobs and their runs.
@@ -361,12 +362,6 @@ impl Jobs {
         old.sort();
         old
     }
-}
-
-/// The last tick that is no work of a clock that was wrong.
-fn horizon(now: UnixMs) -> UnixMs {
-    let ahead = u64::try_from(AHEAD.as_millis()).unwrap_or(u64::MAX);
-    UnixMs(now.0.saturating_add(ahead))
 }
 
 impl State {

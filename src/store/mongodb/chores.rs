@@ -8,13 +8,15 @@ use mongodb::bson::{Document, doc};
 
 use crate::model::{MailboxId, UnixMs};
 use crate::store::mongodb::connection::Connection;
-use crate::store::mongodb::{MongoDb, departures, error, pools, records};
+use crate::store::mongodb::{MongoDb, departures, error};
 use crate::store::{ChoreStore, Compacted, Due, Error, Litter, LowPools, Swept};
 
 mod due;
 mod idle;
 mod low;
 mod orphans;
+mod records;
+mod tombstones;
 
 pub(super) use orphans::Walk;
 
@@ -27,14 +29,14 @@ impl ChoreStore for MongoDb {
     async fn forget_records(&self, before: UnixMs, limit: usize) -> Result<usize, Error> {
         match limit {
             0 => Ok(0),
-            limit => records::forget_old(&self.db, before, limit).await,
+            limit => records::forget(&self.db, before, limit).await,
         }
     }
 
     async fn forget_tombstones(&self, before: UnixMs, limit: usize) -> Result<usize, Error> {
         match limit {
             0 => Ok(0),
-            limit => pools::forget_old(&self.db, before, limit).await,
+            limit => tombstones::forget(&self.db, before, limit).await,
         }
     }
 

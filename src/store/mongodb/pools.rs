@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use mongodb::ClientSession;
 use mongodb::bson::{Document, RawDocument, RawDocumentBuf, cstr, doc, rawdoc};
@@ -16,7 +15,7 @@ use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::documents::{binary, date, malformed, time};
 use crate::store::mongodb::error;
 use crate::store::mongodb::layout::{BACK_STOP, Collection, Index};
-use crate::store::mongodb::transaction::{Stop, Work};
+use crate::store::mongodb::transaction::Stop;
 use crate::store::{Error, Item, digest};
 
 /// `_id` pool and place, `i` the item's id, `d` its data, `g` its signature.
@@ -404,49 +403,6 @@ pub(super) async fn counts<T>(
         }
     }
     Ok(counts)
-}
-
-/// Forgets tombstones of before a time, the oldest first; how many.
-///
-/// # Errors
-///
-/// [`Error`].
-pub(super) async fn forget_old(db: &Connection, before: UnixMs, limit: usize) -> Result<usize, Error> {
-    db.transact(&ForgetOld { before, limit }).await
-}
-
-/// A step of forgetting tombstones, as one transaction.
-struct ForgetOld {
-    before: UnixMs,
-    limit: usize,
-}
-
-#[async_trait]
-impl Work for ForgetOld {
-    type Answer = usize;
-
-    async fn run(&self, db: &Connection, session: &mut ClientSession) -> Result<usize, Stop<usize>> {
-        let mut found = db
-            .collection(TOMBSTONES)
-            .find(doc! { "t": { "$lt": date(self.before) } })
-            .sort(doc! { "t": 1 })
-            .limit(i64::try_from(self.limit).unwrap_or(i64::MAX))
-            .projection(doc! { "_id": 1 })
-            .session(&mut *session)
-            .await?;
-        let mut keys = Vec::new();
-        while let Some(mut document) = found.next(session).await.transpose()? {
-            keys.extend(document.remove("_id"));
-        }
-        let forgotten = keys.len();
-        if forgotten > 0 {
-            db.collection(TOMBSTONES)
-                .delete_many(doc! { "_id": { "$in": keys } })
-                .session(&mut *session)
-                .await?;
-        }
-        Ok(forgotten)
-    }
 }
 
 fn place_of(key: &[u8]) -> Result<Place, Error> {

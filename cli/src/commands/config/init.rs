@@ -111,12 +111,13 @@ fn example(key: &str) -> &'static str {
         .map_or("", |(_, example)| example)
 }
 
-const EXAMPLES: [(&str, &str); 6] = [
+const EXAMPLES: [(&str, &str); 7] = [
     ("auth.trust", "https://id.example=https://id.example/jwks.json"),
     ("auth.keys", "/etc/chatctl/keys.json"),
     ("store.data_dir", "/var/lib/chatctl"),
     ("store.uri", "mongodb://db1,db2,db3/chat?replicaSet=rs0"),
     ("store.uri_file", "/etc/chatctl/store-uri"),
+    ("jobs.set", "expire-mail=every 30s; timeout=5m"),
     ("server.admin_socket", "/run/chatctl/admin.sock"),
 ];
 

@@ -107,7 +107,7 @@ impl House {
                 token_life: WEEK,
                 keys_low: KEYS_LOW,
             },
-            keys: Arc::new(|| None),
+            keys: Arc::new(Vec::new),
         };
         let parts = Parts {
             store: Arc::clone(&store),

@@ -82,8 +82,14 @@ impl Outside {
     pub(super) fn deliver(&mut self, mailbox: MailboxId, id: EnvelopeId, name: u64, now: UnixMs) {
         let route = &self.routes[&name];
         let life = self.lives.get_mut(&mailbox).unwrap();
-        assert_eq!(route.installation, life.installation, "{name} is another installation's");
-        let until = self.letters.get(&id).map_or(route.until, |letter| letter.expires_at);
+        assert_eq!(
+            route.installation, life.installation,
+            "{name} is another installation's"
+        );
+        let until = self
+            .letters
+            .get(&id)
+            .map_or(route.until, |letter| letter.expires_at);
         assert!(until > now, "{name} was over and came");
         if let Some(letter) = self.letters.get(&id) {
             assert!(!letter.is_dropped, "{name} was dropped and came");
@@ -96,7 +102,10 @@ impl Outside {
     /// The store has dropped envelopes whose time was over.
     fn expired(&mut self, removed: &[ExpiredEnvelope], now: UnixMs) {
         for ExpiredEnvelope { mailbox, id, .. } in removed {
-            let letter = self.letters.get_mut(id).expect("what is over was answered before");
+            let letter = self
+                .letters
+                .get_mut(id)
+                .expect("what is over was answered before");
             assert!(letter.expires_at <= now, "{id:?} was not over and was dropped");
             assert!(!letter.is_dropped, "{id:?} was dropped twice");
             letter.is_dropped = true;
@@ -112,7 +121,10 @@ impl Outside {
         let life = self.lives.get(&mailbox).expect("who is new is not idle");
         assert!(!life.is_here, "{mailbox:?} has a session and was removed");
         let idle = now.0 - life.seen_at.0;
-        assert!(idle > WEEK.as_millis() as u64, "{mailbox:?} was seen {idle} ms ago and was removed");
+        assert!(
+            idle > WEEK.as_millis() as u64,
+            "{mailbox:?} was seen {idle} ms ago and was removed"
+        );
         self.gone.insert(mailbox);
         self.removals += 1;
     }

@@ -29,19 +29,45 @@ const PEOPLE: usize = 3;
 #[derive(Debug, Clone)]
 enum Act {
     /// Sends; with `again`, an earlier message once more.
-    Send { from: usize, to: usize, hours: u32, again: Option<u8> },
+    Send {
+        from: usize,
+        to: usize,
+        hours: u32,
+        again: Option<u8>,
+    },
     /// A session reads, and acks every envelope whose turn the bits pick.
-    Read { who: usize, acks: u8 },
-    SignOn { who: usize },
-    SignOff { who: usize },
+    Read {
+        who: usize,
+        acks: u8,
+    },
+    SignOn {
+        who: usize,
+    },
+    SignOff {
+        who: usize,
+    },
     /// Registers, maybe as a new installation.
-    Register { who: usize, anew: bool },
+    Register {
+        who: usize,
+        anew: bool,
+    },
     /// Somebody removes a device.
-    Remove { who: usize },
-    Upload { who: usize, items: Vec<u8> },
-    Claim { who: usize, whose: usize },
+    Remove {
+        who: usize,
+    },
+    Upload {
+        who: usize,
+        items: Vec<u8>,
+    },
+    Claim {
+        who: usize,
+        whose: usize,
+    },
     /// Steps of a chore, which goes on where it was.
-    Chore { job: JobName, steps: u8 },
+    Chore {
+        job: JobName,
+        steps: u8,
+    },
     /// The server's housekeeping.
     StampPresent,
 }
@@ -148,7 +174,12 @@ impl World {
 
     async fn act(&self, act: Act) {
         match act {
-            Act::Send { from, to, hours, again } => self.send(from, to, hours, again).await,
+            Act::Send {
+                from,
+                to,
+                hours,
+                again,
+            } => self.send(from, to, hours, again).await,
             Act::Read { who, acks } => {
                 let mut seat = self.seats[who].lock().await;
                 if let Some(taken) = seat.take() {
@@ -174,7 +205,12 @@ impl World {
 
     async fn chore(&self, job: JobName, steps: u8) {
         // As under its lease: one run of a job at a time.
-        let mut chore = self.chores.lock().await.remove(&job).unwrap_or_else(|| chore(job));
+        let mut chore = self
+            .chores
+            .lock()
+            .await
+            .remove(&job)
+            .unwrap_or_else(|| chore(job));
         let mut findings = Findings::default();
         for _ in 0..steps {
             if chore.step(&self.house.desk, &mut findings).await.unwrap() == Step::Done {
@@ -312,12 +348,18 @@ impl World {
                 }
             }
         }
-        let picked = ids.iter().enumerate().filter(|(turn, _)| acks & (1 << (turn % 8)) != 0);
+        let picked = ids
+            .iter()
+            .enumerate()
+            .filter(|(turn, _)| acks & (1 << (turn % 8)) != 0);
         let ids: Vec<u64> = picked.map(|(_, id)| *id).collect();
         if let Some(life) = self.outside.lock().lives.get_mut(&mailbox) {
             life.acked.extend(ids.iter().map(|id| EnvelopeId::from_u64(*id)));
         }
-        session.receive(Body::Ack(v1::Ack { ids }), &mut out).await.unwrap();
+        session
+            .receive(Body::Ack(v1::Ack { ids }), &mut out)
+            .await
+            .unwrap();
         (session, mailbox)
     }
 
@@ -369,20 +411,31 @@ impl World {
 
     async fn send(&self, from: usize, to: usize, hours: u32, again: Option<u8>) {
         let Some(mailbox) = self.mailbox(from) else { return };
-        let Some((name, route)) = self.name(mailbox, to, hours * 3600, again) else { return };
+        let Some((name, route)) = self.name(mailbox, to, hours * 3600, again) else {
+            return;
+        };
         if !self.acting(from, mailbox).await {
             return;
         }
         let whom = (&person(route.to), route.installation);
-        let sent = self.house.send((&person(from), mailbox), whom, name, route.ttl).await;
+        let sent = self
+            .house
+            .send((&person(from), mailbox), whom, name, route.ttl)
+            .await;
         let mut outside = self.outside.lock();
         let now = self.now();
-        let is_retry = route.answered.is_some_and(|(_, at)| now.0 <= at.0 + WEEK.as_millis() as u64)
+        let is_retry = route
+            .answered
+            .is_some_and(|(_, at)| now.0 <= at.0 + WEEK.as_millis() as u64)
             && !outside.gone.contains(&mailbox);
         match sent {
             Ok(Outcome::Safe { ids, duplicate }) => {
                 if let (true, Some((id, _))) = (is_retry, route.answered) {
-                    assert_eq!((&ids[..], duplicate), (&[id][..], true), "{name} was answered before");
+                    assert_eq!(
+                        (&ids[..], duplicate),
+                        (&[id][..], true),
+                        "{name} was answered before"
+                    );
                 }
                 if !duplicate {
                     let letter = Letter {
@@ -405,7 +458,11 @@ impl World {
         let Some(mailbox) = self.mailbox(who) else { return };
         let generation = self.outside.lock().lives[&mailbox].generation;
         let items = items.into_iter().map(|item| (generation, item));
-        match self.house.upload(&person(who), items, Some((generation, 99))).await {
+        match self
+            .house
+            .upload(&person(who), items, Some((generation, 99)))
+            .await
+        {
             Ok(()) => {
                 self.acting(who, mailbox).await;
             }
@@ -421,7 +478,12 @@ impl World {
             pools: vec![otk()],
             targets: BTreeMap::from([(person(whose).account, None)]),
         };
-        let claimed = self.house.switchboard.directory().claim(&person(who), request).await;
+        let claimed = self
+            .house
+            .switchboard
+            .directory()
+            .claim(&person(who), request)
+            .await;
         let answer = match claimed {
             Ok(answer) => answer,
             Err(directory::Error::NotRegistered) => return self.said_gone(who, mailbox),
@@ -457,7 +519,10 @@ impl World {
         outside.settle();
         for mailbox in outside.mailboxes.iter().flatten() {
             let life = &outside.lives[mailbox];
-            assert_eq!(life.told, life.dropped, "losses of {mailbox:?} that were told, and that there were");
+            assert_eq!(
+                life.told, life.dropped,
+                "losses of {mailbox:?} that were told, and that there were"
+            );
             let is_mine = |letter: &Letter| {
                 letter.installation == life.installation
                     && !outside.gone.contains(mailbox)
@@ -473,7 +538,10 @@ impl World {
 
 fn refused(name: u64, is_retry: bool, code: Code) {
     assert!(!is_retry, "{name} was answered before, and was refused: {code:?}");
-    assert!(matches!(code, Code::DeviceMismatch | Code::UnknownAccount), "{code:?}");
+    assert!(
+        matches!(code, Code::DeviceMismatch | Code::UnknownAccount),
+        "{code:?}"
+    );
 }
 
 fn person(who: usize) -> chatctl_protocol::Address {
@@ -533,8 +601,14 @@ async fn a_run_removes_those_who_stayed_away() {
         steps: 3,
     };
     let rounds = vec![
-        Round { acts: vec![Act::SignOn { who: 0 }], passes: 9 * DAY },
-        Round { acts: vec![idle, Act::SignOn { who: 1 }], passes: 0 },
+        Round {
+            acts: vec![Act::SignOn { who: 0 }],
+            passes: 9 * DAY,
+        },
+        Round {
+            acts: vec![idle, Act::SignOn { who: 1 }],
+            passes: 0,
+        },
     ];
     assert!((1..=2).contains(&play(Model::new(), rounds, 1).await));
 }

@@ -11,9 +11,7 @@ use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::jobs::known::{self, Known};
 use crate::store::mongodb::jobs::runs::{self, Sought};
 use crate::store::mongodb::transaction::{Stop, Work};
-use crate::store::{
-    AHEAD, ATTEMPTS, Begin, Begun, Error, Grant, Outcome, Overlap, Run, RunId, TakenOver, Trigger,
-};
+use crate::store::{ATTEMPTS, Begin, Begun, Error, Grant, Outcome, Overlap, Run, RunId, TakenOver, Trigger};
 
 /// Answers a tick.
 pub(super) async fn begin(db: &Connection, begin: &Begin, mark: i64) -> Result<Begun, Error> {
@@ -174,7 +172,7 @@ impl TakeOver<'_> {
             let attempt = queued.id.attempt;
             return Ok(Some((queued, attempt)));
         }
-        let last = runs::first(db, session, Sought::Over(self.job)).await?;
+        let last = runs::first(db, session, Sought::Over(self.job, runs::horizon(self.now))).await?;
         let last = last.filter(|last| last.outcome.is_unfinished() && last.id.attempt < ATTEMPTS);
         Ok(last.map(|last| {
             let attempt = last.id.attempt + 1;
@@ -210,10 +208,16 @@ async fn is_answered<T>(
     if same.is_some() || begin.trigger == Trigger::Hand {
         return Ok(same.is_some());
     }
-    let ahead = u64::try_from(AHEAD.as_millis()).unwrap_or(u64::MAX);
-    let horizon = UnixMs(begin.now.0.saturating_add(ahead));
     let later = runs::first(db, session, Sought::After(&begin.job, begin.tick)).await?;
-    Ok(later.is_some_and(|run| run.after < begin.tick && run.id.tick <= horizon))
+    match later.filter(|later| later.id.tick <= runs::horizon(begin.now)) {
+        None => Ok(false),
+        Some(later) if later.after < begin.tick => Ok(true),
+        // What was before the first one that is remembered has been forgotten, not left out.
+        Some(_) => {
+            let earlier = runs::first(db, session, Sought::Before(&begin.job, begin.tick)).await?;
+            Ok(earlier.is_none())
+        }
+    }
 }
 
 /// Marks as crashed what runs without a good lease.
@@ -251,6 +255,7 @@ async fn grant<T>(
     Ok(known.lend(run.id.clone(), &run.holder, run.began_at, mark))
 }
 
+/// Writes a run down. It answers nothing that the one before it has answered.
 async fn note<T>(
     db: &Connection,
     session: &mut ClientSession,
@@ -258,7 +263,13 @@ async fn note<T>(
     run: &Run,
 ) -> Result<(), Stop<T>> {
     known.touch();
-    runs::put(db, session, run).await
+    let before = match run.trigger {
+        Trigger::Schedule => runs::first(db, session, Sought::Before(&known.name, run.id.tick)).await?,
+        Trigger::Hand => None,
+    };
+    let mut run = run.clone();
+    run.after = before.map_or(run.after, |before| before.id.tick.max(run.after));
+    runs::put(db, session, &run).await
 }
 
 /// The first run of a tick, with what becomes of it.

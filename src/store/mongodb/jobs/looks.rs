@@ -63,7 +63,7 @@ impl Work for States {
     ) -> Result<Vec<JobState>, Stop<Vec<JobState>>> {
         let mut states = Vec::new();
         for known in known::all(db, session).await? {
-            let last = runs::first(db, session, Sought::OfSchedule(&known.name)).await?;
+            let last = runs::first(db, session, Sought::UpTo(&known.name, runs::horizon(self.0))).await?;
             states.push(JobState {
                 since: known.since,
                 paused_until: known.paused_until.filter(|until| *until > self.0),
@@ -184,7 +184,7 @@ async fn old_of<T>(
         old.push(doc! { "b": began_at, "_id": { "$lte": id } });
     }
     let mut wanted = doc! { "_id.j": &*known.name, "e": { "$exists": true }, "$or": old };
-    if let Some(newest) = runs::first(db, session, Sought::OfSchedule(&known.name)).await? {
+    if let Some(newest) = runs::first(db, session, Sought::UpTo(&known.name, runs::EVER)).await? {
         wanted.insert("_id", doc! { "$ne": runs::key(&newest.id) });
     }
     let mut found = db

@@ -14,7 +14,7 @@ use crate::store::mongodb::documents::{date, malformed, time};
 use crate::store::mongodb::error;
 use crate::store::mongodb::layout::{Collection, Index};
 use crate::store::mongodb::transaction::Stop;
-use crate::store::{Error, Outcome, Run, RunId, Trigger, Work};
+use crate::store::{AHEAD, Error, Outcome, Run, RunId, Trigger, Work};
 
 /// `_id` job, tick and attempt, `g` why it is there, `f` the tick after which it answers all, `h` who, `b` when it began,
 /// `e` when it ended, `o` its outcome, `w` what it has done (`n` things, `c` by kind, `t` the oldest, `r` retries),
@@ -124,10 +124,12 @@ pub(super) enum Sought<'a> {
     After(&'a str, UnixMs),
     /// With this outcome, in the order of their names.
     With(&'a str, Outcome),
-    /// Of the schedule; the last comes first.
-    OfSchedule(&'a str),
-    /// Of the schedule and over; the last comes first.
-    Over(&'a str),
+    /// Of the schedule, with an earlier tick; the last comes first.
+    Before(&'a str, UnixMs),
+    /// Of the schedule, up to a tick; the last comes first.
+    UpTo(&'a str, UnixMs),
+    /// Of the schedule, over, and up to a tick; the last comes first.
+    Over(&'a str, UnixMs),
     /// That began, whatever became of them; the one that began last comes first.
     Begun(&'a str),
 }
@@ -152,9 +154,13 @@ impl Sought<'_> {
                 (doc! { "_id": later, "g": SCHEDULE }, first)
             }
             Self::With(job, outcome) => (doc! { "_id.j": job, "o": outcome.as_str() }, first),
-            Self::OfSchedule(job) => (doc! { "_id": every(job), "g": SCHEDULE }, last),
-            Self::Over(job) => {
-                let over = doc! { "_id": every(job), "g": SCHEDULE, "o": { "$in": over } };
+            Self::Before(job, tick) => {
+                let earlier = doc! { "$gte": key(job, DateTime::MIN, 0), "$lt": key(job, date(tick), 0) };
+                (doc! { "_id": earlier, "g": SCHEDULE }, last)
+            }
+            Self::UpTo(job, tick) => (doc! { "_id": up_to(job, tick), "g": SCHEDULE }, last),
+            Self::Over(job, tick) => {
+                let over = doc! { "_id": up_to(job, tick), "g": SCHEDULE, "o": { "$in": over } };
                 (over, last)
             }
             Self::Begun(job) => (doc! { "_id.j": job, "o": { "$in": begun } }, newest_first()),
@@ -167,12 +173,21 @@ fn words(wanted: impl Fn(Outcome) -> bool) -> Vec<&'static str> {
     wanted.map(Outcome::as_str).collect()
 }
 
-fn every(job: &str) -> Document {
+fn up_to(job: &str, tick: UnixMs) -> Document {
     doc! {
         "$gte": { "j": job, "t": DateTime::MIN, "a": 0_i64 },
-        "$lte": { "j": job, "t": DateTime::MAX, "a": i64::MAX },
+        "$lte": { "j": job, "t": date(tick), "a": i64::MAX },
     }
 }
+
+/// The last tick that is no work of a clock that was wrong.
+pub(super) fn horizon(now: UnixMs) -> UnixMs {
+    let ahead = u64::try_from(AHEAD.as_millis()).unwrap_or(u64::MAX);
+    UnixMs(now.0.saturating_add(ahead))
+}
+
+/// Whatever its tick.
+pub(super) const EVER: UnixMs = UnixMs(i64::MAX as u64);
 
 /// The order in which runs are told.
 pub(super) fn newest_first() -> Document {
