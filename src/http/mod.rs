@@ -41,6 +41,8 @@ pub mod reload;
 pub mod sessions;
 pub mod socket;
 pub mod token;
+#[cfg(test)]
+mod trial;
 pub mod ws;
 
 /// What every door needs.

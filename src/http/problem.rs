@@ -58,7 +58,7 @@ pub struct Problem {
     pub stale: Vec<String>,
     /// Who runs the job.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub held: Option<HeldAnswer>,
+    pub held: Option<Box<HeldAnswer>>,
 }
 
 /// The status of a code.
@@ -188,7 +188,7 @@ impl From<hand::Refusal> for Problem {
     fn from(refusal: hand::Refusal) -> Self {
         match refusal {
             hand::Refusal::Held(held) => Self {
-                held: Some(HeldAnswer::of(held)),
+                held: Some(Box::new(HeldAnswer::of(held))),
                 ..Self::new(Code::JobRunning, "The job is running already.")
             },
             hand::Refusal::Store(error) => error.into(),

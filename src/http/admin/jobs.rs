@@ -25,6 +25,8 @@ use crate::store::FOREVER;
 
 pub mod answers;
 pub mod runs;
+#[cfg(test)]
+mod tests;
 
 /// All jobs.
 #[derive(Debug, Serialize, ToSchema)]

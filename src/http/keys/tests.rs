@@ -1,6 +1,5 @@
 //! The doors of devices and keys, over a store in memory.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -9,27 +8,13 @@ use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use chatctl_protocol::{AccountId, Address, DeviceId};
 use http_body_util::BodyExt as _;
 use serde_json::{Map, Value, json};
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::auth::{Grant, Keyset, Policy, Signer, Verifier};
-use crate::committer::{Committer, Pace};
-use crate::config::live::Current;
+use crate::auth::{Grant, Keyset, Signer};
 use crate::config::{Config, DirectoryConfig};
-use crate::directory::Directory;
-use crate::http::Doors;
-use crate::http::health::Readiness;
-use crate::http::sessions::Sessions;
+use crate::http::trial::{self, NOW};
 use crate::http::{answers, devices, keys};
-use crate::hub::Hub;
-use crate::jobs::Nobody;
-use crate::jobs::runner::{self, Runner};
-use crate::metrics::Metrics;
-use crate::model::{Clock, UnixMs};
 use crate::store::model::Model;
-use crate::switchboard::{Parts, Switchboard};
-
-const NOW: UnixMs = UnixMs(1_795_348_800_000);
 
 /// The doors, and somebody who issues tokens.
 struct House {
@@ -43,55 +28,10 @@ async fn house(directory: DirectoryConfig) -> House {
         directory,
         ..Config::default()
     };
-    let (clock, metrics, hub) = (Clock::manual(NOW).0, Arc::new(Metrics::new()), Hub::new());
-    let store = Model::new();
-    let pace = Pace {
-        interval: Duration::ZERO,
-        tail_bytes: config.mail.tail_bytes,
-        limits: config.limits.clone(),
-    };
-    let committer = Committer::new(store.clone(), pace, clock.clone(), metrics.clone()).await;
-    let directory = Directory::new(
-        store.clone(),
-        hub.clone(),
-        &config,
-        clock.clone(),
-        metrics.clone(),
-    );
-    let parts = Parts {
-        store,
-        hub,
-        committer: Arc::new(committer.unwrap()),
-        directory: Arc::new(directory),
-        clock: clock.clone(),
-        metrics: metrics.clone(),
-    };
     let keyset = Keyset::generate(&mut rand::rng(), NOW).unwrap();
     let signer = Signer::new(&keyset).unwrap();
-    let verifier = Verifier::new(Policy::of(keyset, &config.auth).unwrap(), metrics.clone());
-    let live = Current::new(config.clone());
-    let runner = runner::Parts {
-        store: Arc::clone(&parts.store),
-        audience: Arc::new(Nobody),
-        clock: clock.clone(),
-        keys: Arc::new(Vec::new),
-        live: live.clone(),
-        metrics: metrics.clone(),
-        holder: "here:1".into(),
-        idempotency: Duration::ZERO,
-    };
-    let doors = Doors {
-        switchboard: Arc::new(Switchboard::new(parts, &config).await.unwrap()),
-        verifier: Arc::new(verifier),
-        config: Arc::new(config.clone()),
-        live,
-        reload: None,
-        metrics: metrics.clone(),
-        clock,
-        readiness: Arc::new(Readiness::default()),
-        sessions: Sessions::new(1, CancellationToken::new(), Duration::ZERO),
-        jobs: Runner::new(runner),
-    };
+    let doors = trial::doors(Model::new(), &config, keyset).await;
+    let metrics = doors.metrics.clone();
     let (router, _) = devices::router().merge(keys::router()).split_for_parts();
     House {
         router: answers::finish(router, metrics).with_state(doors),
