@@ -8,7 +8,8 @@ use super::revocations::token;
 use super::{LATER, NOW, Subject, address, batch, device, envelope, ids_of, mail_of, mailbox, posting};
 use crate::model::{DeviceList, MailboxId, UnixMs};
 use crate::store::{
-    Batch, Begin, Begun, Due, Ended, Litter, LowPool, LowPools, Outcome, Overlap, Store, Swept, Trigger, Work,
+    Batch, Begin, Begun, Due, Ended, Litter, LowPool, LowPools, Outcome, Overlap, SendKey, Store, Swept,
+    Trigger, Work,
 };
 
 /// Before or after `NOW`.
@@ -42,13 +43,24 @@ fn sends(mailbox: MailboxId, times: impl IntoIterator<Item = i64>) -> Batch {
     }
 }
 
+/// Commits sends one by one: what is committed together may be kept together. Their names.
+async fn commit_each(store: &dyn Store, batch: Batch) -> Vec<SendKey> {
+    let mut keys = Vec::new();
+    for posting in batch.postings {
+        keys.push(posting.record.key.clone());
+        let alone = Batch {
+            postings: vec![posting],
+            ..Batch::default()
+        };
+        store.commit(alone).await.unwrap();
+    }
+    keys
+}
+
 pub(crate) async fn what_is_looked_at_is_what_a_step_removes(subject: &mut dyn Subject) {
     let store = subject.store();
     let bob = mailbox(store, "bob").await;
-    for number in [1, 2, 3, 4] {
-        // What is committed together may be kept together.
-        store.commit(sends(bob, [number])).await.unwrap();
-    }
+    commit_each(store, sends(bob, [1, 2, 3, 4])).await;
     store.upload(publish(bob, &["a", "b", "c"])).await.unwrap();
     for ms in [5, 6, 7] {
         let one = crate::store::Claim {
@@ -139,12 +151,7 @@ pub(crate) async fn what_has_no_device_is_looked_for_and_normally_not_found(subj
 
 pub(crate) async fn records_are_forgotten_in_bounded_steps(subject: &mut dyn Subject) {
     let bob = mailbox(subject.store(), "bob").await;
-    let mut keys = Vec::new();
-    for number in 1..=7 {
-        let batch = sends(bob, [number]);
-        keys.extend(batch.postings.iter().map(|posting| posting.record.key.clone()));
-        subject.store().commit(batch).await.unwrap();
-    }
+    let keys = commit_each(subject.store(), sends(bob, 1..=7)).await;
     let mut steps = Vec::new();
     for _ in 0..4 {
         // The sixth and the seventh are not old enough.
