@@ -184,7 +184,7 @@ fn over(number: u64, mailbox: MailboxId, from: &Arc<Address>) -> Posting {
     let client_msg_id = ClientMsgId::parse(Bytes::copy_from_slice(&name)).expect("16 bytes");
     let key = SendKey {
         sender: MailboxId(u64::MAX >> 1),
-        client_msg_id: client_msg_id.clone(),
+        client_msg_id,
     };
     Posting {
         record: SendRecord {
@@ -264,18 +264,7 @@ async fn relay(store: Arc<dyn Store>) -> Relay {
         terms: Terms::of(&config),
         keys: Arc::new(Vec::new),
     };
-    let mut pairs = Vec::new();
-    for number in 0..PAIRS {
-        let sender = address(&format!("sender-{number}"));
-        let mailbox = register(&*store, sender.account.to_string()).await;
-        let to = address(&format!("recipient-{number}"));
-        register(&*store, to.account.to_string()).await;
-        let sender = Sender {
-            mailbox,
-            address: Arc::new(sender),
-        };
-        pairs.push((sender, to.account));
-    }
+    let pairs = pairs(&*store).await;
     let parts = Parts {
         store,
         hub,
@@ -289,6 +278,23 @@ async fn relay(store: Arc<dyn Store>) -> Relay {
         desk,
         pairs,
     }
+}
+
+/// Devices that send, each to one that is away.
+async fn pairs(store: &dyn Store) -> Vec<(Sender, AccountId)> {
+    let mut pairs = Vec::new();
+    for number in 0..PAIRS {
+        let sender = address(&format!("sender-{number}"));
+        let mailbox = register(store, sender.account.to_string()).await;
+        let to = address(&format!("recipient-{number}"));
+        register(store, to.account.to_string()).await;
+        let sender = Sender {
+            mailbox,
+            address: Arc::new(sender),
+        };
+        pairs.push((sender, to.account));
+    }
+    pairs
 }
 
 impl Relay {

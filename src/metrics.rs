@@ -25,15 +25,15 @@ pub type ByReason = Family<Reason, Counter<u64, AtomicU64>>;
 /// A label for the job.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfJob {
-    /// Its name.
-    pub job: &'static str,
+    /// Its name. Not called `job`: that is what Prometheus calls what it asks.
+    pub job_name: &'static str,
 }
 
 /// Labels for the runs of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct JobOutcome {
     /// The job's name.
-    pub job: &'static str,
+    pub job_name: &'static str,
     /// What became of the run: a word from an enum of ours.
     pub outcome: &'static str,
 }

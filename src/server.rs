@@ -94,36 +94,15 @@ impl Server {
     /// [`Error`] when the address or the store cannot be used.
     pub async fn bind(config: Config, outfit: Outfit) -> Result<Self, Error> {
         let Outfit { store, keyset, clock } = outfit;
-        let address = config.server.listen;
-        let listen = |source| Error::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let (listener, address) = listen(config.server.listen).await?;
         let admin = match &config.server.admin_socket {
             Some(path) => Some(AdminSocket::bind(path).await?),
             None => None,
         };
-        let metrics = Arc::new(Metrics::new());
-        let hub = Hub::new();
-        let pace = pace(&config);
-        let committer = Committer::new(Arc::clone(&store), pace, clock.clone(), Arc::clone(&metrics)).await?;
-        let committer = Arc::new(committer);
-        let (store_of, hub_of) = (Arc::clone(&store), Arc::clone(&hub));
-        let directory = Directory::new(store_of, hub_of, &config, clock.clone(), Arc::clone(&metrics));
-        let directory = Arc::new(directory);
-        let residents = Residents {
-            hub: Arc::clone(&hub),
-            committer: Arc::clone(&committer),
-            directory: Arc::clone(&directory),
-            metrics: Arc::clone(&metrics),
-        };
-        let parts = Parts {
-            store: Arc::clone(&store),
-            hub: Arc::clone(&hub),
-            committer: Arc::clone(&committer),
-            directory,
-            clock: clock.clone(),
-            metrics: Arc::clone(&metrics),
-        };
+        let parts = parts(&store, &config, &clock).await?;
+        let (hub, committer) = (Arc::clone(&parts.hub), Arc::clone(&parts.committer));
+        let metrics = Arc::clone(&parts.metrics);
+        let residents = residents(&parts);
         let switchboard = Arc::new(Switchboard::new(parts, &config).await?);
         // Before the first connection is accepted: nobody comes in with a token that was revoked while we were away.
         switchboard.learn_revocations().await?;
@@ -261,16 +240,7 @@ impl Server {
         if stopped.is_some() {
             doors.readiness.store_stopped();
         }
-        drain.cancel();
-        let longest = doors.live.now().server.drain_window + DRAIN_GRACE;
-        if timeout(longest, doors.sessions.ended()).await.is_err() {
-            warn!("some sessions did not end in time");
-        }
-        closing.cancel();
-        connections.close();
-        if timeout(DRAIN_GRACE, connections.wait()).await.is_err() {
-            warn!("some requests did not end in time");
-        }
+        clear(&doors, &drain, &closing, &connections).await;
         // Before the committer goes: a chore's last step may wait for it.
         if timeout(DRAIN_GRACE, cleaning).await.is_err() {
             warn!("a job did not end in time");
@@ -287,6 +257,61 @@ impl Server {
         ended
             .unwrap_or_else(|_| Err(store::Error::Poisoned("the committer panicked".into())))
             .map_err(Error::Store)
+    }
+}
+
+/// Listens, before anything else is done: somebody else may be there.
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// What a switchboard connects, over a store.
+async fn parts(store: &Arc<dyn Store>, config: &Config, clock: &Clock) -> Result<Parts, Error> {
+    let (store, clock) = (Arc::clone(store), clock.clone());
+    let (hub, metrics) = (Hub::new(), Arc::new(Metrics::new()));
+    let pace = pace(config);
+    let committer = Committer::new(Arc::clone(&store), pace, clock.clone(), Arc::clone(&metrics)).await?;
+    let (store_of, hub_of) = (Arc::clone(&store), Arc::clone(&hub));
+    let directory = Directory::new(store_of, hub_of, config, clock.clone(), Arc::clone(&metrics));
+    Ok(Parts {
+        store,
+        hub,
+        committer: Arc::new(committer),
+        directory: Arc::new(directory),
+        clock,
+        metrics,
+    })
+}
+
+/// Who hears of what jobs do.
+fn residents(parts: &Parts) -> Residents {
+    Residents {
+        hub: Arc::clone(&parts.hub),
+        committer: Arc::clone(&parts.committer),
+        directory: Arc::clone(&parts.directory),
+        metrics: Arc::clone(&parts.metrics),
+    }
+}
+
+/// Tells everybody to leave, and waits for those who are on their way.
+async fn clear(
+    doors: &Doors,
+    drain: &CancellationToken,
+    closing: &CancellationToken,
+    connections: &TaskTracker,
+) {
+    drain.cancel();
+    let longest = doors.live.now().server.drain_window + DRAIN_GRACE;
+    if timeout(longest, doors.sessions.ended()).await.is_err() {
+        warn!("some sessions did not end in time");
+    }
+    closing.cancel();
+    connections.close();
+    if timeout(DRAIN_GRACE, connections.wait()).await.is_err() {
+        warn!("some requests did not end in time");
     }
 }
 

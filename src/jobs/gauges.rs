@@ -10,7 +10,9 @@ use crate::model::UnixMs;
 use crate::store::{JobState, Outcome};
 
 const fn of(job: JobName) -> OfJob {
-    OfJob { job: job.as_str() }
+    OfJob {
+        job_name: job.as_str(),
+    }
 }
 
 /// A run has begun here.
@@ -26,7 +28,7 @@ pub(super) fn ended(metrics: &Metrics, job: JobName) {
 /// One more with this outcome.
 pub(super) fn count(metrics: &Metrics, job: JobName, outcome: Outcome) {
     let labels = JobOutcome {
-        job: job.as_str(),
+        job_name: job.as_str(),
         outcome: outcome.as_str(),
     };
     metrics.job_runs.get_or_create(&labels).inc();

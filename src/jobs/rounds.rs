@@ -25,7 +25,7 @@ use crate::jobs::run::{Granted, TERM, backoff};
 use crate::jobs::runner::Runner;
 use crate::jobs::{before, gauges};
 use crate::model::UnixMs;
-use crate::store::{Begin, Begun, Error, JobState, Outcome, Overlap, RunId, Trigger};
+use crate::store::{Begin, Begun, Error, Held, JobState, Outcome, Overlap, RunId, Trigger};
 
 /// What a runner remembers from pulse to pulse.
 pub(super) struct Rounds {
@@ -140,6 +140,10 @@ impl Rounds {
         self.look_at_the_clock();
         let external = settings.config.jobs.external;
         let is_time = self.look_at <= Instant::now();
+        let states = match is_time {
+            true => self.look().await,
+            false => Vec::new(),
+        };
         let ended = std::mem::take(&mut *self.runner.ended.lock());
         for (plan, delay) in settings.all.iter() {
             if self.runner.is_stopped() {
@@ -149,7 +153,9 @@ impl Rounds {
                 // Its cursor stays: one run makes up for the ticks that come meanwhile.
                 continue;
             }
-            let is_looked_for = is_time || (plan.overlap == Overlap::QueueOne && ended.contains(&plan.job));
+            let has_queue = plan.overlap == Overlap::QueueOne;
+            let is_looked_for = of(&states, plan).is_some_and(|state| has_queue || was_left(state))
+                || (has_queue && ended.contains(&plan.job));
             if is_looked_for && !external && plan.schedule.is_some() {
                 self.take_over(plan).await;
             }
@@ -157,7 +163,10 @@ impl Rounds {
         }
         if is_time {
             self.look_at = Instant::now() + LOOK;
-            self.refresh(settings.all.iter().map(|(plan, _)| plan)).await;
+            let (metrics, now) = (&self.runner.parts.metrics, self.runner.parts.clock.now());
+            for (plan, _) in settings.all.iter() {
+                gauges::refresh(metrics, plan, of(&states, plan), now);
+            }
         }
     }
 
@@ -307,16 +316,24 @@ impl Rounds {
         }
     }
 
-    async fn refresh(&self, plans: impl Iterator<Item = &Plan>) {
+    /// What is known of all jobs. Without an answer, nothing: nobody's work is looked for then, and gauges stay.
+    async fn look(&self) -> Vec<JobState> {
         let parts = &self.runner.parts;
-        let now = parts.clock.now();
-        // Without an answer the gauges stay as they are, but for what the plans say.
-        let states = parts.store.job_states(now).await.unwrap_or_default();
-        for plan in plans {
-            let state = states.iter().find(|state| &*state.job == plan.job.as_str());
-            gauges::refresh(&parts.metrics, plan, state, now);
-        }
+        let states = parts.store.job_states(parts.clock.now()).await;
+        states.unwrap_or_default()
     }
+}
+
+fn of<'a>(states: &'a [JobState], plan: &Plan) -> Option<&'a JobState> {
+    states.iter().find(|state| &*state.job == plan.job.as_str())
+}
+
+/// Whether it looks as if somebody had left work: then the store is asked to decide, which costs a transaction.
+fn was_left(state: &JobState) -> bool {
+    let is_over = |held: &Held| held.remaining.is_zero();
+    let last = state.last_run.as_ref().map(|run| run.outcome);
+    let is_alone = state.held.as_ref().is_none_or(is_over);
+    is_alone && last.is_some_and(|last| last == Outcome::Running || last.is_unfinished())
 }
 
 /// Time between two looks for what others left.

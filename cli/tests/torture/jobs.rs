@@ -194,7 +194,7 @@ fn over(number: u64, mailbox: MailboxId, from: &Arc<Address>) -> Posting {
         record: SendRecord {
             key: SendKey {
                 sender: NOBODY,
-                client_msg_id: client_msg_id.clone(),
+                client_msg_id,
             },
             digest: [0; 8],
             envelope_ids: vec![id],
