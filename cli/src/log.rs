@@ -38,7 +38,7 @@ pub(crate) struct Level(Box<dyn Fn(EnvFilter) + Send + Sync>);
 impl Level {
     /// Logs so much from now on.
     pub(crate) fn follow(&self, config: &LogConfig) {
-        (self.0)(EnvFilter::new(&config.level));
+        (self.0)(filter(config));
     }
 }
 
@@ -51,7 +51,7 @@ impl fmt::Debug for Level {
 /// Begins to write the log.
 pub(crate) fn start(config: &LogConfig, out: &Out) -> Level {
     let log = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(&config.level))
+        .with_env_filter(filter(config))
         .with_ansi(out.colors_stderr())
         .with_writer(io::stderr);
     // A log that is set already, and one that is gone, happen only where a test runs two commands in a process.
@@ -69,6 +69,11 @@ pub(crate) fn start(config: &LogConfig, out: &Out) -> Level {
             Level(Box::new(move |filter| drop(handle.reload(filter))))
         }
     }
+}
+
+/// What is logged. The tick source tells of its own start as if it mattered; who wants to hear it names it.
+fn filter(config: &LogConfig) -> EnvFilter {
+    EnvFilter::new(format!("tokio_cron_scheduler=warn,{}", config.level))
 }
 
 fn log_level(text: &str) -> Result<String, String> {

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: its helpers may fail loudly, too")]
 
-use std::io::{BufRead as _, BufReader};
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -79,12 +81,29 @@ impl Desk {
             .read_line(&mut line)
             .unwrap();
         assert!(line.contains("listening"), "{line}");
-        Relay(child)
+        let mut address =
+            line.split(|letter: char| letter != ':' && letter != '.' && !letter.is_ascii_digit());
+        let address = address.find(|word| word.starts_with("127.0.0.1:"));
+        Relay(child, address.unwrap().to_owned())
     }
 }
 
-/// A relay, killed at the end.
-struct Relay(Child);
+/// A relay and its address, killed at the end.
+struct Relay(Child, String);
+
+impl Relay {
+    fn metrics(&self) -> String {
+        let mut http = TcpStream::connect(&self.1).unwrap();
+        let ask = format!(
+            "GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.1
+        );
+        http.write_all(ask.as_bytes()).unwrap();
+        let mut told = String::new();
+        http.read_to_string(&mut told).unwrap();
+        told
+    }
+}
 
 impl Drop for Relay {
     fn drop(&mut self) {
@@ -217,6 +236,25 @@ fn a_relay_runs_jobs_by_schedule_and_they_are_in_the_history() {
         (&job["schedule"], &job["failures"]),
         (&"every 1s".into(), &0.into())
     );
+}
+
+#[test]
+fn every_metric_of_the_alert_rules_is_there() {
+    let desk = Desk::new();
+    let relay = desk.relay("");
+    let rules = include_str!("../../docs/ops/alerts.yml");
+    let words = rules.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    let metrics: BTreeSet<&str> = words.filter(|word| word.starts_with("chatctl_")).collect();
+    assert!(metrics.len() >= 4, "{metrics:?}");
+    let begun = Instant::now();
+    loop {
+        let told = relay.metrics();
+        let is_there = |metric: &&&str| told.contains(&format!("\n{metric}{{job_name=\"expire-mail\"}}"));
+        if metrics.iter().filter(is_there).count() == metrics.len() {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{metrics:?}: {told}");
+    }
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //! # Why
 //!
 //! A step is never cut off: what it does is one transaction, and nobody could say what came of it. Between steps there is
-//! a pause as long as the step took, so that mail has the store for half of the time at least.
+//! a pause, so that mail has the store for most of the time: three times as long as the step where there is one
+//! writer, and its log has to be copied into the database between times; as long as the step where a database serves many.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -108,7 +109,7 @@ impl Shift<'_> {
                     if step == Step::Done {
                         return (Outcome::Done, None);
                     }
-                    pause = begun.elapsed();
+                    pause = begun.elapsed() * self.desk.pause();
                 }
                 Ok(Err(error @ (Error::Unavailable(_) | Error::Full))) => {
                     findings.work.retries += 1;

@@ -311,16 +311,16 @@ pub(super) fn horizon(now: UnixMs) -> UnixMs {
 /// How often a run that was left unfinished is begun again before the job waits for its next tick.
 pub const ATTEMPTS: u32 = 3;
 
-/// Who this process is, in words that help an operator to find it, and that no other process has.
+/// Who this process is: host, process and a mark that no other process has, as in `relay-2:4711/e829feab`.
 #[must_use]
 pub fn holder() -> Arc<str> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = match host.trim() {
-        "" => "a host without a name",
+        "" => "unnamed",
         name => name,
     };
     let (process, mark) = (std::process::id(), rand::random::<u32>());
-    format!("process {process} on {host} ({mark:08x})").into()
+    format!("{host}:{process}/{mark:08x}").into()
 }
 
 /// Scheduled jobs.

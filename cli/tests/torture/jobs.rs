@@ -113,7 +113,7 @@ async fn kill_who_expires(store: &MongoDb, relays: &mut [Relay]) -> Run {
 
 fn holds(relay: &Relay, run: &Run) -> bool {
     let process = relay.process();
-    process.is_some_and(|process| run.holder.starts_with(&format!("process {process} on ")))
+    process.is_some_and(|process| run.holder.contains(&format!(":{process}/")))
 }
 
 async fn wait_for(store: &MongoDb, is_it: impl Fn(&Run) -> bool) -> Run {

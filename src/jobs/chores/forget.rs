@@ -91,7 +91,7 @@ impl Chore for Forget {
         let limit = self.budget.things();
         let began = Instant::now();
         let forgotten = self.what.forget(desk, limit).await?;
-        self.budget.learn(began, forgotten);
+        self.budget.learn(&*desk.store, began, forgotten);
         findings.work.affected += forgotten as u64;
         add(findings, self.what.word(), forgotten as u64);
         Ok(match forgotten < limit {

@@ -25,7 +25,7 @@ impl Chore for ExpireMail {
         desk.audience.before_expiry().await?;
         let began = Instant::now();
         let expired = desk.store.expire(desk.clock.now(), self.budget.things()).await?;
-        self.budget.learn(began, expired.removed.len());
+        self.budget.learn(&*desk.store, began, expired.removed.len());
         desk.audience.expired(&expired.removed);
         let envelopes = expired.removed.len() as u64;
         let bytes = expired.removed.iter().map(|envelope| envelope.bytes).sum();
