@@ -71,7 +71,7 @@ impl Desk {
     fn relay(&self, options: &str) -> Relay {
         let line = "serve --dev --data-dir data --listen 127.0.0.1:0 --log-level error";
         let mut child = self
-            .command(&format!("{line} {options}"))
+            .command(format!("{line} {options}").trim())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

@@ -128,6 +128,12 @@ fn verb() -> impl Strategy<Value = Verb> {
     ]
 }
 
+/// A verb of those who clean up and leave the records: with those, a store may forget which ids were used, which
+/// in a relay the ceiling of the ids remembers.
+fn light_chore() -> impl Strategy<Value = Verb> {
+    chore().prop_filter("records stay", |verb| !matches!(verb, Verb::ForgetRecords { .. }))
+}
+
 /// A verb of those who clean up.
 fn chore() -> impl Strategy<Value = Verb> {
     let time = || prop_oneof![Just(NOW), Just(UnixMs(NOW.0 + 1)), Just(LATER)];
@@ -478,7 +484,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 10, max_shrink_iters: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_store_on_mongodb_answers_as_the_model_does(verbs in prop::collection::vec(verb(), 1..30)) {
+    fn the_store_on_mongodb_answers_as_the_model_does(
+        verbs in prop::collection::vec(prop_oneof![6 => verb(), 1 => light_chore()], 1..30),
+    ) {
         run(async { compare(OnServer::new().await, verbs).await });
     }
 }

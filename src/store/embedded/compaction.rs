@@ -8,8 +8,8 @@ use crate::store::embedded::room::PAGE;
 use crate::store::embedded::writer::Tx;
 use crate::store::{Compacted, Error};
 
-/// Pages that one step gives back: each is moved, so this is what a step writes.
-const PAGES: u64 = 256;
+/// Pages that one step gives back: each is moved, so this is what a step writes, and what a commit waits for.
+const PAGES: u64 = 64;
 
 /// Pages that stay for what comes next.
 const SPARE: u64 = 256;
