@@ -7,7 +7,7 @@
 //!
 //! The cron library reads the words and knows the days. Its own search goes by the clock on the wall alone, so that
 //! within an hour that comes twice it finds ticks that are over, and what never comes it seeks for three thousand
-//! years. Here a wall's times are sought within stretches of one offset ([`ticks`]), for eight years.
+//! years. Here a wall's times are sought within stretches of one offset (`ticks`), for eight years.
 
 mod clocks;
 mod describe;
