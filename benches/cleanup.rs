@@ -22,18 +22,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId, EnvelopeId};
-use chatctl_relay::committer::{Committer, Outcome, Pace, Receipts};
+use chatctl_relay::committer::{Outcome, Receipts};
 use chatctl_relay::config::jobs::JobName;
-use chatctl_relay::config::{Config, MailConfig};
-use chatctl_relay::directory::Directory;
-use chatctl_relay::hub::Hub;
 use chatctl_relay::jobs::hand::{self, Ran, Wish};
 use chatctl_relay::jobs::residents::Residents;
 use chatctl_relay::jobs::{Desk, Terms};
-use chatctl_relay::metrics::Metrics;
 use chatctl_relay::model::{Clock, Envelope, MailboxId, UnixMs};
 use chatctl_relay::store::{Batch, Litter, Posting, Registered, Registration, SendKey, SendRecord, Store};
-use chatctl_relay::switchboard::{DeviceMessage, Parts, Send, Sender, Switchboard};
+use chatctl_relay::switchboard::{DeviceMessage, Send, Sender, Switchboard};
 use futures_util::future::join_all;
 use smallvec::smallvec;
 use tokio::sync::Notify;
@@ -224,57 +220,25 @@ async fn register(store: &dyn Store, account: String) -> MailboxId {
 }
 
 async fn relay(store: Arc<dyn Store>) -> Relay {
-    let config = Config {
-        mail: MailConfig {
-            send_rate: u32::MAX,
-            send_burst: u32::MAX,
-            ..Config::default().mail
-        },
-        ..Config::default()
+    let config = place::config();
+    let parts = place::parts(Arc::clone(&store), &config).await;
+    let audience = Residents {
+        hub: Arc::clone(&parts.hub),
+        committer: Arc::clone(&parts.committer),
+        directory: Arc::clone(&parts.directory),
+        metrics: Arc::clone(&parts.metrics),
     };
-    let (clock, metrics, hub) = (Clock::system(), Arc::new(Metrics::new()), Hub::new());
-    let pace = Pace {
-        interval: config.mail.commit_interval,
-        tail_bytes: config.mail.tail_bytes,
-        limits: config.limits.clone(),
-    };
-    let committer = Committer::new(Arc::clone(&store), pace, clock.clone(), Arc::clone(&metrics));
-    let committer = Arc::new(committer.await.expect("a committer"));
-    let running = Arc::clone(&committer);
-    #[expect(clippy::disallowed_methods, reason = "a measurement is its own server")]
-    // It ends with its runtime.
-    tokio::spawn(async move { running.run(CancellationToken::new()).await });
-    let directory = Arc::new(Directory::new(
-        Arc::clone(&store),
-        Arc::clone(&hub),
-        &config,
-        clock.clone(),
-        Arc::clone(&metrics),
-    ));
-    let audience = Arc::new(Residents {
-        hub: Arc::clone(&hub),
-        committer: Arc::clone(&committer),
-        directory: Arc::clone(&directory),
-        metrics: Arc::clone(&metrics),
-    });
     let desk = Desk {
         store: Arc::clone(&store),
-        audience,
-        clock: clock.clone(),
+        audience: Arc::new(audience),
+        clock: parts.clock.clone(),
         terms: Terms::of(&config),
         keys: Arc::new(Vec::new),
     };
     let pairs = pairs(&*store).await;
-    let parts = Parts {
-        store,
-        hub,
-        committer,
-        directory,
-        clock,
-        metrics,
-    };
+    let switchboard = Switchboard::new(parts, &config).await;
     Relay {
-        switchboard: Arc::new(Switchboard::new(parts, &config).await.expect("a switchboard")),
+        switchboard: Arc::new(switchboard.expect("a switchboard")),
         desk,
         pairs,
     }

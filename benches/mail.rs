@@ -14,22 +14,18 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId};
-use chatctl_relay::committer::{Committer, Outcome, Pace, Receipts};
-use chatctl_relay::config::{Config, MailConfig};
-use chatctl_relay::directory::Directory;
-use chatctl_relay::hub::Hub;
+use chatctl_relay::committer::{Outcome, Receipts};
 use chatctl_relay::mailbox::Window;
 use chatctl_relay::metrics::Metrics;
 use chatctl_relay::model::{Clock, MailboxId};
 use chatctl_relay::store::model::Model;
 use chatctl_relay::store::{Registered, Registration, Store};
-use chatctl_relay::switchboard::{DeviceMessage, Parts, Send, Sender, Switchboard};
+use chatctl_relay::switchboard::{DeviceMessage, Send, Sender, Switchboard};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future::join_all;
 use smallvec::smallvec;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use place::{Place, address};
 
@@ -61,41 +57,9 @@ struct Pair {
 
 impl Desk {
     async fn over(store: Arc<dyn Store>) -> Self {
-        let config = Config {
-            mail: MailConfig {
-                send_rate: u32::MAX,
-                send_burst: u32::MAX,
-                ..Config::default().mail
-            },
-            ..Config::default()
-        };
-        let (clock, metrics, hub) = (Clock::system(), Arc::new(Metrics::new()), Hub::new());
-        let pace = Pace {
-            interval: config.mail.commit_interval,
-            tail_bytes: config.mail.tail_bytes,
-            limits: config.limits.clone(),
-        };
-        let committer = Committer::new(Arc::clone(&store), pace, clock.clone(), Arc::clone(&metrics));
-        let committer = Arc::new(committer.await.expect("a committer"));
-        let running = Arc::clone(&committer);
-        #[expect(clippy::disallowed_methods, reason = "a measurement is its own server")]
-        // It ends with its runtime.
-        tokio::spawn(async move { running.run(CancellationToken::new()).await });
-        let directory = Directory::new(
-            Arc::clone(&store),
-            Arc::clone(&hub),
-            &config,
-            clock.clone(),
-            Arc::clone(&metrics),
-        );
-        let parts = Parts {
-            store,
-            hub,
-            committer,
-            directory: Arc::new(directory),
-            clock,
-            metrics: Arc::clone(&metrics),
-        };
+        let config = place::config();
+        let parts = place::parts(store, &config).await;
+        let metrics = Arc::clone(&parts.metrics);
         let switchboard = Arc::new(Switchboard::new(parts, &config).await.expect("a switchboard"));
         let pairs = join_all((0..PAIRS).map(|number| pair(&switchboard, number))).await;
         Self {

@@ -6,10 +6,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chatctl_protocol::{AccountId, Address, DeviceId};
+use chatctl_relay::committer::{Committer, Pace};
+use chatctl_relay::config::{Config, MailConfig};
+use chatctl_relay::directory::Directory;
+use chatctl_relay::hub::Hub;
+use chatctl_relay::metrics::Metrics;
+use chatctl_relay::model::Clock;
 use chatctl_relay::store::Store;
 use chatctl_relay::store::embedded::{self, Embedded};
 use chatctl_relay::store::mongodb::{self, MongoDb, Uri};
+use chatctl_relay::switchboard::Parts;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 /// A store, and what goes with it.
 pub(crate) struct Place {
@@ -53,6 +61,45 @@ impl Place {
         if let Some(database) = self.database {
             database.drop_database().await.expect("the database goes");
         }
+    }
+}
+
+/// Settings without a limit for senders.
+#[allow(dead_code, reason = "not every bench asks")]
+pub(crate) fn config() -> Config {
+    Config {
+        mail: MailConfig {
+            send_rate: u32::MAX,
+            send_burst: u32::MAX,
+            ..Config::default().mail
+        },
+        ..Config::default()
+    }
+}
+
+/// What a relay without doors is made of. Its committer runs until its runtime ends.
+#[allow(dead_code, reason = "not every bench asks")]
+pub(crate) async fn parts(store: Arc<dyn Store>, config: &Config) -> Parts {
+    let (clock, metrics, hub) = (Clock::system(), Arc::new(Metrics::new()), Hub::new());
+    let pace = Pace {
+        interval: config.mail.commit_interval,
+        tail_bytes: config.mail.tail_bytes,
+        limits: config.limits.clone(),
+    };
+    let committer = Committer::new(Arc::clone(&store), pace, clock.clone(), Arc::clone(&metrics));
+    let committer = Arc::new(committer.await.expect("a committer"));
+    let running = Arc::clone(&committer);
+    #[expect(clippy::disallowed_methods, reason = "a measurement is its own server")]
+    tokio::spawn(async move { running.run(CancellationToken::new()).await });
+    let (store_of, hub_of) = (Arc::clone(&store), Arc::clone(&hub));
+    let directory = Directory::new(store_of, hub_of, config, clock.clone(), Arc::clone(&metrics));
+    Parts {
+        store,
+        hub,
+        committer,
+        directory: Arc::new(directory),
+        clock,
+        metrics,
     }
 }
 

@@ -134,6 +134,21 @@ impl Outcome {
         }
     }
 
+    /// Whether it counts as one more failure in a row. A run that was told to stop is none.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        match self {
+            Self::Failed | Self::TimedOut | Self::Panicked | Self::Crashed | Self::LeaseLost => true,
+            Self::Done
+            | Self::Stopped
+            | Self::Running
+            | Self::Queued
+            | Self::Skipped
+            | Self::Paused
+            | Self::Missed => false,
+        }
+    }
+
     /// Whether work was left that somebody else should do at once, without waiting for the next tick.
     #[must_use]
     pub const fn is_unfinished(self) -> bool {

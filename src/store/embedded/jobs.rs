@@ -348,21 +348,14 @@ fn close(conn: &Connection, run: Run, outcome: Outcome, now: UnixMs) -> Result<(
 
 /// Counts a run that has ended.
 fn count(conn: &Connection, job: &str, outcome: Outcome, at: UnixMs) -> Result<(), Error> {
-    match outcome {
-        Outcome::Done => conn
-            .prepare_cached("UPDATE job SET failures = 0, last_success = ?2 WHERE name = ?1")?
-            .execute((job, time(at)))?,
-        Outcome::Failed | Outcome::TimedOut | Outcome::Panicked | Outcome::Crashed | Outcome::LeaseLost => {
-            conn.prepare_cached("UPDATE job SET failures = failures + 1 WHERE name = ?1")?
-                .execute([job])?
-        }
-        Outcome::Stopped
-        | Outcome::Running
-        | Outcome::Queued
-        | Outcome::Skipped
-        | Outcome::Paused
-        | Outcome::Missed => 0,
-    };
+    if outcome == Outcome::Done {
+        conn.prepare_cached("UPDATE job SET failures = 0, last_success = ?2 WHERE name = ?1")?
+            .execute((job, time(at)))?;
+    }
+    if outcome.is_failure() {
+        conn.prepare_cached("UPDATE job SET failures = failures + 1 WHERE name = ?1")?
+            .execute([job])?;
+    }
     Ok(())
 }
 

@@ -62,23 +62,10 @@ impl Known {
     }
 
     fn count(&mut self, outcome: Outcome, at: UnixMs) {
-        match outcome {
-            Outcome::Done => {
-                self.failures = 0;
-                self.last_success = Some(at);
-            }
-            Outcome::Failed
-            | Outcome::TimedOut
-            | Outcome::Panicked
-            | Outcome::Crashed
-            | Outcome::LeaseLost => self.failures += 1,
-            Outcome::Stopped
-            | Outcome::Running
-            | Outcome::Queued
-            | Outcome::Skipped
-            | Outcome::Paused
-            | Outcome::Missed => {}
+        if outcome == Outcome::Done {
+            (self.failures, self.last_success) = (0, Some(at));
         }
+        self.failures += u32::from(outcome.is_failure());
     }
 }
 

@@ -14,6 +14,7 @@ use crate::store::{ChoreStore, Compacted, Due, Error, Litter, LowPools, Swept};
 mod due;
 mod idle;
 mod low;
+mod oldest;
 mod orphans;
 mod records;
 mod tombstones;

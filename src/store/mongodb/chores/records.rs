@@ -6,6 +6,7 @@ use mongodb::bson::doc;
 
 use crate::model::UnixMs;
 use crate::store::Error;
+use crate::store::mongodb::chores::oldest;
 use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::documents::{date, malformed};
 use crate::store::mongodb::records::{GONE, RECORDS};
@@ -56,32 +57,12 @@ impl Work for ForgetOld {
                 .await?;
         }
         if forgotten < self.limit {
-            forget_gone(db, session, self.before).await?;
+            // Senders that are gone for as long: none of their records is left.
+            oldest::delete(db, session, GONE, (self.before, GONE_AT_ONCE)).await?;
         }
         Ok(forgotten)
     }
 }
 
-/// Forgets some of the senders that are gone for as long, now that none of their records is left.
-async fn forget_gone<T>(db: &Connection, session: &mut ClientSession, before: UnixMs) -> Result<(), Stop<T>> {
-    let mut found = db
-        .collection(GONE)
-        .find(doc! { "t": { "$lt": date(before) } })
-        .sort(doc! { "t": 1 })
-        .limit(GONE_AT_ONCE)
-        .projection(doc! { "_id": 1 })
-        .session(&mut *session)
-        .await?;
-    let mut ids = Vec::new();
-    while let Some(document) = found.next(session).await.transpose()? {
-        ids.push(document.get_i64("_id").map_err(|_| malformed(GONE))?);
-    }
-    if !ids.is_empty() {
-        let these = doc! { "_id": { "$in": ids } };
-        db.collection(GONE).delete_many(these).session(session).await?;
-    }
-    Ok(())
-}
-
 /// Senders that are gone and are forgotten in one step.
-const GONE_AT_ONCE: i64 = 1000;
+const GONE_AT_ONCE: usize = 1000;

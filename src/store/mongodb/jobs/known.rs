@@ -266,23 +266,10 @@ impl Known {
     /// A run ended in this way.
     pub(super) fn count(&mut self, outcome: Outcome, at: UnixMs) {
         self.is_changed = true;
-        match outcome {
-            Outcome::Done => {
-                self.failures = 0;
-                self.last_success = Some(at);
-            }
-            Outcome::Failed
-            | Outcome::TimedOut
-            | Outcome::Panicked
-            | Outcome::Crashed
-            | Outcome::LeaseLost => self.failures = self.failures.saturating_add(1),
-            Outcome::Stopped
-            | Outcome::Running
-            | Outcome::Queued
-            | Outcome::Skipped
-            | Outcome::Paused
-            | Outcome::Missed => {}
+        if outcome == Outcome::Done {
+            (self.failures, self.last_success) = (0, Some(at));
         }
+        self.failures = self.failures.saturating_add(u32::from(outcome.is_failure()));
     }
 
     fn remaining(&self, lease: &Lease) -> Duration {
