@@ -53,8 +53,8 @@ pub struct RunsWish {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BeginRequest {
-    /// Longest run, in seconds; when not given, as for a run by schedule.
-    #[schema(minimum = 1)]
+    /// Longest run, in seconds, at most a week; when not given, as for a run by schedule.
+    #[schema(minimum = 1, maximum = 604_800)]
     pub timeout_seconds: Option<u32>,
 }
 
@@ -178,8 +178,8 @@ async fn begin(
     let timeout = request
         .timeout_seconds
         .map(|seconds| Duration::from_secs(seconds.into()));
-    if timeout.is_some_and(|timeout| timeout.is_zero()) {
-        return Err(bad("`timeout_seconds` must be 1 or more"));
+    if timeout.is_some_and(|timeout| timeout.is_zero() || timeout > LONGEST) {
+        return Err(bad("`timeout_seconds` must be 1 to 604800"));
     }
     let runner = Arc::clone(&doors.jobs);
     // To its end although the operator may hang up: a lease that is taken has a run behind it.
@@ -244,3 +244,6 @@ pub(super) fn example() -> serde_json::Value {
         "affected": 1204, "counts": {"envelopes": 1204}, "oldest": "2026-11-22T11:59:01Z", "retries": 0, "error": null,
     })
 }
+
+/// The longest run that anybody may ask for.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
