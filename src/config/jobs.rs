@@ -252,7 +252,8 @@ pub struct JobsConfig {
     #[arg(id = "jobs.external", long = "no-jobs", env = "CHATCTL_JOBS__EXTERNAL", action = clap::ArgAction::SetTrue)]
     pub external: bool,
 
-    /// When a job is due, and how it runs: `JOB=SCHEDULE[; OPTION=VALUE]...`, or `JOB=off` (repeatable, or separated by `|`)
+    /// When a job is due, and how it runs: `JOB=SCHEDULE`, or `JOB=off`; then, each after a `;`, `overlap=skip|queue-one`,
+    /// `missed=run-once|skip`, `jitter=DURATION`, `timeout=DURATION` (repeatable; in the variable separated by `|`)
     #[arg(
         id = "jobs.set",
         long = "job",
@@ -266,7 +267,7 @@ pub struct JobsConfig {
     #[arg(id = "jobs.time_zone", long = "time-zone", env = "CHATCTL_JOBS__TIME_ZONE", value_name = "ZONE", default_value = "UTC", value_parser = schedule::zone)]
     pub time_zone: schedule::Zone,
 
-    /// Time after which a device that was never seen is removed, with its keys and mail (at least 7d; 0s keeps all)
+    /// Time without a visit after which a device is removed, with its keys and mail (at least 7d; 0s keeps all)
     #[arg(id = "jobs.idle_devices", long = "idle-devices", env = "CHATCTL_JOBS__IDLE_DEVICES", value_name = "DURATION", default_value = "180d", value_parser = idle)]
     pub idle_devices: Duration,
 
