@@ -120,16 +120,6 @@ impl std::fmt::Debug for Desk {
     }
 }
 
-impl Desk {
-    /// How much longer than a step the pause after it is.
-    fn pause(&self) -> u32 {
-        match self.store.is_shared() {
-            true => 1,
-            false => 3,
-        }
-    }
-}
-
 /// Whether a chore has more to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {

@@ -5,8 +5,8 @@
 //! # Why
 //!
 //! A step is never cut off: what it does is one transaction, and nobody could say what came of it. Between steps there is
-//! a pause, so that mail has the store for most of the time: three times as long as the step where there is one
-//! writer, and its log has to be copied into the database between times; as long as the step where a database serves many.
+//! a pause three times as long as the step, so that mail has the store, and the processors of a small machine, for most
+//! of the time; a log that has to be copied into a database is copied between times.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -109,7 +109,7 @@ impl Shift<'_> {
                     if step == Step::Done {
                         return (Outcome::Done, None);
                     }
-                    pause = begun.elapsed() * self.desk.pause();
+                    pause = begun.elapsed() * PAUSE;
                 }
                 Ok(Err(error @ (Error::Unavailable(_) | Error::Full))) => {
                     findings.work.retries += 1;
@@ -248,6 +248,9 @@ const FIRST_RETRY: Duration = Duration::from_millis(500);
 
 /// Longest time before a retry.
 const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// How much longer than a step the pause after it is.
+const PAUSE: u32 = 3;
 
 #[cfg(test)]
 mod tests {
