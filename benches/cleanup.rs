@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId, EnvelopeId};
+use chatctl_protocol::{AccountId, Address, ClientMsgId, EnvelopeId};
 use chatctl_relay::committer::{Outcome, Receipts};
 use chatctl_relay::config::jobs::JobName;
 use chatctl_relay::jobs::hand::{self, Ran, Wish};
@@ -29,9 +29,8 @@ use chatctl_relay::jobs::residents::Residents;
 use chatctl_relay::jobs::{Desk, Terms};
 use chatctl_relay::model::{Clock, Envelope, MailboxId, UnixMs};
 use chatctl_relay::store::{Batch, Litter, Posting, Registered, Registration, SendKey, SendRecord, Store};
-use chatctl_relay::switchboard::{DeviceMessage, Send, Sender, Switchboard};
+use chatctl_relay::switchboard::{Sender, Switchboard};
 use futures_util::future::join_all;
-use smallvec::smallvec;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -40,7 +39,6 @@ use place::{Place, address};
 
 /// Devices that send, and as many that are sent to.
 const PAIRS: u64 = 200;
-const PAYLOAD: &[u8] = &[0x5a; 256];
 /// How long is measured before the jobs.
 const BEFORE: Duration = Duration::from_secs(20);
 
@@ -201,7 +199,7 @@ fn over(number: u64, mailbox: MailboxId, from: &Arc<Address>) -> Posting {
             expires_at: NOW,
             urgent: false,
             ephemeral: false,
-            payload: Bytes::from_static(PAYLOAD),
+            payload: Bytes::from_static(place::PAYLOAD),
         })],
     }
 }
@@ -300,7 +298,7 @@ impl Relay {
                 () = sleep_until(next), if !stop.is_cancelled() => {
                     let ticket = receipts.ticket(intended.len() as u64);
                     intended.push(next);
-                    let accepted = self.switchboard.send(sender, message(to), ticket).await;
+                    let accepted = self.switchboard.send(sender, place::message(to), ticket).await;
                     accepted.expect("an accepted send");
                     next += step;
                 }
@@ -327,24 +325,6 @@ impl Relay {
         };
         let ran = hand::run(wish, self.desk.clone(), &|_| {}, CancellationToken::new()).await;
         ran.expect("a run")
-    }
-}
-
-fn message(to: &AccountId) -> Send {
-    let name = rand::random::<u128>().to_be_bytes();
-    Send {
-        to: to.clone(),
-        messages: smallvec![DeviceMessage {
-            device_id: DeviceId::parse("1").expect("a name"),
-            registration_id: 1,
-            kind: 1,
-            payload: Bytes::from_static(PAYLOAD),
-        }],
-        client_msg_id: ClientMsgId::parse(Bytes::copy_from_slice(&name)).expect("16 bytes"),
-        ttl_seconds: 0,
-        urgent: false,
-        ephemeral: false,
-        sent_at: 0,
     }
 }
 

@@ -12,18 +12,16 @@ mod place;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId};
+use chatctl_protocol::{AccountId, Address};
 use chatctl_relay::committer::{Outcome, Receipts};
 use chatctl_relay::mailbox::Window;
 use chatctl_relay::metrics::Metrics;
 use chatctl_relay::model::{Clock, MailboxId};
 use chatctl_relay::store::model::Model;
 use chatctl_relay::store::{Registered, Registration, Store};
-use chatctl_relay::switchboard::{DeviceMessage, Send, Sender, Switchboard};
+use chatctl_relay::switchboard::{Sender, Switchboard};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future::join_all;
-use smallvec::smallvec;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
@@ -31,7 +29,6 @@ use place::{Place, address};
 
 /// Enough that the shortest time between two commits is not what is measured.
 const PAIRS: u64 = 128;
-const PAYLOAD: &[u8] = &[0x5a; 256];
 /// Sends that a sender has out.
 const SENDS_OUT: u64 = 64;
 const WINDOW: Window = Window {
@@ -95,7 +92,7 @@ impl Desk {
         let (mut sent, mut safe) = (0, 0);
         while safe < count {
             while sent < count && sent - safe < SENDS_OUT {
-                let send = message(&pair.to);
+                let send = place::message(&pair.to);
                 let accepted = self
                     .switchboard
                     .send(&pair.sender, send, receipts.ticket(sent))
@@ -159,24 +156,6 @@ async fn register(switchboard: &Switchboard, address: &Address) -> MailboxId {
     match switchboard.register(address, registration).await {
         Ok(Registered::Created(device)) => device.mailbox,
         other => unreachable!("{other:?}"),
-    }
-}
-
-fn message(to: &AccountId) -> Send {
-    let name = rand::random::<u128>().to_be_bytes();
-    Send {
-        to: to.clone(),
-        messages: smallvec![DeviceMessage {
-            device_id: DeviceId::parse("1").expect("a name"),
-            registration_id: 1,
-            kind: 1,
-            payload: Bytes::from_static(PAYLOAD),
-        }],
-        client_msg_id: ClientMsgId::parse(Bytes::copy_from_slice(&name)).expect("16 bytes"),
-        ttl_seconds: 0,
-        urgent: false,
-        ephemeral: false,
-        sent_at: 0,
     }
 }
 

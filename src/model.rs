@@ -128,6 +128,16 @@ impl fmt::Debug for Clock {
     }
 }
 
+/// What happens to a tick that comes while the job runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overlap {
+    /// It is noted as skipped.
+    #[default]
+    Skip,
+    /// It waits for the run to end; there is at most one that waits, and further ones are skipped.
+    QueueOne,
+}
+
 /// Ciphertext and what is needed to carry it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Envelope {

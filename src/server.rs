@@ -125,7 +125,6 @@ impl Server {
             live: live.clone(),
             metrics: Arc::clone(&metrics),
             holder: store::holder(),
-            idempotency: Duration::from_secs(config.limits.idempotency_seconds.into()),
         });
         let doors = Doors {
             switchboard,

@@ -5,7 +5,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use chatctl_protocol::{AccountId, Address, DeviceId};
+use bytes::Bytes;
+use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId};
 use chatctl_relay::committer::{Committer, Pace};
 use chatctl_relay::config::{Config, MailConfig};
 use chatctl_relay::directory::Directory;
@@ -15,7 +16,8 @@ use chatctl_relay::model::Clock;
 use chatctl_relay::store::Store;
 use chatctl_relay::store::embedded::{self, Embedded};
 use chatctl_relay::store::mongodb::{self, MongoDb, Uri};
-use chatctl_relay::switchboard::Parts;
+use chatctl_relay::switchboard::{DeviceMessage, Parts, Send};
+use smallvec::smallvec;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -100,6 +102,30 @@ pub(crate) async fn parts(store: Arc<dyn Store>, config: &Config) -> Parts {
         directory: Arc::new(directory),
         clock,
         metrics,
+    }
+}
+
+/// What is carried.
+#[allow(dead_code, reason = "not every bench asks")]
+pub(crate) const PAYLOAD: &[u8] = &[0x5a; 256];
+
+/// A message to the first device of an account, with a name of its own.
+#[allow(dead_code, reason = "not every bench asks")]
+pub(crate) fn message(to: &AccountId) -> Send {
+    let name = rand::random::<u128>().to_be_bytes();
+    Send {
+        to: to.clone(),
+        messages: smallvec![DeviceMessage {
+            device_id: DeviceId::parse("1").expect("a name"),
+            registration_id: 1,
+            kind: 1,
+            payload: Bytes::from_static(PAYLOAD),
+        }],
+        client_msg_id: ClientMsgId::parse(Bytes::copy_from_slice(&name)).expect("16 bytes"),
+        ttl_seconds: 0,
+        urgent: false,
+        ephemeral: false,
+        sent_at: 0,
     }
 }
 

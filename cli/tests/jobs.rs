@@ -3,13 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a test: its helpers may fail loudly, too")]
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use dev::Relay;
 use serde_json::Value;
+
+mod dev;
 
 /// A folder in which `chatctl` runs with a bare environment.
 struct Desk(tempfile::TempDir);
@@ -69,47 +72,22 @@ impl Desk {
 
     /// A relay on `data`.
     fn relay(&self, options: &str) -> Relay {
-        let line = "serve --dev --data-dir data --listen 127.0.0.1:0 --log-level error";
-        let mut child = self
-            .command(format!("{line} {options}").trim())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // What it says, it says when it listens.
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        assert!(line.contains("listening"), "{line}");
-        let mut address =
-            line.split(|letter: char| letter != ':' && letter != '.' && !letter.is_ascii_digit());
-        let address = address.find(|word| word.starts_with("127.0.0.1:"));
-        Relay(child, address.unwrap().to_owned())
+        Relay::start(&mut self.command(format!("{} {options}", dev::SERVE).trim()))
     }
 }
 
-/// A relay and its address, killed at the end.
-struct Relay(Child, String);
-
-impl Relay {
-    fn metrics(&self) -> String {
-        let mut http = TcpStream::connect(&self.1).unwrap();
-        let ask = format!(
-            "GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-            self.1
-        );
-        http.write_all(ask.as_bytes()).unwrap();
-        let mut told = String::new();
-        http.read_to_string(&mut told).unwrap();
-        told
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
+/// What a relay counts.
+fn counts(relay: &Relay) -> String {
+    let mut words = relay
+        .said
+        .split(|letter: char| letter != ':' && letter != '.' && !letter.is_ascii_digit());
+    let address = words.find(|word| word.starts_with("127.0.0.1:")).unwrap();
+    let mut http = TcpStream::connect(address).unwrap();
+    let ask = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    http.write_all(ask.as_bytes()).unwrap();
+    let mut told = String::new();
+    http.read_to_string(&mut told).unwrap();
+    told
 }
 
 /// What holds whoever is asked.
@@ -248,7 +226,7 @@ fn every_metric_of_the_alert_rules_is_there() {
     assert!(metrics.len() >= 4, "{metrics:?}");
     let begun = Instant::now();
     loop {
-        let told = relay.metrics();
+        let told = counts(&relay);
         let is_there = |metric: &&&str| told.contains(&format!("\n{metric}{{job_name=\"expire-mail\"}}"));
         if metrics.iter().filter(is_there).count() == metrics.len() {
             break;

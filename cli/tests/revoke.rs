@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: its helpers may fail loudly, too")]
 
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
+use dev::Relay;
 use serde_json::{Value, json};
+
+mod dev;
 
 /// `chatctl` in a folder.
 fn chatctl(folder: &Path, line: &str) -> Command {
@@ -30,33 +32,8 @@ fn ok(folder: &Path, line: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A relay, killed at the end.
-struct Relay(Child);
-
-impl Relay {
-    fn start(folder: &Path) -> Self {
-        let mut child = chatctl(
-            folder,
-            "serve --dev --data-dir data --listen 127.0.0.1:0 --log-level error",
-        )
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-        // What it says, it says when it listens.
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        assert!(line.contains("listening"), "{line}");
-        Self(child)
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
+fn serve(folder: &Path) -> Relay {
+    Relay::start(&mut chatctl(folder, dev::SERVE))
 }
 
 #[test]
@@ -103,7 +80,7 @@ fn without_a_relay_the_store_is_written_to_and_listed() {
 #[test]
 fn a_running_relay_is_told_and_what_it_was_told_outlives_it() {
     let folder = tempfile::tempdir().unwrap();
-    let relay = Relay::start(folder.path());
+    let relay = serve(folder.path());
     let said = ok(folder.path(), "token revoke --data-dir data --jti one");
     assert!(
         said.contains("closed 0 sessions on the relay at data/admin.sock"),
@@ -122,7 +99,7 @@ fn a_running_relay_is_told_and_what_it_was_told_outlives_it() {
     let list = ok(folder.path(), "token revocations list --data-dir data");
     assert!(list.contains("token one"), "{list}");
     // And the next relay takes its place.
-    let _relay = Relay::start(folder.path());
+    let _relay = serve(folder.path());
     let list = ok(folder.path(), "token revocations list --data-dir data");
     assert!(list.contains("token one"), "{list}");
 }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::config::schedule::{self, Schedule};
+use crate::model::Overlap;
 
 /// A job. The set is closed: what cleans up is part of the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -133,15 +134,6 @@ impl FromStr for JobName {
     }
 }
 
-/// What happens to a tick that comes while the job runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnOverlap {
-    /// It is skipped.
-    Skip,
-    /// One waits; further ones are skipped.
-    QueueOne,
-}
-
 /// What happens to ticks that came while nobody was there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnMissed {
@@ -164,7 +156,7 @@ pub struct JobSetting {
     /// When it is due.
     pub schedule: Option<Schedule>,
     /// While it runs.
-    pub overlap: Option<OnOverlap>,
+    pub overlap: Option<Overlap>,
     /// While nobody was there.
     pub missed: Option<OnMissed>,
     /// Longest random delay.
@@ -233,8 +225,8 @@ impl JobSetting {
         let (name, value) = part.split_once('=')?;
         let duration = || humantime::parse_duration(value.trim()).ok();
         match (name.trim(), value.trim()) {
-            ("overlap", "skip") => self.overlap = Some(OnOverlap::Skip),
-            ("overlap", "queue-one") => self.overlap = Some(OnOverlap::QueueOne),
+            ("overlap", "skip") => self.overlap = Some(Overlap::Skip),
+            ("overlap", "queue-one") => self.overlap = Some(Overlap::QueueOne),
             ("missed", "run-once") => self.missed = Some(OnMissed::RunOnce),
             ("missed", "skip") => self.missed = Some(OnMissed::Skip),
             ("jitter", _) => self.jitter = Some(duration()?),

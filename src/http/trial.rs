@@ -36,7 +36,6 @@ pub(in crate::http) async fn doors(store: Arc<Model>, config: &Config, keyset: K
         live: live.clone(),
         metrics: metrics.clone(),
         holder: "here:1".into(),
-        idempotency: Duration::ZERO,
     };
     let verifier = Verifier::new(Policy::of(keyset, &config.auth).unwrap(), metrics.clone());
     let parts = parts(store, hub, config, &clock, &metrics).await;

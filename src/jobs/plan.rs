@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use crate::config::jobs::{JobName, JobsConfig, OnMissed};
 use crate::config::schedule::Schedule;
-use crate::model::UnixMs;
-use crate::store::Overlap;
+use crate::model::{Overlap, UnixMs};
 
 /// How a job is run.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,10 +37,7 @@ impl Plan {
         Self {
             job,
             schedule: schedule.map(|schedule| schedule.in_zone(config.time_zone)),
-            overlap: match setting.and_then(|setting| setting.overlap) {
-                Some(crate::config::jobs::OnOverlap::QueueOne) => Overlap::QueueOne,
-                Some(crate::config::jobs::OnOverlap::Skip) | None => Overlap::Skip,
-            },
+            overlap: setting.and_then(|setting| setting.overlap).unwrap_or_default(),
             missed: setting
                 .and_then(|setting| setting.missed)
                 .unwrap_or(OnMissed::RunOnce),

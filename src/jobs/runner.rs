@@ -42,8 +42,6 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Host and process.
     pub holder: Arc<str>,
-    /// The window in which a retried send is recognised.
-    pub idempotency: Duration,
 }
 
 impl std::fmt::Debug for Parts {
@@ -182,10 +180,7 @@ impl Runner {
             store: Arc::clone(&parts.store),
             audience: Arc::clone(&parts.audience),
             clock: parts.clock.clone(),
-            terms: Terms {
-                idempotency: parts.idempotency,
-                ..Terms::of(&parts.live.now())
-            },
+            terms: Terms::of(&parts.live.now()),
             keys: Arc::clone(&parts.keys),
         }
     }

@@ -114,7 +114,6 @@ impl Relay {
             live: live.clone(),
             metrics: Arc::clone(&metrics),
             holder: name.into(),
-            idempotency: Duration::from_secs(3600),
         };
         let runner = Runner::with_chores(parts, chore);
         let stop = CancellationToken::new();

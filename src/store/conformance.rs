@@ -24,6 +24,15 @@ mod random;
 mod random_jobs;
 pub(crate) mod revocations;
 
+/// Runs what a property is about in a runtime of its own.
+fn alone(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(test);
+}
+
 /// A store that can crash and come back with what was committed.
 #[async_trait(?Send)]
 pub(crate) trait Subject {

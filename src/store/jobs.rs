@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::model::UnixMs;
+use crate::model::{Overlap, UnixMs};
 use crate::store::Error;
 
 /// Names a run for ever.
@@ -36,16 +36,6 @@ pub enum Trigger {
     Schedule,
     /// Somebody asked for it.
     Hand,
-}
-
-/// What happens to a tick that comes while the job runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Overlap {
-    /// It is noted as skipped.
-    #[default]
-    Skip,
-    /// It waits for the run to end; there is at most one that waits, and further ones are skipped.
-    QueueOne,
 }
 
 /// What became of a run.

@@ -34,12 +34,13 @@ mod revocations;
 mod sessions;
 pub mod upkeep;
 
+pub use crate::model::Overlap;
 pub use crate::store::accounts::{AccountStore, Newcomer, OnOther, PutAccount};
 pub use crate::store::chores::{ChoreStore, Compacted, Due, Litter, LowPool, LowPools, Swept};
 pub use crate::store::devices::{DeviceStore, Registered, Registration};
 pub use crate::store::jobs::{
-    AHEAD, ATTEMPTS, Begin, Begun, Ended, FOREVER, Grant, Held, JobState, JobStore, Outcome, Overlap, Run,
-    RunId, RunQuery, TakenOver, Trigger, Work, holder,
+    AHEAD, ATTEMPTS, Begin, Begun, Ended, FOREVER, Grant, Held, JobState, JobStore, Outcome, Run, RunId,
+    RunQuery, TakenOver, Trigger, Work, holder,
 };
 pub use crate::store::keys::{
     Claim, ClaimTarget, Claimed, Item, KeyLogEntry, KeyStore, Keyset, PoolCount, PoolUpload, Upload, Uploaded,

@@ -11,7 +11,7 @@ use super::in_memory::InMemory;
 use super::keys::{item, pool, publish};
 use super::mongodb::OnServer;
 use super::revocations::{issued, token};
-use super::{LATER, NOW, Subject, acks, address, envelope, id, installation, mail_of, name, posting};
+use super::{LATER, NOW, Subject, acks, address, alone, envelope, id, installation, mail_of, name, posting};
 use crate::model::{Envelope, MailboxId, Revocation, UnixMs};
 use crate::store::model::Model;
 use crate::store::{
@@ -462,20 +462,12 @@ async fn compare<S: Subject>(subject: S, verbs: Vec<Verb>) {
     pair.compare().await;
 }
 
-fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(test);
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
     fn the_store_on_the_disk_answers_as_the_model_does(verbs in prop::collection::vec(any_verb(), 1..40)) {
-        run(async { compare(OnDisk::new(), verbs).await });
+        alone(async { compare(OnDisk::new(), verbs).await });
     }
 }
 
@@ -487,6 +479,6 @@ proptest! {
     fn the_store_on_mongodb_answers_as_the_model_does(
         verbs in prop::collection::vec(prop_oneof![6 => verb(), 1 => light_chore()], 1..30),
     ) {
-        run(async { compare(OnServer::new().await, verbs).await });
+        alone(async { compare(OnServer::new().await, verbs).await });
     }
 }

@@ -11,7 +11,7 @@ use super::embedded::OnDisk;
 use super::in_memory::InMemory;
 use super::jobs::tick;
 use super::mongodb::OnServer;
-use super::{NOW, Subject};
+use super::{NOW, Subject, alone};
 use crate::model::UnixMs;
 use crate::store::model::Model;
 use crate::store::{
@@ -313,20 +313,12 @@ async fn compare<S: Subject>(subject: S, verbs: Vec<Verb>) {
     }
 }
 
-fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(test);
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn the_store_on_the_disk_answers_as_the_model_does(verbs in prop::collection::vec(verb(), 1..60)) {
-        run(async { compare(OnDisk::new(), verbs).await });
+        alone(async { compare(OnDisk::new(), verbs).await });
     }
 }
 
@@ -335,6 +327,6 @@ proptest! {
 
     #[test]
     fn the_store_on_mongodb_answers_as_the_model_does(verbs in prop::collection::vec(verb(), 1..40)) {
-        run(async { compare(OnServer::new().await, verbs).await });
+        alone(async { compare(OnServer::new().await, verbs).await });
     }
 }

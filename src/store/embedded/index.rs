@@ -3,7 +3,7 @@
 //! Rebuilt at open from the rows. Must not know SQL, heads or payloads. An entry is 32 bytes.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+use std::ops::{Bound, Deref};
 
 use chatctl_protocol::EnvelopeId;
 
@@ -153,17 +153,7 @@ impl MailIndex {
         up_to: EnvelopeId,
     ) -> Look<Vec<(EnvelopeId, MailboxId)>> {
         let mut found = Vec::new();
-        let mut looks = 0;
-        for (&mailbox, place) in self.mailboxes.range_mut(from..) {
-            if looks >= ENOUGH {
-                let next = Some(mailbox);
-                return Look { found, next };
-            }
-            looks += 1;
-            if place.soonest > now {
-                continue;
-            }
-            looks += place.entries.len();
+        let next = through(self.mailboxes.range_mut(from..), now, |mailbox, place| {
             let mut is_clean = true;
             for entry in place.entries.iter().filter(|entry| entry.expires_at <= now) {
                 is_clean = false;
@@ -177,24 +167,14 @@ impl MailIndex {
                 let soonest = place.entries.iter().map(|entry| entry.expires_at).min();
                 place.soonest = soonest.unwrap_or_default();
             }
-        }
-        Look { found, next: None }
+        });
+        Look { found, next }
     }
 
     /// Counts what is over, from a mailbox on.
     pub(super) fn due(&self, from: MailboxId, now: UnixMs) -> Look<Due> {
         let mut found = Due::default();
-        let mut looks = 0;
-        for (&mailbox, place) in self.mailboxes.range(from..) {
-            if looks >= ENOUGH {
-                let next = Some(mailbox);
-                return Look { found, next };
-            }
-            looks += 1;
-            if place.soonest > now {
-                continue;
-            }
-            looks += place.entries.len();
+        let next = through(self.mailboxes.range(from..), now, |_, place| {
             for entry in place.entries.iter().filter(|entry| entry.expires_at <= now) {
                 found.count += 1;
                 found.bytes += u64::from(entry.bytes);
@@ -204,8 +184,8 @@ impl MailIndex {
                         .map_or(entry.expires_at, |at| at.min(entry.expires_at)),
                 );
             }
-        }
-        Look { found, next: None }
+        });
+        Look { found, next }
     }
 
     /// Mailboxes after one that hold something, at most so many.
@@ -214,6 +194,27 @@ impl MailIndex {
         let rest = self.mailboxes.range(rest);
         rest.take(limit).map(|(mailbox, _)| *mailbox).collect()
     }
+}
+
+/// Goes through mailboxes, to those in which something may be over, until that was enough for one look; where the next
+/// look begins.
+fn through<'a, Place: Deref<Target = Mailbox>>(
+    mailboxes: impl Iterator<Item = (&'a MailboxId, Place)>,
+    now: UnixMs,
+    mut visit: impl FnMut(MailboxId, Place),
+) -> Option<MailboxId> {
+    let mut looks = 0;
+    for (&mailbox, place) in mailboxes {
+        if looks >= ENOUGH {
+            return Some(mailbox);
+        }
+        looks += 1;
+        if place.soonest <= now {
+            looks += place.entries.len();
+            visit(mailbox, place);
+        }
+    }
+    None
 }
 
 #[cfg(test)]

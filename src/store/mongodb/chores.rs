@@ -8,6 +8,7 @@ use mongodb::bson::{Document, doc};
 
 use crate::model::{MailboxId, UnixMs};
 use crate::store::mongodb::connection::Connection;
+use crate::store::mongodb::pools::TOMBSTONES;
 use crate::store::mongodb::{MongoDb, departures, error};
 use crate::store::{ChoreStore, Compacted, Due, Error, Litter, LowPools, Swept};
 
@@ -17,7 +18,6 @@ mod low;
 mod oldest;
 mod orphans;
 mod records;
-mod tombstones;
 
 pub(super) use orphans::Walk;
 
@@ -37,7 +37,7 @@ impl ChoreStore for MongoDb {
     async fn forget_tombstones(&self, before: UnixMs, limit: usize) -> Result<usize, Error> {
         match limit {
             0 => Ok(0),
-            limit => tombstones::forget(&self.db, before, limit).await,
+            limit => oldest::forget(&self.db, TOMBSTONES, (before, limit)).await,
         }
     }
 
