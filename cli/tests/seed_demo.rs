@@ -20,7 +20,7 @@ use chatctl_relay::model::{Clock, Envelope};
 use chatctl_relay::store::embedded::{Embedded, Options};
 use chatctl_relay::store::{DeviceStore as _, KeyStore as _, MailStore as _, Room, Span};
 use serde_json::Value;
-use vodozemac::olm::{Account, OlmMessage, Session};
+use vodozemac::olm::{Account, OlmMessage, Session, SessionConfig};
 
 use desk::Desk;
 
@@ -138,7 +138,7 @@ fn read(state: &Value, mail: &[(u32, Vec<u8>)]) -> Vec<Value> {
             Some(session) => session.decrypt(&message).unwrap(),
             None => {
                 let begun = account
-                    .create_inbound_session(first.identity_key(), first)
+                    .create_inbound_session(SessionConfig::version_1(), first.identity_key(), first)
                     .unwrap();
                 sessions.insert(first.session_id(), begun.session);
                 begun.plaintext

@@ -111,30 +111,35 @@ impl Stage {
             .next()
             .ok_or_else(|| gone(&talk.to))?;
         let key = checked(&claimed.identity, &item.data, item.signature.as_deref());
-        let (identity, one_time_key) = key.ok_or_else(|| {
+        let bad_key = || {
             let message = format!(
                 "a published key of {} is not signed by its identity",
                 talk.to.account
             );
             Failure::new(Exit::DataErr, message)
-        })?;
+        };
+        let (identity, one_time_key) = key.ok_or_else(bad_key)?;
         // A pickle cannot be cloned, only read again.
         let pickle = serde_json::to_value(&state.olm)
             .and_then(serde_json::from_value)
             .map_err(|_| Failure::new(Exit::Failure, "an account cannot be read again"))?;
         let account = Account::from_pickle(pickle);
-        let mut session = account.create_outbound_session(SessionConfig::version_1(), identity, one_time_key);
+        let session = account.create_outbound_session(SessionConfig::version_1(), identity, one_time_key);
+        let mut session = session.map_err(|_| bad_key())?;
         let outbox = talk.lines.iter().map(|line| {
             // Olm binds keys, not names: who writes to whom stands in the plaintext.
             let plaintext = serde_json::json!({ "from": talk.from, "to": talk.to, "text": line.text });
-            let (kind, ciphertext) = session.encrypt(plaintext.to_string()).to_parts();
-            Parcel {
+            let encrypted = session.encrypt(plaintext.to_string());
+            let (kind, ciphertext) = encrypted
+                .map_err(|error| Failure::from_error(Exit::Failure, &error))?
+                .to_parts();
+            Ok(Parcel {
                 client_msg_id: base64_encode(line.name.as_bytes()),
                 kind: u32::try_from(kind).unwrap_or(0),
                 payload: base64_encode(ciphertext),
-            }
+            })
         });
-        let outbox = outbox.collect();
+        let outbox = outbox.collect::<Result<_, Failure>>()?;
         Ok(Sent {
             conversation: talk.number,
             to: talk.to.clone(),
