@@ -4,7 +4,7 @@
 //! account: it connects, comes back after a break, sends again what was not answered, and gives
 //! each message to the app once. Neither spawns a task: everything happens inside the calls.
 //!
-//! Must not know how messages are encrypted: payloads are opaque bytes here.
+//! Payloads are opaque bytes here, except in [`e2ee`]: it encrypts and decrypts, with keys from the relay's [`Directory`].
 //!
 //! ```no_run
 //! # async fn story() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,6 +26,8 @@
 mod attempt;
 mod backoff;
 mod device;
+mod directory;
+pub mod e2ee;
 mod event;
 mod events;
 mod incoming;
@@ -41,6 +43,10 @@ mod token;
 
 pub use backoff::Backoff;
 pub use device::{Device, Error};
+pub use directory::{
+    Claimed, ClaimedKeys, DeviceList, Directory, DirectoryError, Http, Item, KeyUpload, ListedDevice,
+    PoolCount, PoolUpload,
+};
 pub use event::{Event, Session};
 pub use mail::{Mail, MailError};
 pub use message::{Message, Refusal, SendId, SendOutcome};

@@ -1,0 +1,43 @@
+//! The load generator of chatctl as a library: it measures encrypted chat from end to end, and says whether a
+//! server kept its promises meanwhile.
+//!
+//! A [`scenario::Scenario`] says what to do. [`run`] does it with simulated clients over a [`wire`], counts in
+//! [`tally`], and ends in an outcome that [`report`] turns into a document and its pictures.
+//!
+//! # Why
+//!
+//! Messages are due by a schedule that is fixed before the run, and their latency counts from the moment at which
+//! they were *due*: a server that stops for a second is charged for everything that waited meanwhile. Most load
+//! generators slow down with the server instead, and so hide it ("coordinated omission").
+//!
+//! # Floors
+//!
+//! A room imports only from floors below its own; `tests/floors.rs` reads the imports.
+//!
+//! ```text
+//! 5 capacity       agent (many hosts)      calibrate (the generator's own ceiling)
+//! 4 run            phases, workers, clients, pacing; the collector
+//! 3 wire           crypto (sessions)       server (what the other side costs)      report
+//! 2 plan           threshold               tally                progress
+//! 1 scenario       schedule                ledger              label
+//! 0 units          clock
+//! ```
+
+pub mod agent;
+pub mod calibrate;
+pub mod capacity;
+pub mod clock;
+pub mod crypto;
+pub mod label;
+pub mod ledger;
+pub mod plan;
+pub mod progress;
+pub mod report;
+pub mod run;
+pub mod scenario;
+pub mod schedule;
+pub mod server;
+pub mod tally;
+pub mod threshold;
+pub mod units;
+pub mod wire;

@@ -1,0 +1,1 @@
+//! When messages are due: every moment of a run, fixed before it.

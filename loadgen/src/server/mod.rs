@@ -1,0 +1,22 @@
+//! What the server uses meanwhile: its `/metrics`, and `/proc` where it is on this host.
+//!
+//! Looks once a second, from a thread of its own, and knows nothing of messages.
+
+/// What was seen at a moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Glance {
+    /// Seconds on the run's clock.
+    pub at: f64,
+    /// Processor time so far, in seconds.
+    pub cpu: Option<f64>,
+    /// Resident memory, in bytes.
+    pub rss: Option<u64>,
+    /// Bytes given to the disk so far.
+    pub written: Option<u64>,
+    /// Commits so far.
+    pub commits: Option<u64>,
+    /// Envelopes accepted so far.
+    pub accepted: Option<u64>,
+    /// Envelopes that were acked before they had to be stored, so far.
+    pub elided: Option<u64>,
+}

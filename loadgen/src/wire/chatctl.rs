@@ -1,0 +1,1 @@
+//! The relay, over its own protocol.
