@@ -239,6 +239,24 @@ pub struct Faults {
     pub slow_consumers_percent: f64,
 }
 
+impl Default for Scenario {
+    /// What an empty file says.
+    fn default() -> Self {
+        Self {
+            schema: SCHEMA.to_owned(),
+            name: named_run(),
+            seed: seed(),
+            clients: Clients::default(),
+            topology: Topology::default(),
+            load: Load::default(),
+            phases: Phases::default(),
+            payload: Payload::default(),
+            faults: Faults::default(),
+            thresholds: Vec::new(),
+        }
+    }
+}
+
 impl Default for Clients {
     fn default() -> Self {
         Self {
