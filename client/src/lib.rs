@@ -26,17 +26,20 @@
 mod attempt;
 mod backoff;
 mod device;
+mod dial;
 mod directory;
 pub mod e2ee;
 mod event;
 mod events;
 mod incoming;
+mod line;
 mod live;
 mod mail;
 mod message;
 mod options;
 mod outbox;
 mod parting;
+mod renewal;
 mod seen;
 mod socket;
 mod tls;
@@ -44,6 +47,7 @@ mod token;
 
 pub use backoff::Backoff;
 pub use device::{Device, Error};
+pub use dial::Dial;
 pub use directory::{
     Claimed, ClaimedKeys, DeviceList, Directory, DirectoryError, Http, Item, KeyUpload, ListedDevice,
     PoolCount, PoolUpload,
