@@ -94,7 +94,10 @@ async fn a_message_for_another_installation_is_refused_for_good() {
             panic!("accepted")
         };
         assert_eq!(refusal.code, Some(Code::DeviceMismatch));
-        assert_eq!((refusal.stale, refusal.retryable), (vec![BOB.device_id.to_owned()], false));
+        assert_eq!(
+            (refusal.stale, refusal.retryable),
+            (vec![BOB.device_id.to_owned()], false)
+        );
         alice.close().await.unwrap();
         relay.stop().await;
     }
@@ -109,13 +112,19 @@ async fn a_token_that_ends_is_renewed_and_the_session_goes_on() {
     let short = Token::new(&relay.keys().signed(&header("EdDSA"), &short));
     let long = Token::new(&relay.keys().token(BOB));
     let login = move |spent: Option<Token>| {
-        let token = if spent.is_some() { long.clone() } else { short.clone() };
+        let token = if spent.is_some() {
+            long.clone()
+        } else {
+            short.clone()
+        };
         async move { Ok(token) }
     };
     let mut bob = Device::new(options(&relay, Encoding::Proto), login);
     assert!(matches!(bob.next_event().await, Ok(Event::Connected(_))));
     assert_eq!(bob.next_event().await.unwrap(), Event::QueueEmpty);
-    assert!(matches!(bob.next_event().await, Ok(Event::TokenExpiring(left)) if left <= Duration::from_secs(4)));
+    assert!(
+        matches!(bob.next_event().await, Ok(Event::TokenExpiring(left)) if left <= Duration::from_secs(4))
+    );
     match bob.next_event().await.unwrap() {
         Event::TokenRefreshed(life) => assert!(life > Duration::from_secs(3000), "{life:?}"),
         other => panic!("{other:?}"),
