@@ -4,6 +4,7 @@
 //! Units stand in the names. Members are only ever added to a version.
 
 pub mod build;
+pub mod compare;
 pub mod judge;
 
 use std::collections::BTreeMap;
