@@ -18,6 +18,7 @@ mod rules;
 mod share;
 mod shop;
 mod slice;
+mod trail;
 mod worker;
 
 pub use crate::outcome::{MOST_MOMENTS, Moment, Outcome, heat_rows};

@@ -54,7 +54,9 @@ impl Pacer {
                 let Some(due) = next.filter(|due| starts + due.at <= now) else {
                     break;
                 };
-                let Some((desk, devices)) = in_turn.next() else { return };
+                let Some((desk, devices)) = in_turn.next() else {
+                    return;
+                };
                 let Some(desk) = shop.desks.get(*desk) else { return };
                 shop.tally(due.measured).add(Count::Due, *devices);
                 let left = Due {
@@ -84,7 +86,10 @@ impl Timer {
     pub(super) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        #[expect(deprecated, reason = "its successor is unsafe, for types that might swap their descriptor")]
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe, for types that might swap their descriptor"
+        )]
         AsyncFd::new(timer).map(Self)
     }
 

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::net::{TcpStream, TcpSocket};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 
 /// A cut.

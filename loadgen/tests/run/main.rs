@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chatctl_loadgen::clock::RunClock;
+use chatctl_loadgen::outcome::Integrity;
 use chatctl_loadgen::plan::Plan;
 use chatctl_loadgen::progress::Progress;
-use chatctl_loadgen::outcome::Integrity;
 use chatctl_loadgen::run::{self, Outcome, RunError, Stage};
 use chatctl_loadgen::scenario::Scenario;
 use chatctl_loadgen::tally::{Count, Latency};
@@ -34,12 +34,19 @@ fn open_pairs_lose_nothing_and_send_what_is_due() {
     assert_counts(&outcome, 500, 600, 10);
     let latencies = [Latency::E2e, Latency::Service, Latency::Ok, Latency::Late];
     for latency in latencies {
-        assert_eq!(outcome.measured.latency(latency).unwrap().len(), 500, "{latency:?}");
+        assert_eq!(
+            outcome.measured.latency(latency).unwrap().len(),
+            500,
+            "{latency:?}"
+        );
         assert_eq!(outcome.whole.latency(latency).unwrap().len(), 600, "{latency:?}");
     }
     assert_eq!(outcome.measured.count(Count::Connected), 20);
     assert_eq!((outcome.missed, outcome.is_interrupted), (0, false));
-    let moments = outcome.moments.iter().map(|moment| moment.counts.count(Count::Delivered));
+    let moments = outcome
+        .moments
+        .iter()
+        .map(|moment| moment.counts.count(Count::Delivered));
     assert_eq!(moments.sum::<u64>(), 600);
     let heat = outcome.moments.iter().flat_map(|moment| &moment.heat);
     assert_eq!(heat.sum::<u32>(), 600);
@@ -68,7 +75,10 @@ fn a_closed_load_keeps_its_messages_in_flight() {
          load = {model = 'closed', in_flight = 16, duration = '500ms'}
          phases = {warmup = '100ms'}",
     ));
-    let (measured, whole) = (outcome.measured.count(Count::Sent), outcome.whole.count(Count::Sent));
+    let (measured, whole) = (
+        outcome.measured.count(Count::Sent),
+        outcome.whole.count(Count::Sent),
+    );
     assert!(measured > 32 && whole > measured, "{measured} {whole}");
     assert_counts(&outcome, measured, whole, 2);
 }
@@ -190,7 +200,10 @@ fn faults_break_connections_and_nothing_else() {
     assert!(outcome.measured.latency(Latency::Reconnect).is_some());
     assert_eq!(outcome.measured.count(Count::Broken), 0);
     let integrity = outcome.integrity;
-    assert_eq!((integrity.lost, integrity.unanswered, integrity.duplicated), (0, 0, 0));
+    assert_eq!(
+        (integrity.lost, integrity.unanswered, integrity.duplicated),
+        (0, 0, 0)
+    );
     assert_eq!(outcome.whole.count(Count::Delivered), 500);
 }
 
@@ -225,7 +238,10 @@ fn a_run_that_is_stopped_says_so_and_keeps_what_it_has() {
 #[test]
 fn without_a_relay_nobody_is_connected_and_the_error_says_why() {
     let relay = TestRelay::start();
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let scenario = scenario(
         "clients.count = 4
          load = {model = 'hold', duration = '1s'}
@@ -285,8 +301,16 @@ fn scenario(text: &str) -> Scenario {
 fn assert_counts(outcome: &Outcome, measured: u64, whole: u64, streams: u64) {
     let counts = [Count::Due, Count::Sent, Count::Accepted, Count::Delivered];
     let errors = outcome.whole.errors();
-    assert_eq!(counts.map(|count| outcome.measured.count(count)), [measured; 4], "{errors:?}");
-    assert_eq!(counts.map(|count| outcome.whole.count(count)), [whole; 4], "{errors:?}");
+    assert_eq!(
+        counts.map(|count| outcome.measured.count(count)),
+        [measured; 4],
+        "{errors:?}"
+    );
+    assert_eq!(
+        counts.map(|count| outcome.whole.count(count)),
+        [whole; 4],
+        "{errors:?}"
+    );
     let expected = Integrity {
         streams,
         ..Integrity::default()
