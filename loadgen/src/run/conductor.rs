@@ -31,7 +31,10 @@ pub(super) async fn perform<W: Wire>(scenario: &Scenario, stage: Stage<W>) -> Re
     if let Load::Claims { .. } = scenario.load {
         return Err(RunError::NoClaims);
     }
+    let senders = stage.plan.senders.iter();
+    let trails = senders.map(|sender| (sender.client, Arc::default())).collect();
     let common = Common {
+        trails: Arc::new(trails),
         plan: Arc::new(stage.plan),
         passes: stage.passes,
         rules: Arc::new(Rules::of(scenario)),

@@ -19,6 +19,7 @@ mod rules;
 mod share;
 mod shop;
 mod slice;
+mod trail;
 mod worker;
 
 pub use gate::{Gate, Keeper};
