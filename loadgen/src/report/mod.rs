@@ -3,6 +3,17 @@
 //!
 //! Units stand in the names. Members are only ever added to a version.
 
+pub mod csv;
+pub mod figures;
+pub mod histogram;
+pub mod hlog;
+pub mod html;
+pub mod junit;
+pub mod markdown;
+#[cfg(test)]
+mod sample;
+pub mod screen;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
