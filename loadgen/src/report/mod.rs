@@ -5,7 +5,17 @@
 
 pub mod build;
 pub mod compare;
+pub mod csv;
+pub mod figures;
+pub mod histogram;
+pub mod hlog;
+pub mod html;
 pub mod judge;
+pub mod junit;
+pub mod markdown;
+#[cfg(test)]
+mod sample;
+pub mod screen;
 
 use std::collections::BTreeMap;
 
