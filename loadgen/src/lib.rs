@@ -20,10 +20,11 @@
 //! 3 wire           crypto (sessions)       server (what the other side costs)      report
 //! 2 plan           threshold               tally                progress
 //! 1 scenario       schedule                ledger              label
-//! 0 units          clock
+//! 0 units          clock                   bare (a relay that only relays)
 //! ```
 
 pub mod agent;
+pub mod bare;
 pub mod calibrate;
 pub mod capacity;
 pub mod clock;
