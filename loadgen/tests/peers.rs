@@ -2,14 +2,22 @@
 //! `eval "$(scripts/peers env)"` has started them: `cargo nextest run -p chatctl-loadgen --test peers --run-ignored all`.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chatctl_client::Token;
+use chatctl_loadgen::bare::Speech;
+use chatctl_loadgen::clock::RunClock;
+use chatctl_loadgen::outcome::Integrity;
 use chatctl_loadgen::plan::{Account, Client, Plan};
 use chatctl_loadgen::progress::Progress;
+use chatctl_loadgen::run::Stage;
+use chatctl_loadgen::scenario::{Clients, Faults, Load, Payload, Phases, SCHEMA, Scenario, Topology, Until};
+use chatctl_loadgen::tally::Count;
+use chatctl_loadgen::units::Span;
 use chatctl_loadgen::wire::mqtt::{self, Mqtt};
 use chatctl_loadgen::wire::nats::{self, Nats};
 use chatctl_loadgen::wire::ws_echo::{self, WsEcho};
@@ -19,11 +27,13 @@ use chatctl_protocol::{AccountId, ClientMsgId, DeviceId};
 use futures_util::{SinkExt as _, StreamExt as _};
 use smallvec::smallvec;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
 async fn the_bare_relay_carries_mail_in_order() {
     let place = ws_echo::Place::new(&bare_relay().await, ws_echo::Kind::Relay).unwrap();
     talk::<WsEcho>(&place, "bare").await;
+    pairs::<WsEcho>(place, Until::Delivered).await;
 }
 
 #[tokio::test]
@@ -72,7 +82,9 @@ async fn an_echo_answers_each_message_and_brings_it_back() {
 async fn nats_core_carries_mail_over_tcp_and_websocket() {
     for variable in ["CHATCTL_TEST_NATS", "CHATCTL_TEST_NATS_WEB"] {
         let url = peer(variable);
-        talk::<Nats>(&nats::Place::new(&url, nats::Mode::Core).unwrap(), variable).await;
+        let place = nats::Place::new(&url, nats::Mode::Core).unwrap();
+        talk::<Nats>(&place, variable).await;
+        pairs::<Nats>(place, Until::Delivered).await;
     }
 }
 
@@ -82,6 +94,7 @@ async fn jetstream_keeps_mail_until_it_is_acked() {
     let url = peer("CHATCTL_TEST_NATS");
     let place = nats::Place::new(&url, nats::Mode::JetStream).unwrap();
     keep::<Nats>(&place, "jetstream").await;
+    pairs::<Nats>(place, Until::Ok).await;
 }
 
 #[tokio::test]
@@ -100,6 +113,7 @@ async fn mqtt_keeps_mail_until_it_is_acked() {
         let url = peer(variable);
         let place = mqtt::Place::new(&url, mqtt::Mode::AtLeastOnce).unwrap();
         keep::<Mqtt>(&place, variable).await;
+        pairs::<Mqtt>(place, Until::Ok).await;
     }
 }
 
@@ -107,14 +121,18 @@ async fn mqtt_keeps_mail_until_it_is_acked() {
 #[ignore = "needs Prosody: scripts/peers env"]
 async fn prosody_keeps_mail_until_it_is_acked() {
     let url = peer("CHATCTL_TEST_PROSODY");
-    keep::<Xmpp>(&xmpp::Place::new(&url, "localhost").unwrap(), "prosody").await;
+    let place = xmpp::Place::new(&url, "localhost").unwrap();
+    keep::<Xmpp>(&place, "prosody").await;
+    pairs::<Xmpp>(place, Until::Ok).await;
 }
 
 #[tokio::test]
 #[ignore = "needs ejabberd: scripts/peers env"]
 async fn ejabberd_keeps_mail_until_it_is_acked() {
     let url = peer("CHATCTL_TEST_EJABBERD");
-    keep::<Xmpp>(&xmpp::Place::new(&url, "localhost").unwrap(), "ejabberd").await;
+    let place = xmpp::Place::new(&url, "localhost").unwrap();
+    keep::<Xmpp>(&place, "ejabberd").await;
+    pairs::<Xmpp>(place, Until::Ok).await;
 }
 
 #[tokio::test]
@@ -181,6 +199,63 @@ async fn keep<W: Wire>(place: &W::Place, what: &str) {
     );
     drop(reader);
     W::tidy(place, &plan, &NoPasses).await;
+}
+
+/// The engine over this wire: pairs, closed, until all has arrived. What was posted arrives once, whole and in order.
+async fn pairs<W: Wire>(place: W::Place, until: Until) {
+    let scenario = Scenario {
+        schema: SCHEMA.to_owned(),
+        name: "pairs".to_owned(),
+        seed: 1,
+        clients: Clients {
+            count: 8,
+            ..Clients::default()
+        },
+        topology: Topology::Pairs,
+        load: Load::Closed {
+            in_flight: 32,
+            until,
+            duration: Span(Duration::from_secs(1)),
+        },
+        phases: Phases {
+            warmup: Span(Duration::from_millis(100)),
+            ..Phases::default()
+        },
+        payload: Payload::default(),
+        faults: Faults::default(),
+        thresholds: Vec::new(),
+    };
+    let run = std::process::id().into();
+    let plan = Plan::new(&scenario, run, (0, 1)).unwrap();
+    let stage = Stage::<W> {
+        place,
+        keyrings: chatctl_loadgen::crypto::staged(&plan, scenario.payload.crypto),
+        plan,
+        passes: Arc::new(NoPasses),
+        run,
+        clock: RunClock::starting_at(Instant::now()),
+        agent: (0, 1),
+        workers: 1,
+        sources: Vec::new(),
+        progress: Arc::default(),
+        stop: CancellationToken::new(),
+    };
+    let running = tokio::task::spawn_blocking(move || chatctl_loadgen::run::run(&scenario, stage));
+    let outcome = running.await.unwrap().unwrap();
+    let arrived = outcome.measured.count(Count::Delivered);
+    let kind = std::any::type_name::<W>().rsplit("::").next().unwrap();
+    let (cpu, seconds) = (outcome.cpu, outcome.seconds);
+    eprintln!(
+        "{kind}: {arrived} messages in {seconds:.2} s, {:.2} us each",
+        cpu / arrived as f64 * 1e6
+    );
+    assert!(arrived > 0);
+    let good = Integrity {
+        streams: 4,
+        ..Integrity::default()
+    };
+    assert_eq!(outcome.integrity, good);
+    assert!(outcome.whole.errors().is_empty(), "{:?}", outcome.whole.errors());
 }
 
 /// Connects, and waits until nothing waits.
@@ -296,7 +371,7 @@ async fn bare_relay() -> String {
         let listener = listener.into_std().unwrap();
         runtime.block_on(async {
             let listener = TcpListener::from_std(listener).unwrap();
-            chatctl_loadgen::bare::serve(listener).await;
+            chatctl_loadgen::bare::serve(listener, Speech::Bare).await;
         });
     });
     url
@@ -339,6 +414,7 @@ fn plan(accounts: &[&AccountId]) -> Plan {
             .collect(),
         senders: Vec::new(),
         first: 0,
+        group: 2,
     }
 }
 

@@ -155,9 +155,14 @@ pub(crate) fn fatal(class: &str) -> Trouble {
 pub(crate) fn broken(error: tungstenite::Error) -> Trouble {
     match error {
         tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => trouble("close.1005"),
-        tungstenite::Error::Io(_) => trouble("close.1006"),
-        _ => trouble("protocol"),
+        tungstenite::Error::Io(error) => cut(&error),
+        _ => trouble("frame.unreadable"),
     }
+}
+
+/// What cut a TCP connection.
+pub(crate) fn cut(error: &std::io::Error) -> Trouble {
+    trouble(&format!("broken.{}", word(error)))
 }
 
 /// What a close frame says.
@@ -169,14 +174,19 @@ pub(crate) fn closed(message: &Message) -> Trouble {
 }
 
 fn not_connected(error: &std::io::Error) -> Trouble {
+    trouble(&format!("connect.{}", word(error)))
+}
+
+fn word(error: &std::io::Error) -> &'static str {
     use std::io::ErrorKind as Kind;
-    trouble(match error.kind() {
-        Kind::ConnectionRefused => "connect.refused",
-        Kind::ConnectionReset => "connect.reset",
-        Kind::TimedOut => "connect.timeout",
-        Kind::AddrNotAvailable | Kind::AddrInUse => "connect.ports",
-        _ => "connect.failed",
-    })
+    match error.kind() {
+        Kind::ConnectionRefused => "refused",
+        Kind::ConnectionReset | Kind::BrokenPipe => "reset",
+        Kind::ConnectionAborted | Kind::UnexpectedEof => "eof",
+        Kind::TimedOut => "timeout",
+        Kind::AddrNotAvailable | Kind::AddrInUse => "ports",
+        _ => "failed",
+    }
 }
 
 fn not_upgraded(error: tungstenite::Error) -> Trouble {

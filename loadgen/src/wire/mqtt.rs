@@ -253,7 +253,7 @@ impl Mqtt {
         match session.packet().await? {
             Packet::ConnAck(ack) if ack.code == ConnectReturnCode::Success => Ok(session),
             Packet::ConnAck(ack) => Err(fatal(&format!("mqtt.{}", ack.code as u8))),
-            _ => Err(trouble("protocol")),
+            _ => Err(trouble("frame.unreadable")),
         }
     }
 
@@ -266,7 +266,7 @@ impl Mqtt {
             match self.packet().await? {
                 Packet::SubAck(_) => return Ok(()),
                 Packet::Publish(publish) => self.early.push_back(publish),
-                _ => return Err(trouble("protocol")),
+                _ => return Err(trouble("frame.unreadable")),
             }
         }
     }
@@ -296,7 +296,7 @@ impl Mqtt {
     /// A parcel; or nothing, for a letter to itself.
     fn mail(&mut self, mut publish: Publish, cx: &mut Context<'_>) -> Result<Option<Parcel>, Trouble> {
         if publish.payload.is_empty() {
-            return Err(trouble("protocol"));
+            return Err(trouble("frame.unreadable"));
         }
         let kind = publish.payload.get_u8();
         let receipt = Receipt(u64::from(publish.pkid));
@@ -364,7 +364,7 @@ fn put(out: &mut BytesMut, to: &AccountId, sure: (QoS, u16), parts: [&[u8]; 2]) 
 }
 
 fn malformed(_error: CodecError) -> Trouble {
-    trouble("protocol")
+    trouble("frame.unreadable")
 }
 
 /// In front of an account.

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::wire::Trouble;
-use crate::wire::dial::{Address, READ_BUFFER_BYTES, Web, broken, closed, trouble};
+use crate::wire::dial::{Address, READ_BUFFER_BYTES, Web, broken, closed, cut, trouble};
 
 /// A pipe. What is put into `out` leaves with the next flush; `input` holds what came and was not taken yet.
 pub(crate) struct Pipe {
@@ -59,7 +59,8 @@ impl Pipe {
                 while !self.out.is_empty() {
                     let written = ready!(Pin::new(&mut *stream).poll_write(cx, &self.out));
                     match written {
-                        Ok(0) | Err(_) => return Poll::Ready(Err(trouble("close.1006"))),
+                        Ok(0) => return Poll::Ready(Err(trouble("close.1006"))),
+                        Err(error) => return Poll::Ready(Err(cut(&error))),
                         Ok(written) => self.out.advance(written),
                     }
                 }
@@ -84,7 +85,8 @@ impl Pipe {
                     self.input.reserve(READ_BUFFER_BYTES);
                 }
                 match ready!(pin!(stream.read_buf(&mut self.input)).poll(cx)) {
-                    Ok(0) | Err(_) => Poll::Ready(Err(trouble("close.1006"))),
+                    Ok(0) => Poll::Ready(Err(trouble("close.1006"))),
+                    Err(error) => Poll::Ready(Err(cut(&error))),
                     Ok(_) => Poll::Ready(Ok(())),
                 }
             }

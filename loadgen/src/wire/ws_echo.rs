@@ -163,7 +163,7 @@ impl WsEcho {
         };
         let serial_bytes = if self.kind == Kind::Echo { 8 } else { 0 };
         if frame.len() < front + 1 + serial_bytes {
-            return Err(trouble("protocol"));
+            return Err(trouble("frame.unreadable"));
         }
         frame.advance(front);
         let kind = u32::from(frame.get_u8());

@@ -236,7 +236,7 @@ impl Xmpp {
             match self.hear().await? {
                 Stanza::Features => return Ok(()),
                 Stanza::Open => {}
-                _ => return Err(trouble("protocol")),
+                _ => return Err(trouble("frame.unreadable")),
             }
         }
     }
@@ -251,7 +251,7 @@ impl Xmpp {
             // An earlier run left it: it has the same password.
             Stanza::Refused { word, .. } if word == "xmpp.conflict" => Ok(()),
             Stanza::Refused { word, .. } => Err(fatal(&word)),
-            _ => Err(trouble("protocol")),
+            _ => Err(trouble("frame.unreadable")),
         }
     }
 
@@ -263,14 +263,14 @@ impl Xmpp {
         match session.hear().await? {
             Stanza::Success => {}
             Stanza::Failure(word) => return Err(fatal(&word)),
-            _ => return Err(trouble("protocol")),
+            _ => return Err(trouble("frame.unreadable")),
         }
         session.begin().await?;
         session.say(stanza::BIND.to_owned()).await?;
         match session.hear().await? {
             Stanza::Other => Ok(session),
             Stanza::Refused { word, .. } => Err(fatal(&word)),
-            _ => Err(trouble("protocol")),
+            _ => Err(trouble("frame.unreadable")),
         }
     }
 
@@ -295,7 +295,7 @@ impl Xmpp {
     fn poll_stanza(&mut self, cx: &mut Context<'_>) -> Poll<Result<Stanza, Trouble>> {
         loop {
             return Poll::Ready(match ready!(Pin::new(&mut self.web).poll_next(cx)) {
-                Some(Ok(Message::Text(text))) => Stanza::read(&text).map_err(|_| trouble("protocol")),
+                Some(Ok(Message::Text(text))) => Stanza::read(&text).map_err(|_| trouble("frame.unreadable")),
                 Some(Ok(close @ Message::Close(_))) => Err(closed(&close)),
                 Some(Ok(_)) => continue,
                 Some(Err(error)) => Err(broken(error)),
@@ -312,9 +312,13 @@ impl Xmpp {
 
     /// A parcel; or nothing, for a letter to itself.
     fn mail(&mut self, body: &str) -> Result<Option<Heard>, Trouble> {
-        let mut payload = Bytes::from(BASE64_STANDARD.decode(body).map_err(|_| trouble("protocol"))?);
+        let mut payload = Bytes::from(
+            BASE64_STANDARD
+                .decode(body)
+                .map_err(|_| trouble("frame.unreadable"))?,
+        );
         if payload.is_empty() {
-            return Err(trouble("protocol"));
+            return Err(trouble("frame.unreadable"));
         }
         let kind = payload.get_u8();
         if kind == CLOSING {

@@ -204,13 +204,13 @@ impl Wire for Nats {
 impl Nats {
     fn mail(&mut self, reply: Option<Bytes>, mut payload: Bytes) -> Result<Heard, Trouble> {
         if payload.is_empty() {
-            return Err(trouble("protocol"));
+            return Err(trouble("frame.unreadable"));
         }
         let kind = u32::from(payload.get_u8());
         self.parcels += 1;
         let mut again = false;
         if let Some(reply) = reply {
-            let delivery = stream::delivery(&reply).ok_or_else(|| trouble("protocol"))?;
+            let delivery = stream::delivery(&reply).ok_or_else(|| trouble("frame.unreadable"))?;
             again = delivery.attempt > 1;
             if delivery.behind == 0 && self.waiting == Waiting::Something {
                 self.waiting = Waiting::Until(self.parcels);
@@ -304,7 +304,7 @@ impl Link {
                     return Poll::Ready(Ok(word));
                 }
                 Ok(None) => ready!(self.pipe.poll_fill(cx))?,
-                Err(Malformed) => return Poll::Ready(Err(trouble("protocol"))),
+                Err(Malformed) => return Poll::Ready(Err(trouble("frame.unreadable"))),
             }
         }
     }

@@ -153,7 +153,7 @@ async fn answer(link: &mut Link) -> Result<Bytes, Trouble> {
 }
 
 fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Trouble> {
-    serde_json::from_slice(payload).map_err(|_| fatal("protocol"))
+    serde_json::from_slice(payload).map_err(|_| fatal("frame.unreadable"))
 }
 
 /// A consumer's name has no dots.
