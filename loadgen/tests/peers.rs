@@ -235,6 +235,7 @@ async fn pairs<W: Wire>(place: W::Place, until: Until) {
         run,
         clock: RunClock::starting_at(Instant::now()),
         agent: (0, 1),
+        gate: None,
         workers: 1,
         sources: Vec::new(),
         progress: Arc::default(),
