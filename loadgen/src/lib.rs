@@ -22,7 +22,7 @@
 //! 3 scenario
 //! 2 threshold
 //! 1 ledger         label                   tally                progress
-//! 0 units          clock
+//! 0 units          clock                    packed (histograms as text)
 //! ```
 
 pub mod agent;
@@ -33,6 +33,7 @@ pub mod crypto;
 pub mod label;
 pub mod ledger;
 pub mod outcome;
+pub mod packed;
 pub mod plan;
 pub mod progress;
 pub mod report;
