@@ -120,7 +120,7 @@ impl Chart {
                 .filter_map(|(_, text)| text.as_ref())
                 .map(|text| text.chars().count())
                 .max();
-            letters.unwrap_or(0) as f64 * LETTER + 10.0
+            letters.unwrap_or(0) as f64 * WIDEST + 10.0
         };
         let left = room(&self.y);
         let right = self.right.as_ref().map_or(14.0, room);
@@ -265,5 +265,7 @@ const NARROW: Paper = Paper {
     height: 230.0,
     ticks: 4,
 };
-/// About as wide as a letter beside an axis.
+/// As wide as a letter beside an axis in the widest of fonts.
+const WIDEST: f64 = 7.6;
+/// About as wide as a letter.
 const LETTER: f64 = 6.6;

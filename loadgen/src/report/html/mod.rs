@@ -4,6 +4,8 @@
 mod about;
 mod axis;
 mod chart;
+mod columns;
+mod compared;
 mod facts;
 mod figure;
 mod header;
@@ -31,7 +33,7 @@ pub fn page(report: &Report, base: Option<&Report>) -> String {
             out.tag("main", &[], |out| {
                 header::thresholds(report, out);
                 if let Some(base) = base {
-                    facts::compared(report, base, out);
+                    compared::compared(report, base, out);
                 }
                 latency(report, base, out);
                 over_time(report, base, out);
