@@ -42,17 +42,14 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
 /// All latencies, those of cryptography and of the generator apart.
 pub(super) fn latencies(report: &Report, out: &mut Markup) {
     let mut table = Table::new([
-        "", "count", "mean", "p50", "p75", "p90", "p95", "p99", "p99.9", "p99.99", "max",
+        "", "p50", "p75", "p90", "p95", "p99", "p99.9", "p99.99", "max", "mean", "count",
     ]);
     for latency in Latency::ALL {
         if let Some(figures) = report.latency.get(latency.name()) {
-            let seconds = all(figures).map(time);
-            table.rows.push(
-                [described(latency).to_owned(), count(figures.count)]
-                    .into_iter()
-                    .chain(seconds)
-                    .collect(),
-            );
+            let mut row = vec![described(latency).to_owned()];
+            row.extend(all(figures).map(time));
+            row.push(count(figures.count));
+            table.rows.push(row);
         }
     }
     if !table.rows.is_empty() {
@@ -177,7 +174,6 @@ fn generator(report: &Report) -> Vec<(&'static str, String)> {
 
 const fn all(figures: &LatencyFigures) -> [f64; 9] {
     [
-        figures.mean_seconds,
         figures.p50_seconds,
         figures.p75_seconds,
         figures.p90_seconds,
@@ -186,6 +182,7 @@ const fn all(figures: &LatencyFigures) -> [f64; 9] {
         figures.p999_seconds,
         figures.p9999_seconds,
         figures.max_seconds,
+        figures.mean_seconds,
     ]
 }
 

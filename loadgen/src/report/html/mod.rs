@@ -11,6 +11,8 @@ mod figure;
 mod header;
 mod heat;
 pub(super) mod markup;
+mod paper;
+mod round;
 mod shape;
 mod tail;
 mod thin;
