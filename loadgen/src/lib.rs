@@ -15,12 +15,14 @@
 //! A room imports only from floors below its own; `tests/floors.rs` reads the imports.
 //!
 //! ```text
-//! 5 capacity       agent (many hosts)      calibrate (the generator's own ceiling)
-//! 4 run            phases, workers, clients, pacing; the collector
-//! 3 wire           crypto (sessions)       server (what the other side costs)      report
-//! 2 plan           threshold               tally                progress
-//! 1 scenario       schedule                ledger              label
-//! 0 units          clock
+//! 7 capacity       agent (many hosts)      calibrate (the generator's own ceiling)
+//! 6 run (phases, workers, clients, pacing; the collector)              report
+//! 5 wire           crypto (sessions)       server (what the other side costs)
+//! 4 plan           schedule                outcome
+//! 3 scenario
+//! 2 threshold
+//! 1 ledger         label                   tally                progress
+//! 0 units          clock                    packed (histograms as text)
 //! ```
 
 pub mod agent;
@@ -30,6 +32,8 @@ pub mod clock;
 pub mod crypto;
 pub mod label;
 pub mod ledger;
+pub mod outcome;
+pub mod packed;
 pub mod plan;
 pub mod progress;
 pub mod report;

@@ -8,9 +8,11 @@
     reason = "tests; what is unexpected should stop them, there and then"
 )]
 
+mod app;
 mod away;
 mod bad_frames;
 mod bad_tokens;
+mod client;
 mod delivery;
 mod document;
 mod doors;

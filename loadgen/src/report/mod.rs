@@ -3,11 +3,14 @@
 //!
 //! Units stand in the names. Members are only ever added to a version.
 
+pub mod build;
+pub mod compare;
 pub mod csv;
 pub mod figures;
 pub mod histogram;
 pub mod hlog;
 pub mod html;
+pub mod judge;
 pub mod junit;
 pub mod markdown;
 #[cfg(test)]
@@ -19,6 +22,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::outcome::Integrity;
 use crate::scenario::Scenario;
 
 /// A report.
@@ -123,7 +127,8 @@ pub struct AgentFigures {
 /// Planned and done, in the measured part.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LoadFigures {
-    /// `open` or `closed`. In a closed model latency is what the server takes, not what users would feel.
+    /// `open`, `closed`, or `none` where nothing is sent. In a closed model latency is what the server takes, not what
+    /// users would feel.
     pub model: String,
     /// How long it was measured.
     pub seconds: f64,
@@ -149,6 +154,15 @@ pub struct LoadFigures {
     pub delivered_per_second: f64,
     /// Payload that arrived.
     pub delivered_bytes_per_second: f64,
+    /// Messages that went into mailboxes of devices that were away, per second.
+    #[serde(default)]
+    pub stored_per_second: Option<f64>,
+    /// Messages that came out of them, per second.
+    #[serde(default)]
+    pub drained_per_second: Option<f64>,
+    /// Everything else that was counted, by the names of [`crate::tally::Count`].
+    #[serde(default)]
+    pub counts: BTreeMap<String, u64>,
 }
 
 /// A latency.
@@ -178,29 +192,6 @@ pub struct LatencyFigures {
     pub max_seconds: f64,
     /// The whole histogram, of nanoseconds: HdrHistogram V2 compressed, in base64.
     pub hdr_v2: String,
-}
-
-/// What became of the messages: of every stream from one sender to one device.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Integrity {
-    /// Streams that were watched.
-    pub streams: u64,
-    /// Messages that were said to be safe and did not arrive.
-    pub lost: u64,
-    /// Messages that left, were not said to be safe, and did not arrive: nobody promised anything.
-    pub unanswered: u64,
-    /// Messages that came twice.
-    pub duplicated: u64,
-    /// Messages that came again because their ack was lost: allowed.
-    pub redelivered: u64,
-    /// Messages that came after a later one.
-    pub reordered: u64,
-    /// Messages that were changed on their way.
-    pub corrupt: u64,
-    /// Messages that could not be decrypted.
-    pub undecryptable: u64,
-    /// One-time keys that were handed out twice.
-    pub keys_twice: u64,
 }
 
 /// Errors of a class.
