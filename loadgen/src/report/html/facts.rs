@@ -11,6 +11,7 @@ pub(super) fn done(report: &Report) -> String {
     let load = &report.load;
     let model = match load.planned_per_second {
         Some(planned) => format!("open model, {} planned", rate(planned)),
+        None if load.model == "none" => "nothing planned".to_owned(),
         None => format!("{} model", load.model),
     };
     let (sent, clients) = (count(load.sent), count(u64::from(load.clients)));
@@ -74,6 +75,7 @@ pub(super) fn outcome(report: &Report, out: &mut Markup) {
             list("Messages", &messages(report), out);
             list("Server", &server(report), out);
             list("Generator", &generator(report), out);
+            counted(report, out);
         });
     });
 }
@@ -91,6 +93,21 @@ pub(super) fn list(title: &str, facts: &[(&str, String)], out: &mut Markup) {
             }
         });
     });
+}
+
+/// What else was counted, if anything was.
+fn counted(report: &Report, out: &mut Markup) {
+    let counts = report.load.counts.iter().filter(|(_, figure)| **figure > 0);
+    let named: Vec<_> = counts
+        .map(|(name, figure)| (name.replace('_', " "), count(*figure)))
+        .collect();
+    let facts: Vec<_> = named
+        .iter()
+        .map(|(name, figure)| (name.as_str(), figure.clone()))
+        .collect();
+    if !facts.is_empty() {
+        list("Counted", &facts, out);
+    }
 }
 
 fn messages(report: &Report) -> Vec<(&'static str, String)> {
@@ -111,10 +128,16 @@ fn messages(report: &Report) -> Vec<(&'static str, String)> {
         ("undecryptable", done.undecryptable),
         ("one-time keys twice", done.keys_twice),
     ];
-    figures
+    let mut facts: Vec<_> = figures
         .into_iter()
         .map(|(name, figure)| (name, count(figure)))
-        .collect()
+        .collect();
+    facts.extend(
+        load.stored_per_second
+            .map(|stored| ("stored while away", rate(stored))),
+    );
+    facts.extend(load.drained_per_second.map(|drained| ("drained", rate(drained))));
+    facts
 }
 
 fn server(report: &Report) -> Vec<(&'static str, String)> {

@@ -42,12 +42,15 @@ fn verdict(report: &Report, screen: &mut Screen) {
         Verdict::Interrupted => ("INTERRUPTED", Paint::Doubtful),
     };
     let load = &report.load;
-    let model = load.model.to_uppercase();
+    let model = match load.model.as_str() {
+        "none" => "nothing planned".to_owned(),
+        model => format!("{} model", model.to_uppercase()),
+    };
     let clients = count(u64::from(load.clients));
     let crypto = serde_json::to_value(report.scenario.payload.crypto).ok();
     let crypto = crypto.as_ref().and_then(|word| word.as_str()).unwrap_or_default();
     let done = format!(
-        "{}: {model} model, {} messages in {}, {clients} clients, crypto {crypto}, seed {}",
+        "{}: {model}, {} messages in {}, {clients} clients, crypto {crypto}, seed {}",
         cut(&report.scenario.name, 24),
         count(load.sent),
         time(load.seconds),
@@ -128,6 +131,13 @@ fn load(report: &Report, screen: &mut Screen) {
             format!("{}/s", bytes(load.delivered_bytes_per_second)),
         ],
     );
+    let mailboxes = [
+        load.stored_per_second
+            .map(|stored| format!("stored {}", rate(stored))),
+        load.drained_per_second
+            .map(|drained| format!("drained {}", rate(drained))),
+    ];
+    screen.figures("mailboxes", &mailboxes.into_iter().flatten().collect::<Vec<_>>());
     screen.figures(
         "messages",
         &[
