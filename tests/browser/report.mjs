@@ -94,7 +94,6 @@ try {
   const url = (name) => pathToFileURL(join(dir, `${name}.html`)).href;
   for (const colorScheme of ['light', 'dark']) {
     for (const [size, viewport] of Object.entries(SIZES)) {
-      // No script is needed, so none may run: the page is read as it is. What is measured here runs all the same.
       const context = await open(join(dir, `${colorScheme}-${size}`), { colorScheme, viewport });
       for (const name of Object.keys(pages)) await read(context, url(name), `${name}-${size}-${colorScheme}`);
       await context.close();
