@@ -15,7 +15,7 @@ use rustix::time::{
 };
 use tokio::io::unix::AsyncFd;
 
-use crate::clock::Nanos;
+use crate::clock::{Nanos, RunClock};
 use crate::run::desk::Due;
 use crate::run::gauges::Turn;
 use crate::run::shop::Shop;
@@ -44,7 +44,7 @@ impl Pacer {
         let mut in_turn = senders.iter().cycle();
         let mut next = schedule.next();
         while let Some(first) = next {
-            if timer.until(starts + first.at, &shop).await.is_err() {
+            if timer.until(starts + first.at, &shop.common.clock).await.is_err() {
                 shop.tally(true).error("timer");
                 return;
             }
@@ -54,7 +54,9 @@ impl Pacer {
                 let Some(due) = next.filter(|due| starts + due.at <= now) else {
                     break;
                 };
-                let Some((desk, devices)) = in_turn.next() else { return };
+                let Some((desk, devices)) = in_turn.next() else {
+                    return;
+                };
                 let Some(desk) = shop.desks.get(*desk) else { return };
                 shop.tally(due.measured).add(Count::Due, *devices);
                 let left = Due {
@@ -84,13 +86,17 @@ impl Timer {
     pub(super) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        AsyncFd::register(timer).map(Self)
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe, for types that might swap their descriptor"
+        )]
+        AsyncFd::new(timer).map(Self)
     }
 
     /// Waits until a moment; not at all when it has passed.
-    async fn until(&self, at: Nanos, shop: &Shop) -> io::Result<()> {
+    pub(super) async fn until(&self, at: Nanos, clock: &RunClock) -> io::Result<()> {
         loop {
-            let Some(left) = at.checked_sub(shop.now()).filter(|left| *left > 0) else {
+            let Some(left) = at.checked_sub(clock.now()).filter(|left| *left > 0) else {
                 return Ok(());
             };
             // Several messages that are due together cost one wake-up.

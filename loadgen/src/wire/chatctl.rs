@@ -1,5 +1,6 @@
 //! The relay, over its own protocol: protobuf frames on a WebSocket, and its HTTP directory before and after.
 
+mod keys;
 mod setup;
 mod trouble;
 
@@ -8,13 +9,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use chatctl_client::{Http, Socket};
-use chatctl_protocol::v1::{self, frame::Body};
 use chatctl_protocol::Encoding;
+use chatctl_protocol::v1::{self, frame::Body};
 use futures_util::{Sink as _, SinkExt as _, Stream as _};
 
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::wire::{Heard, Parcel, Passes, Post, Receipt, Trouble, Who, Wire};
+use crate::wire::{Claimed, Heard, Parcel, Passes, Post, Receipt, Trouble, Who, Wire};
 
 /// A session with the relay.
 #[derive(Debug)]
@@ -67,6 +68,14 @@ impl Wire for RelayWire {
 
     async fn tidy(place: &RelayPlace, plan: &Plan, passes: &dyn Passes) {
         setup::remove(place, plan, passes).await;
+    }
+
+    async fn publish(place: &RelayPlace, who: &Who, keys: u32) -> Result<(), Trouble> {
+        keys::publish(place, who, keys).await
+    }
+
+    async fn claim(place: &RelayPlace, who: &Who, of: &Who) -> Result<Claimed, Trouble> {
+        keys::claim(place, who, of).await
     }
 
     async fn connect(place: &RelayPlace, who: &Who) -> Result<Self, Trouble> {
@@ -182,7 +191,10 @@ impl RelayWire {
         match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
             Some(Ok(body)) => Poll::Ready(Ok(body)),
             Some(Err(error)) => Poll::Ready(Err(self.broken(&error))),
-            None => Poll::Ready(Err(trouble::closed(self.socket.close_code(), self.goodbye.as_ref()))),
+            None => Poll::Ready(Err(trouble::closed(
+                self.socket.close_code(),
+                self.goodbye.as_ref(),
+            ))),
         }
     }
 
