@@ -84,7 +84,8 @@ impl std::fmt::Debug for Xmpp {
 impl Wire for Xmpp {
     type Place = Place;
 
-    /// Registers every account.
+    /// Registers every account. Names are to be new in each run: ejabberd 23.01 was seen to lose the mail of an
+    /// account whose namesake had just been removed.
     async fn prepare(
         place: &Place,
         plan: &Plan,
