@@ -211,6 +211,24 @@ fn faults_break_connections_and_nothing_else() {
 }
 
 #[test]
+fn no_key_is_claimed_twice_and_an_empty_queue_gives_the_fallback() {
+    let relay = TestRelay::start();
+    let outcome = relay.run(&scenario(
+        "clients.count = 10
+         load = {model = 'claims', rate = '300/s', duration = '1s', targets = 2, keys_each = 100}",
+    ));
+    let counts = [Count::Due, Count::Claimed, Count::Fallback, Count::ClaimedTwice];
+    let errors = outcome.whole.errors();
+    assert_eq!(
+        counts.map(|count| outcome.measured.count(count)),
+        [300, 200, 100, 0],
+        "{errors:?}"
+    );
+    assert_eq!(outcome.measured.latency(Latency::Claim).unwrap().len(), 300);
+    assert_eq!((outcome.integrity, outcome.missed), (Integrity::default(), 0));
+}
+
+#[test]
 fn a_run_that_is_stopped_says_so_and_keeps_what_it_has() {
     let relay = TestRelay::start();
     let stop = CancellationToken::new();

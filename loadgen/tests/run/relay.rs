@@ -40,6 +40,9 @@ impl TestRelay {
         config.auth.keys = Some(keys);
         config.mail.send_rate = 1_000_000;
         config.mail.send_burst = 1_000_000;
+        config.directory.claim_pair_burst = 1_000_000;
+        config.directory.claim_target_hourly = 1_000_000;
+        config.directory.claim_caller_minute = 1_000_000;
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let data = folder.path().join("data");
