@@ -42,6 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         run,
         clock: RunClock::starting_at(Instant::now()),
         agent: (0, 1),
+        gate: None,
         workers: 1,
         sources: Vec::new(),
         progress: Arc::default(),

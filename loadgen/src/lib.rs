@@ -15,13 +15,14 @@
 //! A room imports only from floors below its own; `tests/floors.rs` reads the imports.
 //!
 //! ```text
-//! 6 capacity       agent (many hosts)      calibrate (the generator's own ceiling)
-//! 5 run (phases, workers, clients, pacing; the collector)              report
-//! 4 wire           crypto (sessions)       server (what the other side costs)
-//! 3 plan           schedule                threshold            outcome
-//! 2 scenario       tally                   progress
-//! 1 ledger         label
-//! 0 units          clock
+//! 7 capacity       agent (many hosts)      calibrate (the generator's own ceiling)
+//! 6 run (phases, workers, clients, pacing; the collector)              report
+//! 5 wire           crypto (sessions)       server (what the other side costs)
+//! 4 plan           schedule                outcome
+//! 3 scenario
+//! 2 threshold
+//! 1 ledger         label                   tally                progress
+//! 0 units          clock                    packed (histograms as text)
 //! ```
 
 pub mod agent;
@@ -32,6 +33,7 @@ pub mod crypto;
 pub mod label;
 pub mod ledger;
 pub mod outcome;
+pub mod packed;
 pub mod plan;
 pub mod progress;
 pub mod report;

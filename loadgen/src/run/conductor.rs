@@ -12,6 +12,7 @@ use crate::progress::Phase;
 use crate::run::claims::{self, Claims};
 use crate::run::collect::process_cpu;
 use crate::run::crew::{Crew, Outfit, Waited};
+use crate::run::gate::Gate;
 use crate::run::gauges::Gauges;
 use crate::run::integrity::integrity;
 use crate::run::rules::{Hours, Rules};
@@ -62,7 +63,7 @@ pub(super) async fn perform<W: Wire>(scenario: &Scenario, stage: Stage<W>) -> Re
                 agent: stage.agent,
                 stop: stage.stop,
             };
-            play::<W>(scenario, &common, outfit).await
+            play::<W>(scenario, &common, outfit, stage.gate).await
         }
     };
     // A server that does not answer must not keep us.
@@ -77,6 +78,7 @@ async fn play<W: Wire>(
     scenario: &Scenario,
     common: &Common,
     outfit: Outfit<'_, W>,
+    gate: Option<Gate>,
 ) -> Result<Outcome, RunError> {
     let Load::Claims {
         rate,
@@ -85,27 +87,31 @@ async fn play<W: Wire>(
         keys_each,
     } = scenario.load
     else {
-        return conduct::<W>(scenario, common, outfit).await;
+        return conduct::<W>(scenario, common, outfit, gate).await;
     };
     let claims = Claims {
         rate,
         duration,
         targets,
         keys_each,
+        seed: scenario.seed,
+        agent: outfit.agent,
     };
-    let place = (&outfit.place, outfit.agent);
-    claims::perform::<W>(claims, scenario.seed, place, common, &outfit.stop).await
+    claims::perform::<W>(claims, &outfit.place, common, gate, &outfit.stop).await
 }
 
 async fn conduct<W: Wire>(
     scenario: &Scenario,
     common: &Common,
     outfit: Outfit<'_, W>,
+    gate: Option<Gate>,
 ) -> Result<Outcome, RunError> {
     let mut play = Play {
         crew: Crew::start(outfit)?,
         scenario,
         common,
+        gate,
+        earliest: 0,
         outcome: Outcome::default(),
         cpu: None,
     };
@@ -121,6 +127,9 @@ struct Play<'a> {
     crew: Crew,
     scenario: &'a Scenario,
     common: &'a Common,
+    gate: Option<Gate>,
+    /// When the load may begin.
+    earliest: Nanos,
     outcome: Outcome,
     /// Processor time when the measured part began.
     cpu: Option<f64>,
@@ -130,6 +139,10 @@ impl Play<'_> {
     async fn play(&mut self) -> Result<(), RunError> {
         self.crew.enter(Phase::Connect);
         if self.connect().await? == Waited::Stopped {
+            self.outcome.is_interrupted = true;
+            return Ok(());
+        }
+        if !self.pass().await {
             self.outcome.is_interrupted = true;
             return Ok(());
         }
@@ -182,9 +195,20 @@ impl Play<'_> {
         })
     }
 
+    /// Waits for others, if there are any; whether the load is to begin.
+    async fn pass(&mut self) -> bool {
+        let Some(gate) = self.gate.take() else { return true };
+        let passed = tokio::select! {
+            passed = gate.pass() => passed,
+            _stopped = self.crew.until(None, |_| false) => None,
+        };
+        self.earliest = passed.unwrap_or_default();
+        passed.is_some()
+    }
+
     /// Warm-up and load of a length that is known.
     async fn hours(&mut self, warmup: Duration, lasts: Duration) -> Waited {
-        let starts = self.common.clock.now() + nanos(AHEAD);
+        let starts = self.earliest.max(self.common.clock.now() + nanos(AHEAD));
         let hours = Hours {
             starts,
             measured: starts + nanos(warmup),
@@ -204,7 +228,7 @@ impl Play<'_> {
 
     /// Load that ends when it is done.
     async fn open_end(&mut self) {
-        let starts = self.common.clock.now() + nanos(AHEAD);
+        let starts = self.earliest.max(self.common.clock.now() + nanos(AHEAD));
         let hours = Hours {
             starts,
             measured: starts,

@@ -303,6 +303,7 @@ impl TestRelay {
             run,
             clock: RunClock::starting_at(Instant::now()),
             agent: (0, 1),
+            gate: None,
             workers: 2,
             sources: Vec::new(),
             progress: Arc::default(),
