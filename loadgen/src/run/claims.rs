@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Nanos;
@@ -16,6 +17,7 @@ use crate::plan::Plan;
 use crate::progress::Phase;
 use crate::run::RunError;
 use crate::run::collect::{Collector, process_cpu};
+use crate::run::gate::Gate;
 use crate::run::integrity::integrity;
 use crate::run::pacer::Timer;
 use crate::run::shop::Common;
@@ -33,6 +35,9 @@ pub(super) struct Claims {
     pub(super) duration: Span,
     pub(super) targets: u32,
     pub(super) keys_each: u32,
+    pub(super) seed: u64,
+    /// Which agent this is, of how many.
+    pub(super) agent: (u32, u32),
 }
 
 /// Who claims, and what was found.
@@ -59,9 +64,9 @@ type Answer = (usize, Due, Result<Claimed, Trouble>);
 /// [`RunError::Setup`] when keys cannot be published.
 pub(super) async fn perform<W: Wire>(
     claims: Claims,
-    seed: u64,
-    (place, agent): (&W::Place, (u32, u32)),
+    place: &W::Place,
     common: &Common,
+    gate: Option<Gate>,
     stop: &CancellationToken,
 ) -> Result<Outcome, RunError> {
     let clients = whos(common).map_err(RunError::Setup)?;
@@ -73,6 +78,18 @@ pub(super) async fn perform<W: Wire>(
         .try_collect()
         .await;
     published.map_err(RunError::Setup)?;
+    let passed = tokio::select! {
+        passed = pass(gate) => passed,
+        () = stop.cancelled() => None,
+    };
+    let Some(earliest) = passed else {
+        return Ok(Outcome {
+            is_interrupted: true,
+            ..Outcome::default()
+        });
+    };
+    let begins = Instant::from_std(common.clock.instant(earliest));
+    tokio::time::sleep_until(begins).await;
     let mut till = Till::<W> {
         place,
         common,
@@ -91,7 +108,13 @@ pub(super) async fn perform<W: Wire>(
         rate: claims.rate,
         lasts: claims.duration,
     };
-    let schedule = Schedule::new(&[stage], Arrival::Constant, Duration::ZERO, seed, agent);
+    let schedule = Schedule::new(
+        &[stage],
+        Arrival::Constant,
+        Duration::ZERO,
+        claims.seed,
+        claims.agent,
+    );
     let cpu = process_cpu();
     let starts = common.clock.now();
     let done = till.serve(schedule, stop).await;
@@ -206,6 +229,14 @@ impl<'a, W: Wire> Till<'a, W> {
             is_interrupted: !is_whole,
             ..Outcome::default()
         }
+    }
+}
+
+/// When the load may begin; none when whoever knows about the others has left.
+async fn pass(gate: Option<Gate>) -> Option<Nanos> {
+    match gate {
+        Some(gate) => gate.pass().await,
+        None => Some(0),
     }
 }
 
