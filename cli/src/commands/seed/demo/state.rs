@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use chatctl_client::e2ee::Identity;
 use chatctl_protocol::{AccountId, Address, DeviceId};
 use chatctl_relay::auth::KeysetError;
 use chatctl_relay::auth::private_file::{self, Access, Existing};
@@ -46,6 +47,9 @@ pub(super) struct Sent {
     pub(super) conversation: u32,
     /// With whom.
     pub(super) to: Address,
+    /// Who they are, cryptographically.
+    #[serde(default)]
+    pub(super) identity: Option<Identity>,
     /// Where the ratchet stands.
     pub(super) session: SessionPickle,
     /// Ciphertexts with their names, until they are in the mailbox.
