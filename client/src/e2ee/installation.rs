@@ -184,6 +184,12 @@ impl Installation {
         Ok(refused)
     }
 
+    /// Posts that wait for their answer.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Waits for what happens next. Cancel safe.
     ///
     /// # Errors

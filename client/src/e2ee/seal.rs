@@ -48,7 +48,14 @@ impl Vault {
         words: &[u8],
     ) -> Result<Message, SealError> {
         if !self.is_ready_for(to) {
-            let list = directory.devices(to, Some(&Suite::Olm)).await?;
+            let list =
+                directory
+                    .devices(to, Some(&Suite::Olm))
+                    .await
+                    .map_err(|error| match error.code() {
+                        Some(Code::UnknownAccount) => SealError::NoDevices,
+                        Some(_) | None => SealError::Directory(error),
+                    })?;
             let strangers = self.listed(to, &list)?;
             if !strangers.is_empty() {
                 let pools = [bundle::pool()?];

@@ -31,6 +31,7 @@ use self::progress::Progress;
 pub(crate) use self::report::Demonstrated;
 use self::report::Report;
 use self::stage::{Stage, Tokens};
+pub(crate) use self::state::adopt;
 use self::state::StateDir;
 use self::talk::Ids;
 use crate::exit::Exit;
