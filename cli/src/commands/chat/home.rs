@@ -38,12 +38,20 @@ impl Home {
             Failure::new(Exit::CantCreate, format!("cannot open {}", lock.display())).caused_by(&error)
         };
         let mut options = OpenOptions::new();
-        let held = options.create(true).truncate(false).write(true).mode(0o600).open(&lock);
+        let held = options
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&lock);
         let held = held.map_err(failed)?;
         match held.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let message = format!("another process chats as this device with {}", directory.display());
+                let message = format!(
+                    "another process chats as this device with {}",
+                    directory.display()
+                );
                 return Err(Failure::new(Exit::TempFail, message)
                     .hint("end it first; or another --device with a directory and a token of its own"));
             }
@@ -112,9 +120,15 @@ mod tests {
         (home.keep())(&vault.pickle().unwrap()).unwrap();
         drop(home);
         let home = Home::open(&directory, &address).unwrap();
-        assert_eq!(home.vault(&address).unwrap().unwrap().identity(), vault.identity());
+        assert_eq!(
+            home.vault(&address).unwrap().unwrap().identity(),
+            vault.identity()
+        );
         for file in std::fs::read_dir(&directory).unwrap() {
-            assert_eq!(file.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+            assert_eq!(
+                file.unwrap().metadata().unwrap().permissions().mode() & 0o777,
+                0o600
+            );
         }
         std::fs::write(home.vault.clone(), "else").unwrap();
         assert_eq!(home.vault(&address).unwrap_err().exit, Exit::DataErr);

@@ -23,17 +23,23 @@ impl Lines {
     /// Of a system that has no threads to give.
     pub(super) fn read() -> Result<Self, Failure> {
         let (sender, receiver) = channel(AHEAD);
-        let reader = std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
-            let mut stdin = std::io::stdin().lock();
-            loop {
-                let mut line = Vec::new();
-                let read = stdin.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
-                let is_over = read.map_or(true, |bytes| bytes == 0);
-                if is_over || sender.blocking_send(String::from_utf8_lossy(&line).into_owned()).is_err() {
-                    return;
+        let reader = std::thread::Builder::new()
+            .name("stdin".to_owned())
+            .spawn(move || {
+                let mut stdin = std::io::stdin().lock();
+                loop {
+                    let mut line = Vec::new();
+                    let read = stdin.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
+                    let is_over = read.map_or(true, |bytes| bytes == 0);
+                    if is_over
+                        || sender
+                            .blocking_send(String::from_utf8_lossy(&line).into_owned())
+                            .is_err()
+                    {
+                        return;
+                    }
                 }
-            }
-        });
+            });
         match reader {
             Ok(_detached) => Ok(Self(receiver)),
             Err(error) => Err(Failure::new(Exit::Failure, "cannot read stdin").caused_by(&error)),

@@ -89,13 +89,17 @@ impl Chat {
         // Before anything is made.
         let given = self.token_file.as_deref().map(read_token).transpose()?;
         let demo = self.from_demo.as_deref();
-        let demo = demo.map(|directory| seed::adopt(directory, &address)).transpose()?;
+        let demo = demo
+            .map(|directory| seed::adopt(directory, &address))
+            .transpose()?;
         let (adopted, demo_token) = demo.map_or((None, None), |(vault, token)| (Some(vault), token));
-        let token = given.or_else(|| demo_token.map(|token| Token::new(&token))).ok_or_else(|| {
-            Failure::new(Exit::NoInput, "the demo's state has no token").hint(
-                "`chatctl seed demo --keys FILE` writes one into each state file; or --token-file FILE",
-            )
-        })?;
+        let token = given
+            .or_else(|| demo_token.map(|token| Token::new(&token)))
+            .ok_or_else(|| {
+                Failure::new(Exit::NoInput, "the demo's state has no token").hint(
+                    "`chatctl seed demo --keys FILE` writes one into each state file; or --token-file FILE",
+                )
+            })?;
         check_token(&token, &address)?;
         let state = self.state.as_deref().or(self.from_demo.as_deref());
         let home = Home::open(state.unwrap_or_else(|| Path::new(".")), &address)?;
@@ -104,33 +108,46 @@ impl Chat {
             None => adopted.unwrap_or_else(|| Vault::new(address, rand::random_range(1..=16_380))),
         };
         let mut me = self.installation(token, vault, &home)?;
-        me.enrol(ONE_TIME_KEYS).await.map_err(|error| not_enrolled(&error))?;
+        me.enrol(ONE_TIME_KEYS)
+            .await
+            .map_err(|error| not_enrolled(&error))?;
         let talk = Talk::new(me, self.to, voice, self.token_file);
         talk.run(Lines::read()?, self.follow).await
     }
 
     fn installation(&self, token: Token, vault: Vault, home: &Home) -> Result<Installation, Failure> {
-        let bad = |error: DirectoryError| Failure::from_error(Exit::Usage, &error).hint("--url http://HOST:PORT");
+        let bad =
+            |error: DirectoryError| Failure::from_error(Exit::Usage, &error).hint("--url http://HOST:PORT");
         let http = Http::new(&self.url).map_err(bad)?;
-        let sockets = format!("{}/v1/ws", self.url.trim_end_matches('/').replacen("http", "ws", 1));
+        let sockets = format!(
+            "{}/v1/ws",
+            self.url.trim_end_matches('/').replacen("http", "ws", 1)
+        );
         let file = self.token_file.clone();
         let source = move |refused: Option<Token>| -> TokenFuture {
             // The file may have another one by now.
-            let other = file.as_deref().filter(|_| refused.is_some()).and_then(|file| read_token(file).ok());
+            let other = file
+                .as_deref()
+                .filter(|_| refused.is_some())
+                .and_then(|file| read_token(file).ok());
             let token = other.unwrap_or_else(|| token.clone());
             Box::pin(std::future::ready(Ok(token)))
         };
         let device = Device::new(Options::new(&sockets), source.clone());
-        Ok(Installation::new(device, http.directory(source), vault, home.keep()))
+        Ok(Installation::new(
+            device,
+            http.directory(source),
+            vault,
+            home.keep(),
+        ))
     }
 }
 
 /// Reads a token's file.
 fn read_token(path: &Path) -> Result<Token, Failure> {
     let bytes = private_file::read(path)?;
-    let text = String::from_utf8(bytes).map_err(|_| {
-        Failure::new(Exit::DataErr, format!("{} is not a token", path.display()))
-    })?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Failure::new(Exit::DataErr, format!("{} is not a token", path.display())))?;
     Ok(Token::new(text.trim()))
 }
 
@@ -148,7 +165,10 @@ fn check_token(token: &Token, address: &Address) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(Failure::new(
             Exit::DataErr,
-            format!("the token is not one of device {} of {}", address.device_id, address.account),
+            format!(
+                "the token is not one of device {} of {}",
+                address.device_id, address.account
+            ),
         )
         .hint("--as ACCOUNT and --device DEVICE say whose the token is")),
     }

@@ -76,7 +76,10 @@ impl Talk {
     async fn talk(&mut self, mut lines: Lines, follow: bool) -> Result<(), Failure> {
         let resumed = self.me.resume().await.map_err(fatal)?;
         for (_name, refusal) in resumed {
-            self.not_sent(&format!("a message of the last time was refused: {}", refusal.word))?;
+            self.not_sent(&format!(
+                "a message of the last time was refused: {}",
+                refusal.word
+            ))?;
         }
         let (mut reads, mut follows) = (true, follow);
         while reads || follows || self.me.unanswered() > 0 {
@@ -125,7 +128,9 @@ impl Talk {
             SendError::Seal(SealError::NoKeys(who) | SealError::BadKey(who)) => {
                 self.not_sent(&format!("not sent: {} has published no good keys", named(&who)))
             }
-            SendError::Refused(refusal) => self.not_sent(&format!("not sent: the relay says {}", refusal.word)),
+            SendError::Refused(refusal) => {
+                self.not_sent(&format!("not sent: the relay says {}", refusal.word))
+            }
             SendError::Seal(_) | SendError::Directory(_) => self.not_sent(&format!("not sent: {error}")),
             SendError::Keep(_) | SendError::Device(_) => Err(fatal(error)),
         }
@@ -153,7 +158,9 @@ impl Talk {
                 Ok(()) => {}
                 Err(error @ SendError::Keep(_)) => return Err(fatal(error)),
                 // It is told again.
-                Err(error) => self.voice.tell(What::Note, &format!("keys were not published: {error}"))?,
+                Err(error) => self
+                    .voice
+                    .tell(What::Note, &format!("keys were not published: {error}"))?,
             },
             Event::TokenExpiring(_) => self.refresh(),
             Event::QueueEmpty
@@ -201,13 +208,20 @@ impl Talk {
     fn who(&self) -> Result<(), Failure> {
         let ours = self.me.vault();
         let fingerprint = ours.identity().fingerprint(&ours.address().account);
-        self.voice.about(What::Device, ours.address(), &format!("this device: {fingerprint}"))?;
+        self.voice.about(
+            What::Device,
+            ours.address(),
+            &format!("this device: {fingerprint}"),
+        )?;
         self.each_known(false)
     }
 
     /// The digits that both see.
     fn digits(&self) -> Result<(), Failure> {
-        self.voice.tell(What::Note, "compare these with what they see; then /verify DEVICE DIGITS")?;
+        self.voice.tell(
+            What::Note,
+            "compare these with what they see; then /verify DEVICE DIGITS",
+        )?;
         self.each_known(true)
     }
 
@@ -237,7 +251,9 @@ impl Talk {
         ];
         let matches = numbers.iter().any(|number| number.replace(' ', "") == digits);
         if !matches || !self.me.vault_mut().verify(&address, &theirs) {
-            return self.voice.about(What::Note, &address, "these are not its digits: do not trust it");
+            return self
+                .voice
+                .about(What::Note, &address, "these are not its digits: do not trust it");
         }
         self.me.keep().map_err(fatal)?;
         self.each_known(false)
@@ -249,7 +265,9 @@ impl Talk {
         self.me.vault_mut().accept_change(&address);
         self.me.keep().map_err(fatal)?;
         let held = std::mem::take(&mut self.held);
-        let (theirs, others) = held.into_iter().partition(|mail| mail.from.as_ref() == Some(&address));
+        let (theirs, others) = held
+            .into_iter()
+            .partition(|mail| mail.from.as_ref() == Some(&address));
         self.held = others;
         self.read(theirs)
     }
@@ -276,9 +294,9 @@ impl Talk {
             | chatctl_client::Error::NoToken(_)
             | chatctl_client::Error::Socket(_)
             | chatctl_client::Error::Mail(_)
-            | chatctl_client::Error::Unexpected(_) => {
-                self.voice.tell(What::Note, &format!("trouble with the relay: {error}"))
-            }
+            | chatctl_client::Error::Unexpected(_) => self
+                .voice
+                .tell(What::Note, &format!("trouble with the relay: {error}")),
         }
     }
 }

@@ -174,7 +174,9 @@ impl Voice {
     pub(super) fn device(&self, known: &Known, safety_number: Option<String>) -> Result<(), Failure> {
         let standing = known.identity.map(|_| Standing::of(known.trust, false));
         let fingerprint = known.identity.map(|one| one.fingerprint(&known.address.account));
-        let digits = fingerprint.clone().unwrap_or_else(|| "nothing seen of it yet".to_owned());
+        let digits = fingerprint
+            .clone()
+            .unwrap_or_else(|| "nothing seen of it yet".to_owned());
         let mut note = format!(
             "{} ({}): {digits}",
             named(&known.address),
@@ -222,9 +224,12 @@ pub(super) fn named(device: &Address) -> String {
 /// Text without what a terminal obeys, and without what shows letters in another order than they stand.
 fn harmless(text: &str) -> String {
     let is_harmful = |letter: char| {
-        letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{061c}')
+        letter.is_control()
+            || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{061c}')
     };
-    text.chars().map(|letter| if is_harmful(letter) { '\u{fffd}' } else { letter }).collect()
+    text.chars()
+        .map(|letter| if is_harmful(letter) { '\u{fffd}' } else { letter })
+        .collect()
 }
 
 #[cfg(test)]
@@ -233,6 +238,9 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_obey_is_not_shown() {
-        assert_eq!(harmless("\u{1b}[2J\u{7}grüße \u{202e}olleh\u{9b}1m\n"), "�[2J�grüße �olleh�1m�");
+        assert_eq!(
+            harmless("\u{1b}[2J\u{7}grüße \u{202e}olleh\u{9b}1m\n"),
+            "�[2J�grüße �olleh�1m�"
+        );
     }
 }
