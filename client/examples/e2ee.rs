@@ -5,7 +5,7 @@
 //! $ cargo run -p chatctl-client --example e2ee -- http://127.0.0.1:8480 TOKEN-OF-ALICE TOKEN-OF-BOB
 //! ```
 //!
-//! The two tokens (`devices[].token` of the file) are of device `1` of `alice` and of `bob`.
+//! The two tokens (`accounts[].token` of the file) are of device `1` of `alice` and of `bob`.
 
 #![expect(clippy::print_stdout, reason = "it shows what happens")]
 
