@@ -10,6 +10,7 @@ mod figures;
 mod log;
 mod openapi;
 mod out;
+mod private_dir;
 mod relay;
 mod runtime;
 mod schemas;

@@ -144,6 +144,22 @@ impl Out {
         self.put(bytes, Secrecy::Public)
     }
 
+    /// Writes one of many results as it comes: a line of text, or the document in one line. Never to a file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Failure::of_output`].
+    pub(crate) fn line<D: Document>(&self, text: &str, document: &D) -> Result<(), Failure> {
+        let line = match self.format {
+            Format::Text => text.to_owned(),
+            Format::Json => serde_json::to_string(&Named::of(document))
+                .map_err(|error| Failure::from_error(crate::exit::Exit::Failure, &error))?,
+        };
+        let mut stdout = io::stdout().lock();
+        let written = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+        written.map_err(|error| Failure::of_output(&error))
+    }
+
     /// Says on stdout what was done to the file that `-o` names, where that file is the command's own business.
     ///
     /// # Errors

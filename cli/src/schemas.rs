@@ -7,7 +7,7 @@ use schemars::Schema;
 use serde_json::json;
 
 use crate::commands::{
-    asyncapi, completions, config, dev, jobs, man, openapi, reload, schema, seed, token, tree,
+    asyncapi, chat, completions, config, dev, jobs, man, openapi, reload, schema, seed, token, tree,
 };
 use crate::exit::Exit;
 use crate::out::Document;
@@ -121,6 +121,7 @@ pub(crate) const ALL: &[Answer] = &[
     Answer::of::<token::ExportedKeys>("token keys export").exits(SETTINGS),
     Answer::of::<token::ImportedKey>("token keys import").exits(INPUT),
     Answer::of::<token::CheckedKeys>("token keys check").exits(SETTINGS),
+    Answer::of::<chat::Line>("chat").exits(RELAY),
     Answer::of::<jobs::JobList>("jobs list").exits(STORE),
     Answer::of::<jobs::JobRun>("jobs run").exits(STORE),
     Answer::of::<jobs::RunHistory>("jobs history").exits(STORE),

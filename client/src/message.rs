@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chatctl_protocol::{AccountId, ClientMsgId, Code, DeviceId, EnvelopeId, v1};
+use chatctl_protocol::v1::{self, frame::Body};
+use chatctl_protocol::{AccountId, ClientMsgId, Code, DeviceId, EnvelopeId, frame};
 
 /// One message to the devices of one account: all of them or none.
 ///
@@ -86,6 +87,21 @@ impl Message {
     #[must_use]
     pub fn id(&self) -> &Bytes {
         &self.frame.client_msg_id
+    }
+
+    /// The message as bytes, for an app's own outbox: ciphertext cannot be made twice.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        frame::encode_proto(Body::Send(self.frame.clone()))
+    }
+
+    /// A message from [`Message::to_bytes`], or `None` when the bytes are not one.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        match frame::decode_proto(Bytes::copy_from_slice(bytes)) {
+            Ok(Body::Send(frame)) => Some(Self { frame }),
+            Ok(_) | Err(_) => None,
+        }
     }
 
     pub(crate) fn into_frame(self) -> v1::Send {
@@ -182,6 +198,13 @@ mod tests {
     #[test]
     fn payloads_and_ids_never_print() {
         assert_eq!(format!("{:?}", message()), "Message(1 devices, 10 bytes)");
+    }
+
+    #[test]
+    fn a_message_comes_back_from_its_bytes() {
+        let message = message();
+        assert_eq!(Message::from_bytes(&message.to_bytes()), Some(message));
+        assert_eq!(Message::from_bytes(b"else"), None);
     }
 
     #[test]

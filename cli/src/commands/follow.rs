@@ -166,6 +166,7 @@ fn read_again() -> Result<Reading, Vec<String>> {
             Command::Serve(serve) => serve.read_again(),
             Command::Seed(_)
             | Command::Token(_)
+            | Command::Chat(_)
             | Command::Jobs(_)
             | Command::Config(_)
             | Command::OpenApi(_)

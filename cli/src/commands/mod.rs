@@ -1,6 +1,7 @@
 //! The commands, one file or folder each.
 
 pub(crate) mod asyncapi;
+pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod dev;
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     Seed(Box<seed::Seed>),
     /// Make, check and look into tokens and their keys
     Token(Box<token::Token>),
+    /// Write to somebody, end-to-end encrypted, and read what they write
+    Chat(Box<chat::Chat>),
     /// Look at scheduled jobs, run them by hand, and pause them
     Jobs(jobs::Jobs),
     /// Write, check and show the configuration
@@ -61,6 +64,7 @@ impl Command {
             Self::Serve(serve) => serve.run(out),
             Self::Seed(seed) => seed.run(out),
             Self::Token(token) => token.run(out).map(|()| Exit::Ok),
+            Self::Chat(chat) => chat.run(out),
             Self::Jobs(jobs) => jobs.run(out),
             Self::Config(config) => config.run(out).map(|()| Exit::Ok),
             Self::Reload(reload) => reload.run(out).map(|()| Exit::Ok),

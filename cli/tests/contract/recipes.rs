@@ -130,6 +130,14 @@ pub(crate) const RECIPES: &[Recipe] = &[
         missing_file: Some("token revocations prune --store-uri-file /nowhere/uri"),
         ..ANSWERS
     },
+    // Needs a relay and somebody to talk to: `chat` has both.
+    Recipe {
+        command: "chat",
+        missing_file: Some(
+            "chat --url http://127.0.0.1:1 --as alice --to bob --state state --token-file /nowhere/token",
+        ),
+        ..ANSWERS
+    },
     Recipe {
         command: "jobs list",
         before: &[APPLY],

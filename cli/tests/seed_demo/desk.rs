@@ -94,6 +94,12 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
+    /// Where it listens.
+    #[allow(dead_code, reason = "not every test asks for it")]
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// What waits for a device: kinds and payloads.
     pub(crate) fn mail(&self, token: &str) -> Vec<(u32, Vec<u8>)> {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,4 +1,4 @@
-//! A proxy between clients and a relay that breaks one promise once in a while: what a measurement has to notice.
+//! A proxy between clients and a relay that breaks each promise once: what a measurement has to notice.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tokio_tungstenite::{accept_hdr_async, connect_async};
 
 /// What it does to one envelope in [`Meddler::EVERY`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mischief {
+enum Mischief {
     /// Acks it to the relay, and keeps it.
     Drop,
     /// Delivers it twice.
@@ -27,6 +27,22 @@ pub(crate) enum Mischief {
     Swap,
     /// Changes a bit of its payload.
     Damage,
+}
+
+impl Mischief {
+    /// What is done to an envelope, by its number.
+    const fn to(count: u64) -> Option<Self> {
+        const QUARTER: u64 = Meddler::EVERY / 4;
+        const HALF: u64 = Meddler::EVERY / 2;
+        const THREE: u64 = QUARTER * 3;
+        match count {
+            QUARTER => Some(Self::Drop),
+            HALF => Some(Self::Duplicate),
+            THREE => Some(Self::Swap),
+            Meddler::EVERY => Some(Self::Damage),
+            _ => None,
+        }
+    }
 }
 
 /// The proxy. Ends with the test.
@@ -40,23 +56,21 @@ pub(crate) struct Meddler {
 #[derive(Clone)]
 struct Mood {
     relay: SocketAddr,
-    mischief: Mischief,
     seen: Arc<AtomicU64>,
     done: Arc<AtomicU64>,
 }
 
 impl Meddler {
-    /// One envelope in so many is meddled with.
+    /// Of so many envelopes, each mischief is done to one.
     pub(crate) const EVERY: u64 = 100_000;
 
     /// A proxy in front of a relay.
-    pub(crate) async fn start(relay: SocketAddr, mischief: Mischief) -> Self {
+    pub(crate) async fn start(relay: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let done = Arc::new(AtomicU64::new(0));
         let mood = Mood {
             relay,
-            mischief,
             seen: Arc::default(),
             done: Arc::clone(&done),
         };
@@ -152,12 +166,12 @@ impl Mood {
                 continue;
             }
             let count = self.seen.fetch_add(1, Ordering::Relaxed) + 1;
-            if count % Meddler::EVERY != 0 {
+            let Some(mischief) = Mischief::to(count) else {
                 envelopes.push(envelope);
                 continue;
-            }
+            };
             self.done.fetch_add(1, Ordering::Relaxed);
-            match self.mischief {
+            match mischief {
                 Mischief::Drop => {
                     let ack = v1::Ack {
                         ids: vec![envelope.id],

@@ -32,6 +32,7 @@ pub(crate) use self::report::Demonstrated;
 use self::report::Report;
 use self::stage::{Stage, Tokens};
 use self::state::StateDir;
+pub(crate) use self::state::adopt;
 use self::talk::Ids;
 use crate::exit::Exit;
 use crate::failure::Failure;

@@ -10,7 +10,7 @@ mod reset;
 mod verify;
 
 pub(crate) use apply::Applied;
-pub(crate) use demo::Demonstrated;
+pub(crate) use demo::{Demonstrated, adopt};
 pub(crate) use import_legacy::Imported;
 pub(crate) use plan::Planned;
 pub(crate) use reset::Emptied;

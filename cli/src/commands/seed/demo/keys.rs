@@ -5,19 +5,17 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use chatctl_client::{Item, e2ee};
 use chatctl_protocol::{PoolName, Suite};
 use chatctl_relay::directory::{KeyUpload, NewItem, NewPool};
 use chatctl_relay::model::{MailboxId, UnixMs};
 use chatctl_relay::store::Upload;
 use serde::{Deserialize, Serialize};
 use vodozemac::olm::Account;
-use vodozemac::{Base64DecodeError, Curve25519PublicKey, KeyId, base64_decode, base64_encode};
+use vodozemac::{Base64DecodeError, base64_decode, base64_encode};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-
-/// The pool of Olm's one-time keys.
-pub(super) const POOL: &str = "otk";
 
 /// What a device publishes: public halves alone, in base64.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,25 +33,28 @@ struct Key {
     sig: String,
 }
 
+impl Key {
+    fn of(item: &Item) -> Self {
+        Self {
+            id: item.id.clone(),
+            data: base64_encode(&item.data),
+            sig: base64_encode(item.signature.as_deref().unwrap_or_default()),
+        }
+    }
+}
+
 impl Bundle {
     /// Draws new one-time keys and a new fallback for an account, and signs them.
     pub(super) fn draw(account: &mut Account, one_time_keys: u32) -> Self {
         account.generate_one_time_keys(one_time_keys as usize);
         account.generate_fallback_key();
-        let mut drawn: Vec<_> = account.one_time_keys().into_iter().collect();
-        // Oldest first, as they are to be handed out.
-        drawn.sort_unstable_by_key(|(id, _)| *id);
-        let bundle = Self {
-            identity: base64_encode(identity(account)),
-            one_time_keys: drawn.into_iter().map(|key| signed(account, key)).collect(),
-            fallback: account.fallback_key().into_iter().next().map(|key| Key {
-                // The account counts its fallbacks apart, and a pool has its ids together.
-                id: format!("fallback-{}", key.0.to_base64()),
-                ..signed(account, key)
-            }),
-        };
+        let drawn = e2ee::Bundle::unpublished(account);
         account.mark_keys_as_published();
-        bundle
+        Self {
+            identity: base64_encode(drawn.identity.to_bytes()),
+            one_time_keys: drawn.one_time_keys.iter().map(Key::of).collect(),
+            fallback: drawn.fallback.as_ref().map(Key::of),
+        }
     }
 
     /// The identity's bytes.
@@ -97,29 +98,13 @@ impl Bundle {
     }
 }
 
-/// The name of [`POOL`].
+/// The pool of Olm's one-time keys.
 ///
 /// # Errors
 ///
 /// None in practice.
 pub(super) fn pool_name() -> Result<PoolName, Failure> {
-    PoolName::parse(POOL).map_err(|error| Failure::from_error(Exit::Failure, &error))
-}
-
-/// An identity as Olm's suite wants it.
-fn identity(account: &Account) -> [u8; 64] {
-    let mut identity = [0; 64];
-    identity[..32].copy_from_slice(account.curve25519_key().as_bytes());
-    identity[32..].copy_from_slice(account.ed25519_key().as_bytes());
-    identity
-}
-
-fn signed(account: &Account, (id, key): (KeyId, Curve25519PublicKey)) -> Key {
-    Key {
-        id: id.to_base64(),
-        data: key.to_base64(),
-        sig: account.sign(key.as_bytes()).to_base64(),
-    }
+    e2ee::pool().map_err(|error| Failure::from_error(Exit::Failure, &error))
 }
 
 fn item(key: &Key) -> Result<NewItem, Failure> {

@@ -4,11 +4,10 @@
 //! anything of it is published, so that a run that is stopped loses no private half of a published key.
 
 use std::fmt;
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use chatctl_client::e2ee::{Identity, Vault};
 use chatctl_protocol::{AccountId, Address, DeviceId};
 use chatctl_relay::auth::KeysetError;
 use chatctl_relay::auth::private_file::{self, Access, Existing};
@@ -18,6 +17,7 @@ use vodozemac::olm::{Account, AccountPickle, SessionPickle};
 use super::keys::Bundle;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::private_dir;
 
 /// A device as it stands in its file.
 #[derive(Serialize, Deserialize)]
@@ -46,6 +46,9 @@ pub(super) struct Sent {
     pub(super) conversation: u32,
     /// With whom.
     pub(super) to: Address,
+    /// Who they are, cryptographically.
+    #[serde(default)]
+    pub(super) identity: Option<Identity>,
     /// Where the ratchet stands.
     pub(super) session: SessionPickle,
     /// Ciphertexts with their names, until they are in the mailbox.
@@ -118,31 +121,7 @@ impl StateDir {
     ///
     /// When it cannot be made, or others may look into it.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
-        match DirBuilder::new().mode(0o700).create(path) {
-            Ok(()) => return Ok(Self(path.to_owned())),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => {
-                let message = format!("cannot make the directory {}", path.display());
-                return Err(Failure::new(Exit::CantCreate, message).caused_by(&error));
-            }
-        }
-        let unreadable = |error: io::Error| {
-            Failure::new(Exit::NoInput, format!("cannot look into {}", path.display())).caused_by(&error)
-        };
-        let found = path.metadata().map_err(unreadable)?;
-        if !found.is_dir() {
-            return Err(Failure::new(
-                Exit::CantCreate,
-                format!("{} is not a directory", path.display()),
-            ));
-        }
-        if found.permissions().mode() & 0o077 != 0 {
-            let message = format!("{} is open to others, and private keys go there", path.display());
-            return Err(Failure::new(Exit::NoPerm, message).hint(format!(
-                "`chmod 0700 {}`, or name another directory",
-                path.display()
-            )));
-        }
+        private_dir::open(path)?;
         Ok(Self(path.to_owned()))
     }
 
@@ -205,10 +184,34 @@ pub(super) fn file(directory: &Path, address: &Address) -> PathBuf {
     directory.join(format!("{}.{}.json", address.account, address.device_id))
 }
 
+/// A demo's device for somebody who plays it: its vault, and its token if it has one.
+///
+/// # Errors
+///
+/// As [`StateDir::load`], and when there is no such device.
+pub(crate) fn adopt(directory: &Path, address: &Address) -> Result<(Vault, Option<String>), Failure> {
+    let path = file(directory, address);
+    let state = StateDir(directory.to_owned()).load(address)?;
+    let state = state.ok_or_else(|| {
+        Failure::new(Exit::NoInput, format!("{} is not there", path.display()))
+            .hint("`chatctl seed demo --state-dir DIR` makes one for each device of the demo")
+    })?;
+    let mut vault = Vault::adopt(address.clone(), state.registration_id, state.olm);
+    for sent in state.sent {
+        // A file of an earlier version does not say who they are: the next message begins a session.
+        if let Some(identity) = sent.identity {
+            vault = vault.with_session(sent.to, identity, sent.session);
+        }
+    }
+    Ok((vault, state.token.map(|token| token.token)))
+}
+
 const SCHEMA: &str = "chatctl.seed.device/v1";
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn address() -> Address {

@@ -7,12 +7,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chatctl_client::e2ee::{self, Identity, Letter};
 use chatctl_protocol::{Address, ClientMsgId, EnvelopeId, Suite};
 use chatctl_relay::model::{Device, Envelope, UnixMs};
 use chatctl_relay::store::{Batch, Claim, ClaimTarget, Posting, SendKey, SendRecord, TOOL_NODE};
 use parking_lot::Mutex;
 use vodozemac::olm::{Account, SessionConfig};
-use vodozemac::{Curve25519PublicKey, Ed25519PublicKey, Ed25519Signature, base64_decode, base64_encode};
+use vodozemac::{base64_decode, base64_encode};
 
 use super::cast::Talk;
 use super::keys::pool_name;
@@ -110,7 +111,7 @@ impl Stage {
             .flatten()
             .next()
             .ok_or_else(|| gone(&talk.to))?;
-        let key = checked(&claimed.identity, &item.data, item.signature.as_deref());
+        let key = e2ee::checked(&claimed.identity, &item.data, item.signature.as_deref());
         let bad_key = || {
             let message = format!(
                 "a published key of {} is not signed by its identity",
@@ -124,12 +125,13 @@ impl Stage {
             .and_then(serde_json::from_value)
             .map_err(|_| Failure::new(Exit::Failure, "an account cannot be read again"))?;
         let account = Account::from_pickle(pickle);
-        let session = account.create_outbound_session(SessionConfig::version_1(), identity, one_time_key);
+        let session =
+            account.create_outbound_session(SessionConfig::version_1(), identity.agreement(), one_time_key);
         let mut session = session.map_err(|_| bad_key())?;
+        let ours = Identity::of(&account);
         let outbox = talk.lines.iter().map(|line| {
-            // Olm binds keys, not names: who writes to whom stands in the plaintext.
-            let plaintext = serde_json::json!({ "from": talk.from, "to": talk.to, "text": line.text });
-            let encrypted = session.encrypt(plaintext.to_string());
+            let letter = Letter::new(&talk.from, &talk.to, &line.name, line.text.as_bytes());
+            let encrypted = session.encrypt(letter.introducing(ours).to_bytes());
             let (kind, ciphertext) = encrypted
                 .map_err(|error| Failure::from_error(Exit::Failure, &error))?
                 .to_parts();
@@ -143,6 +145,7 @@ impl Stage {
         Ok(Sent {
             conversation: talk.number,
             to: talk.to.clone(),
+            identity: Some(identity),
             session: session.pickle(),
             outbox,
         })
@@ -219,22 +222,6 @@ fn posting(key: SendKey, envelope: Envelope, now: UnixMs) -> Posting {
         },
         envelopes: vec![Arc::new(envelope)],
     }
-}
-
-/// An identity's and a one-time key's Curve25519 halves, when the identity has signed the key.
-fn checked(
-    identity: &[u8],
-    key: &[u8],
-    signature: Option<&[u8]>,
-) -> Option<(Curve25519PublicKey, Curve25519PublicKey)> {
-    let (curve, signing) = identity.split_first_chunk::<32>()?;
-    let signing = Ed25519PublicKey::from_slice(signing.try_into().ok()?).ok()?;
-    let signature = Ed25519Signature::from_slice(signature?).ok()?;
-    signing.verify(key, &signature).ok()?;
-    Some((
-        Curve25519PublicKey::from_bytes(*curve),
-        Curve25519PublicKey::from_slice(key).ok()?,
-    ))
 }
 
 fn name(parcel: &Parcel) -> Result<ClientMsgId, Failure> {
