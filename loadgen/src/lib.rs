@@ -22,10 +22,11 @@
 //! 3 scenario
 //! 2 threshold
 //! 1 ledger         label                   tally                progress
-//! 0 units          clock                    packed (histograms as text)
+//! 0 units          clock                    packed (histograms as text)        bare (relays that only relay)
 //! ```
 
 pub mod agent;
+pub mod bare;
 pub mod calibrate;
 pub mod capacity;
 pub mod clock;

@@ -3,8 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod agents;
 mod cut;
+mod meddler;
 mod relay;
+mod truth;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
