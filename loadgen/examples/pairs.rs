@@ -5,7 +5,7 @@
 #![expect(clippy::print_stdout, reason = "an example says what it found")]
 
 #[path = "../tests/run/relay.rs"]
-#[expect(clippy::unwrap_used, reason = "shared with the tests")]
+#[expect(clippy::unwrap_used, dead_code, reason = "shared with the tests")]
 mod relay;
 
 use std::sync::Arc;

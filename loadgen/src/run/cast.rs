@@ -46,6 +46,7 @@ pub(super) fn clients_of(shop: &Rc<Shop>, share: Vec<(u32, Keyring)>) -> Vec<Rc<
                 incoming.entry(device).or_default().push(Incoming {
                     stream,
                     ledger: Ledger::default(),
+                    floor: 0,
                     from: sender.client,
                     desk: desks.get(&sender.client).copied(),
                     devices,

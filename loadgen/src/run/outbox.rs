@@ -93,9 +93,7 @@ impl Outbox {
 
     /// On a new connection: what was not answered comes first.
     pub(super) fn restart(&mut self) {
-        if let Some(seqs) = self.unanswered.restart() {
-            self.trail.repeated(seqs);
-        }
+        self.unanswered.restart();
     }
 
     /// Puts into the buffer what may be sent. True when something was put, and so is to be flushed.

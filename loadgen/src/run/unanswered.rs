@@ -2,7 +2,6 @@
 //! connection breaks: that is how a client makes sure, and how a run finds out whether the server kept its word.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use chatctl_protocol::ClientMsgId;
 use smallvec::SmallVec;
@@ -107,8 +106,8 @@ impl Unanswered {
         Some(sent)
     }
 
-    /// On a new connection: all of it is to be sent again. Which ones, if any.
-    pub(super) fn restart(&mut self) -> Option<Range<u64>> {
+    /// On a new connection: all of it is to be sent again.
+    pub(super) fn restart(&mut self) {
         let mut again: VecDeque<Sent> = self.out.drain(..).flatten().collect();
         again.append(&mut self.again);
         for sent in &mut again {
@@ -116,7 +115,6 @@ impl Unanswered {
         }
         self.again = again;
         self.first = 1;
-        Some(self.again.front()?.seq..self.again.back()?.seq + 1)
     }
 
     /// Whether there is a message to be sent again.
@@ -168,12 +166,12 @@ mod tests {
         }
         let answers = [2, 2, 9, 1].map(|serial| unanswered.answered(serial).map(|sent| sent.seq));
         assert_eq!(answers, [Some(1), None, None, Some(0)]);
-        assert_eq!(unanswered.restart(), Some(2..4));
+        unanswered.restart();
         let first = unanswered.take_again().unwrap();
         assert_eq!((first.seq, first.again), (2, true));
         unanswered.push(first);
         // It broke once more before the other one could leave.
-        assert_eq!(unanswered.restart(), Some(2..4));
+        unanswered.restart();
         let order: Vec<_> = std::iter::from_fn(|| unanswered.take_again())
             .map(|sent| sent.seq)
             .collect();

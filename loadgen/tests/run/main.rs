@@ -192,6 +192,36 @@ fn connections_that_are_cut_in_the_middle_lose_nothing() {
 }
 
 #[test]
+fn a_relay_that_is_started_again_in_the_middle_keeps_its_word() {
+    let relay = TestRelay::start();
+    let scenario = scenario(
+        "clients.count = 20
+         load = {model = 'open', stages = [{rate = '500/s', for = '2s'}]}
+         phases = {warmup = '0s', drain = '20s'}",
+    );
+    let stage = relay.stage(&scenario, relay.address());
+    let seen = stage.progress.clone();
+    let restarting = std::thread::spawn(move || {
+        while seen.delivered.load(std::sync::atomic::Ordering::Relaxed) < 300 {
+            std::thread::yield_now();
+        }
+        relay.restart()
+    });
+    let outcome = run::run::<RelayWire>(&scenario, stage).unwrap();
+    drop(restarting.join().unwrap());
+    assert!(outcome.whole.count(Count::Broken) >= 20, "nobody noticed");
+    let expected = Integrity {
+        streams: 10,
+        redelivered: outcome.integrity.redelivered,
+        ..Integrity::default()
+    };
+    assert_eq!(outcome.integrity, expected, "{:?}", outcome.whole.errors());
+    let counts = [Count::Due, Count::Sent, Count::Accepted, Count::Delivered];
+    assert_eq!(counts.map(|count| outcome.whole.count(count)), [1000; 4]);
+    assert_eq!(outcome.missed, 0);
+}
+
+#[test]
 fn faults_break_connections_and_nothing_else() {
     let relay = TestRelay::start();
     let outcome = relay.run(&scenario(
