@@ -15,11 +15,12 @@
 //! A room imports only from floors below its own; `tests/floors.rs` reads the imports.
 //!
 //! ```text
-//! 5 capacity       agent (many hosts)      calibrate (the generator's own ceiling)
-//! 4 run            phases, workers, clients, pacing; the collector
-//! 3 wire           crypto (sessions)       server (what the other side costs)      report
-//! 2 plan           threshold               tally                progress
-//! 1 scenario       schedule                ledger              label
+//! 6 capacity       agent (many hosts)      calibrate (the generator's own ceiling)
+//! 5 run (phases, workers, clients, pacing; the collector)              report
+//! 4 wire           crypto (sessions)       server (what the other side costs)
+//! 3 plan           schedule                threshold            outcome
+//! 2 scenario       tally                   progress
+//! 1 ledger         label
 //! 0 units          clock
 //! ```
 
@@ -30,6 +31,7 @@ pub mod clock;
 pub mod crypto;
 pub mod label;
 pub mod ledger;
+pub mod outcome;
 pub mod plan;
 pub mod progress;
 pub mod report;

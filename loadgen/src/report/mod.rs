@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::outcome::Integrity;
 use crate::scenario::Scenario;
 
 /// A report.
@@ -167,29 +168,6 @@ pub struct LatencyFigures {
     pub max_seconds: f64,
     /// The whole histogram, of nanoseconds: HdrHistogram V2 compressed, in base64.
     pub hdr_v2: String,
-}
-
-/// What became of the messages: of every stream from one sender to one device.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Integrity {
-    /// Streams that were watched.
-    pub streams: u64,
-    /// Messages that were said to be safe and did not arrive.
-    pub lost: u64,
-    /// Messages that left, were not said to be safe, and did not arrive: nobody promised anything.
-    pub unanswered: u64,
-    /// Messages that came twice.
-    pub duplicated: u64,
-    /// Messages that came again because their ack was lost: allowed.
-    pub redelivered: u64,
-    /// Messages that came after a later one.
-    pub reordered: u64,
-    /// Messages that were changed on their way.
-    pub corrupt: u64,
-    /// Messages that could not be decrypted.
-    pub undecryptable: u64,
-    /// One-time keys that were handed out twice.
-    pub keys_twice: u64,
 }
 
 /// Errors of a class.

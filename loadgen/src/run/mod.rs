@@ -3,9 +3,7 @@
 //! Each worker is a thread with a runtime of its own and a share of the clients; nothing is shared on the way of a
 //! message. Once a second a worker hands over what it counted, so that memory does not grow with the run.
 
-mod outcome;
-
-pub use outcome::{MOST_MOMENTS, Moment, Outcome, heat_rows};
+pub use crate::outcome::{MOST_MOMENTS, Moment, Outcome, heat_rows};
 
 use std::net::IpAddr;
 use std::sync::Arc;

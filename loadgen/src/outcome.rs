@@ -1,7 +1,9 @@
 //! What a run found, before anybody judges it.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::progress::Phase;
-use crate::report::Integrity;
 use crate::tally::Tally;
 
 /// An outcome.
@@ -29,6 +31,29 @@ pub struct Outcome {
     pub busiest_worker: f64,
     /// Whether it was stopped before its end.
     pub is_interrupted: bool,
+}
+
+/// What became of the messages: of every stream from one sender to one device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Integrity {
+    /// Streams that were watched.
+    pub streams: u64,
+    /// Messages that were said to be safe and did not arrive.
+    pub lost: u64,
+    /// Messages that left, were not said to be safe, and did not arrive: nobody promised anything.
+    pub unanswered: u64,
+    /// Messages that came twice.
+    pub duplicated: u64,
+    /// Messages that came again because their ack was lost: allowed.
+    pub redelivered: u64,
+    /// Messages that came after a later one.
+    pub reordered: u64,
+    /// Messages that were changed on their way.
+    pub corrupt: u64,
+    /// Messages that could not be decrypted.
+    pub undecryptable: u64,
+    /// One-time keys that were handed out twice.
+    pub keys_twice: u64,
 }
 
 /// An interval.
