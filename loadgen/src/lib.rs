@@ -15,12 +15,13 @@
 //! A room imports only from floors below its own; `tests/floors.rs` reads the imports.
 //!
 //! ```text
-//! 6 capacity       agent (many hosts)      calibrate (the generator's own ceiling)
-//! 5 run (phases, workers, clients, pacing; the collector)              report
-//! 4 wire           crypto (sessions)       server (what the other side costs)
-//! 3 plan           schedule                threshold            outcome
-//! 2 scenario       tally                   progress
-//! 1 ledger         label
+//! 7 capacity       agent (many hosts)      calibrate (the generator's own ceiling)
+//! 6 run (phases, workers, clients, pacing; the collector)              report
+//! 5 wire           crypto (sessions)       server (what the other side costs)
+//! 4 plan           schedule                outcome
+//! 3 scenario
+//! 2 threshold
+//! 1 ledger         label                   tally                progress
 //! 0 units          clock
 //! ```
 

@@ -136,6 +136,31 @@ impl Count {
         Self::ClaimedTwice,
         Self::Fallback,
     ];
+
+    /// Its name in thresholds and documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Due => "due",
+            Self::Sent => "sent",
+            Self::SentBytes => "sent_bytes",
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Delivered => "delivered",
+            Self::DeliveredBytes => "delivered_bytes",
+            Self::Redelivered => "redelivered",
+            Self::Duplicated => "duplicated",
+            Self::Reordered => "reordered",
+            Self::Corrupt => "corrupt",
+            Self::Undecryptable => "undecryptable",
+            Self::Foreign => "foreign",
+            Self::Connected => "connected",
+            Self::Broken => "broken",
+            Self::Claimed => "claimed",
+            Self::ClaimedTwice => "claimed_twice",
+            Self::Fallback => "fallback",
+        }
+    }
 }
 
 /// A tally.

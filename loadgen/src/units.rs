@@ -33,6 +33,13 @@ pub struct UnitError {
     what: &'static str,
 }
 
+impl UnitError {
+    /// A word that is not what was wanted: `a rate such as ..`.
+    pub(crate) fn new(word: &str, what: &'static str) -> Self {
+        unit_error(word, what)
+    }
+}
+
 impl Rate {
     /// So many per second.
     ///

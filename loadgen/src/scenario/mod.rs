@@ -3,10 +3,16 @@
 //!
 //! A scenario names no target and holds no secret: the same one runs anywhere.
 
+mod error;
+mod sizes;
+
+pub use error::ScenarioError;
+pub use sizes::{Drawer, Sizes, least};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::units::{Rate, Size, Span, UnitError};
+use crate::units::{Rate, Size, Span};
 
 /// A scenario. `toml` files hold exactly these tables; what is left out has its default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -195,27 +201,6 @@ pub struct Payload {
     pub crypto: Crypto,
 }
 
-/// Sizes of payloads. Written `256B`, `lognormal(MEDIAN, SIGMA)`, `chat` (the measured distribution of chat
-/// messages: `lognormal(17 letters, 1.15)` and 40 bytes of framing), or `file:PATH` (a size on each line).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
-pub enum Sizes {
-    /// All the same.
-    Fixed(Size),
-    /// Log-normal.
-    LogNormal {
-        /// Half are smaller.
-        median: Size,
-        /// Of the logarithm.
-        sigma: f64,
-    },
-    /// As measured at a chat provider (reference: 474,562 messages, ProcessOne).
-    Chat,
-    /// Drawn from a file's lines.
-    File(std::path::PathBuf),
-}
-
 /// How bodies are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -237,6 +222,24 @@ pub struct Faults {
     pub reconnect_percent_per_minute: f64,
     /// Clients that read a tenth of a second late, in percent of all.
     pub slow_consumers_percent: f64,
+}
+
+impl Default for Scenario {
+    /// What an empty file says.
+    fn default() -> Self {
+        Self {
+            schema: SCHEMA.to_owned(),
+            name: named_run(),
+            seed: seed(),
+            clients: Clients::default(),
+            topology: Topology::default(),
+            load: Load::default(),
+            phases: Phases::default(),
+            payload: Payload::default(),
+            faults: Faults::default(),
+            thresholds: Vec::new(),
+        }
+    }
 }
 
 impl Default for Clients {
@@ -294,33 +297,6 @@ impl Default for Load {
             in_flight: 1,
             until: Until::Ok,
             duration: seconds(10),
-        }
-    }
-}
-
-impl TryFrom<String> for Sizes {
-    type Error = UnitError;
-
-    fn try_from(word: String) -> Result<Self, UnitError> {
-        word.parse()
-    }
-}
-
-impl std::str::FromStr for Sizes {
-    type Err = UnitError;
-
-    fn from_str(word: &str) -> Result<Self, UnitError> {
-        word.parse().map(Self::Fixed)
-    }
-}
-
-impl From<Sizes> for String {
-    fn from(sizes: Sizes) -> Self {
-        match sizes {
-            Sizes::Fixed(size) => size.to_string(),
-            Sizes::LogNormal { median, sigma } => format!("lognormal({median}, {sigma})"),
-            Sizes::Chat => "chat".to_owned(),
-            Sizes::File(path) => format!("file:{}", path.display()),
         }
     }
 }

@@ -1,1 +1,0 @@
-//! What must hold: `metric.aggregate op value unit`, read before the first connection and judged at the end.
