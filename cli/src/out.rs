@@ -89,6 +89,11 @@ impl Out {
         self.format == Format::Json
     }
 
+    /// Whether a person wants to hear more than the result.
+    pub(crate) fn is_chatty(&self) -> bool {
+        self.format == Format::Text && !self.quiet
+    }
+
     /// The file that the result goes to.
     pub(crate) fn file(&self) -> Option<&Path> {
         self.file.as_deref()

@@ -3,10 +3,12 @@
 //! Looks once a second, from a thread of its own, and knows nothing of messages.
 
 mod exposition;
+mod introduction;
 mod process;
 mod watch;
 
 pub use exposition::Exposition;
+pub use introduction::{Introduction, IntroductionError};
 pub use process::{Process, listener_on};
 pub use watch::{Pid, Target, Watch};
 
