@@ -3,10 +3,17 @@
 //!
 //! A scenario names no target and holds no secret: the same one runs anywhere.
 
+mod check;
+mod digest;
 mod error;
+mod presets;
+mod read;
 mod sizes;
+mod topology;
 
+pub use check::Complaint;
 pub use error::ScenarioError;
+pub use presets::Preset;
 pub use sizes::{Drawer, Sizes, least};
 
 use schemars::JsonSchema;
