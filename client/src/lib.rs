@@ -39,6 +39,7 @@ mod outbox;
 mod parting;
 mod seen;
 mod socket;
+mod tls;
 mod token;
 
 pub use backoff::Backoff;
@@ -53,4 +54,5 @@ pub use message::{Message, Refusal, SendId, SendOutcome};
 pub use options::{Mode, Options};
 pub use parting::{Stop, Why};
 pub use socket::{Socket, SocketError};
+pub use tls::{Tls, TlsError};
 pub use token::{Token, TokenFuture, TokenSource};

@@ -3,6 +3,8 @@
 //! A [`Socket`] is a `Stream` and a `Sink` of frames; both halves may be polled from one task.
 
 use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,13 +13,16 @@ use chatctl_protocol::frame::{self, FrameError};
 use chatctl_protocol::v1::frame::Body;
 use chatctl_protocol::{CloseCode, Encoding};
 use futures_util::{Sink, Stream};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Response, header};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, client_async_with_config, connect_async_with_config,
+};
 
 /// A connected WebSocket that speaks one encoding of the protocol.
 pub struct Socket {
@@ -65,21 +70,42 @@ impl Socket {
     ///
     /// [`SocketError`] when there is no relay, or it does not want to.
     pub async fn connect(url: &str, encoding: Encoding, max_frame_bytes: usize) -> Result<Self, SocketError> {
-        let mut request = url
-            .into_client_request()
-            .map_err(|error| SocketError::Url(Box::new(error)))?;
-        let offer = HeaderValue::from_static(encoding.subprotocol());
-        request
-            .headers_mut()
-            .insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .write_buffer_size(WRITE_BUFFER_BYTES)
-            .max_message_size(Some(max_frame_bytes))
-            .max_frame_size(Some(max_frame_bytes));
+        let (request, config) = upgrade(url, encoding, max_frame_bytes)?;
         let (stream, response) = connect_async_with_config(request, Some(config), true)
             .await
             .map_err(refused)?;
+        Self::accepted((stream, &response), encoding)
+    }
+
+    /// Connects from a local address, for a process that has more connections than an address has ports. Only
+    /// `ws://`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::connect`].
+    pub async fn connect_from(
+        source: IpAddr,
+        url: &str,
+        encoding: Encoding,
+        max_frame_bytes: usize,
+    ) -> Result<Self, SocketError> {
+        let (request, config) = upgrade(url, encoding, max_frame_bytes)?;
+        let host = request.uri().host().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = request.uri().port_u16().unwrap_or(80);
+        let connecting = connect_tcp(source, host, port);
+        let tcp = connecting.await.map_err(|error| broken(error.into()))?;
+        let tcp = MaybeTlsStream::Plain(tcp);
+        let (stream, response) = client_async_with_config(request, tcp, Some(config))
+            .await
+            .map_err(refused)?;
+        Self::accepted((stream, &response), encoding)
+    }
+
+    fn accepted(
+        (stream, response): (WebSocketStream<MaybeTlsStream<TcpStream>>, &Response<Option<Vec<u8>>>),
+        encoding: Encoding,
+    ) -> Result<Self, SocketError> {
         let spoken = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
         if spoken.is_none_or(|spoken| spoken.as_bytes() != encoding.subprotocol().as_bytes()) {
             return Err(SocketError::Subprotocol);
@@ -212,6 +238,42 @@ impl fmt::Debug for Socket {
             .field("closed", &self.closed)
             .finish_non_exhaustive()
     }
+}
+
+/// The request for the upgrade, and how much may be buffered.
+fn upgrade(
+    url: &str,
+    encoding: Encoding,
+    max_frame_bytes: usize,
+) -> Result<(Request, WebSocketConfig), SocketError> {
+    let mut request = url
+        .into_client_request()
+        .map_err(|error| SocketError::Url(Box::new(error)))?;
+    let offer = HeaderValue::from_static(encoding.subprotocol());
+    request
+        .headers_mut()
+        .insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_message_size(Some(max_frame_bytes))
+        .max_frame_size(Some(max_frame_bytes));
+    Ok((request, config))
+}
+
+/// A connection from a local address to the first address of a host that is of the same family.
+async fn connect_tcp(source: IpAddr, host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut addresses = lookup_host((host, port)).await?;
+    let address = addresses.find(|address| address.is_ipv4() == source.is_ipv4());
+    let address = address.ok_or(io::ErrorKind::AddrNotAvailable)?;
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.bind(SocketAddr::new(source, 0))?;
+    let stream = socket.connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 fn broken(error: tungstenite::Error) -> SocketError {

@@ -54,6 +54,12 @@ impl Ledger {
         holes + self.given_up + sent.saturating_sub(self.next)
     }
 
+    /// Whether a message arrived. One of a forgotten gap counts as arrived.
+    #[must_use]
+    pub fn has(&self, seq: u64) -> bool {
+        seq < self.next && !self.gaps.iter().any(|(start, end)| (*start..*end).contains(&seq))
+    }
+
     fn miss(&mut self, start: u64, end: u64) {
         if self.gaps.len() == MOST_GAPS {
             let (start, end) = self.gaps.remove(0);
@@ -112,6 +118,9 @@ mod tests {
                 };
                 seen.insert(seq);
                 prop_assert_eq!(ledger.arrived(seq), expected);
+            }
+            for seq in 0..60 {
+                prop_assert_eq!(ledger.has(seq), seen.contains(&seq));
             }
             prop_assert_eq!(ledger.lost(60), 60 - seen.len() as u64);
         }

@@ -29,6 +29,10 @@ pub struct Outcome {
     pub cpu: f64,
     /// The busiest worker's share of a processor in the measured part.
     pub busiest_worker: f64,
+    /// How long it took to store everything, of an offline load.
+    pub store_seconds: Option<f64>,
+    /// How long it took to drain everything, of an offline load; none when not everything came.
+    pub drain_seconds: Option<f64>,
     /// Whether it was stopped before its end.
     pub is_interrupted: bool,
 }

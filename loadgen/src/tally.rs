@@ -233,6 +233,16 @@ impl Tally {
         }
     }
 
+    /// The counts and errors alone.
+    #[must_use]
+    pub fn without_latencies(&self) -> Self {
+        Self {
+            counts: self.counts,
+            errors: self.errors.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Forgets everything and keeps the memory.
     pub fn clear(&mut self) {
         for histogram in self.latencies.iter_mut().flatten() {

@@ -11,6 +11,7 @@
 mod away;
 mod bad_frames;
 mod bad_tokens;
+mod client;
 mod delivery;
 mod document;
 mod doors;
