@@ -84,7 +84,8 @@ impl Timer {
     pub(super) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        Ok(AsyncFd::register(timer).map(Self)?)
+        #[expect(deprecated, reason = "its successor is unsafe, for types that might swap their descriptor")]
+        AsyncFd::new(timer).map(Self)
     }
 
     /// Waits until a moment; not at all when it has passed.
