@@ -3,6 +3,10 @@
 //!
 //! Units stand in the names. Members are only ever added to a version.
 
+pub mod build;
+pub mod compare;
+pub mod judge;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -113,7 +117,8 @@ pub struct AgentFigures {
 /// Planned and done, in the measured part.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LoadFigures {
-    /// `open` or `closed`. In a closed model latency is what the server takes, not what users would feel.
+    /// `open`, `closed`, or `none` where nothing is sent. In a closed model latency is what the server takes, not what
+    /// users would feel.
     pub model: String,
     /// How long it was measured.
     pub seconds: f64,
@@ -139,6 +144,15 @@ pub struct LoadFigures {
     pub delivered_per_second: f64,
     /// Payload that arrived.
     pub delivered_bytes_per_second: f64,
+    /// Messages that went into mailboxes of devices that were away, per second.
+    #[serde(default)]
+    pub stored_per_second: Option<f64>,
+    /// Messages that came out of them, per second.
+    #[serde(default)]
+    pub drained_per_second: Option<f64>,
+    /// Everything else that was counted, by the names of [`crate::tally::Count`].
+    #[serde(default)]
+    pub counts: BTreeMap<String, u64>,
 }
 
 /// A latency.

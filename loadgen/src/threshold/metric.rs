@@ -134,7 +134,7 @@ impl Metric {
     }
 
     /// Every metric, with an aggregate that people often want.
-    pub(super) fn all() -> impl Iterator<Item = Self> {
+    pub fn all() -> impl Iterator<Item = Self> {
         let latencies = Latency::ALL
             .into_iter()
             .map(|one| Self::Latency(one, Aggregate::Percentile(99.0)));
