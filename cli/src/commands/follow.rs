@@ -167,6 +167,7 @@ fn read_again() -> Result<Reading, Vec<String>> {
             Command::Seed(_)
             | Command::Token(_)
             | Command::Jobs(_)
+            | Command::Bench(_)
             | Command::Config(_)
             | Command::OpenApi(_)
             | Command::AsyncApi(_)

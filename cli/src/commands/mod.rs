@@ -1,6 +1,7 @@
 //! The commands, one file or folder each.
 
 pub(crate) mod asyncapi;
+pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod dev;
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Token(Box<token::Token>),
     /// Look at scheduled jobs, run them by hand, and pause them
     Jobs(jobs::Jobs),
+    /// Measure encrypted chat from end to end, and what it costs the relay
+    Bench(bench::Bench),
     /// Write, check and show the configuration
     Config(config::Configuration),
     /// Make a running relay read its configuration and keys again
@@ -62,6 +65,7 @@ impl Command {
             Self::Seed(seed) => seed.run(out),
             Self::Token(token) => token.run(out).map(|()| Exit::Ok),
             Self::Jobs(jobs) => jobs.run(out),
+            Self::Bench(bench) => bench.run(out),
             Self::Config(config) => config.run(out).map(|()| Exit::Ok),
             Self::Reload(reload) => reload.run(out).map(|()| Exit::Ok),
             Self::OpenApi(openapi) => openapi.run(out).map(|()| Exit::Ok),

@@ -6,6 +6,16 @@
 pub mod build;
 pub mod compare;
 pub mod judge;
+pub mod csv;
+pub mod figures;
+pub mod histogram;
+pub mod hlog;
+pub mod html;
+pub mod junit;
+pub mod markdown;
+#[cfg(test)]
+mod sample;
+pub mod screen;
 
 use std::collections::BTreeMap;
 

@@ -65,7 +65,7 @@ impl Form {
             Self::Markdown => markdown::markdown(report),
             Self::Junit => junit::junit(report),
             Self::Csv => csv::csv(report),
-            Self::Hlog => hlog::hlog(report),
+            Self::Hlog => hlog::hlog(report).map_err(|error| Failure::from_error(Exit::DataErr, &error))?,
         })
     }
 }

@@ -1,0 +1,288 @@
+//! Figures of a whole run as sentences and tables.
+
+use crate::report::figures::{self, count, maybe, rate, share, time};
+use crate::report::html::figure::Table;
+use crate::report::html::markup::Markup;
+use crate::report::{LatencyFigures, Report};
+use crate::tally::Latency;
+
+/// What was done, in a sentence.
+pub(super) fn done(report: &Report) -> String {
+    let load = &report.load;
+    let model = match load.planned_per_second {
+        Some(planned) => format!("open model, {} planned", rate(planned)),
+        None => format!("{} model", load.model),
+    };
+    let (sent, clients) = (count(load.sent), count(u64::from(load.clients)));
+    format!(
+        "{sent} messages in {} between {clients} clients; {model}; seed {}.",
+        time(load.seconds),
+        report.scenario.seed
+    )
+}
+
+/// What a reader must know before believing a figure.
+pub(super) fn notes(report: &Report) -> Vec<String> {
+    let mut notes = Vec::new();
+    if report.load.model == "closed" {
+        notes.push("Closed model: latency is what the server takes, not what users would feel.".to_owned());
+    }
+    if report.environment.same_host {
+        notes.push("Server and generator shared this machine: figures are a lower bound.".to_owned());
+    }
+    if report.load.missed > 0 {
+        notes.push(format!(
+            "{} messages were due and never left.",
+            count(report.load.missed)
+        ));
+    }
+    notes
+}
+
+/// All latencies, those of cryptography and of the generator apart.
+pub(super) fn latencies(report: &Report, out: &mut Markup) {
+    let mut table = Table::new([
+        "", "count", "mean", "p50", "p75", "p90", "p95", "p99", "p99.9", "p99.99", "max",
+    ]);
+    for latency in Latency::ALL {
+        if let Some(figures) = report.latency.get(latency.name()) {
+            let seconds = all(figures).map(time);
+            table.rows.push(
+                [described(latency).to_owned(), count(figures.count)]
+                    .into_iter()
+                    .chain(seconds)
+                    .collect(),
+            );
+        }
+    }
+    if !table.rows.is_empty() {
+        table.draw("Latencies", out);
+    }
+}
+
+/// Errors by class.
+pub(super) fn errors(report: &Report) -> Table {
+    let mut table = Table::new(["class", "how often"]);
+    for error in &report.errors {
+        table.rows.push(vec![error.class.clone(), count(error.count)]);
+    }
+    table
+}
+
+/// Integrity, server and generator beside each other.
+pub(super) fn outcome(report: &Report, out: &mut Markup) {
+    out.tag("section", &[("id", "outcome")], |out| {
+        out.leaf("h2", &[], "What became of it");
+        out.tag("div", &[("class", "columns")], |out| {
+            list("Messages", &messages(report), out);
+            list("Server", &server(report), out);
+            list("Generator", &generator(report), out);
+        });
+    });
+}
+
+/// A list of figures with a heading.
+pub(super) fn list(title: &str, facts: &[(&str, String)], out: &mut Markup) {
+    out.tag("div", &[], |out| {
+        out.leaf("h3", &[], title);
+        out.tag("dl", &[("class", "facts")], |out| {
+            for (name, value) in facts {
+                out.leaf("dt", &[], name);
+                out.leaf("dd", &[], value);
+            }
+        });
+    });
+}
+
+/// The figures of two runs and how they changed.
+pub(super) fn compared(report: &Report, base: &Report, out: &mut Markup) {
+    let mut table = Table::new(["", "base", "this", "change"]);
+    let p = |run: &Report, name: &str, which: fn(&LatencyFigures) -> f64| run.latency.get(name).map(which);
+    let server = |run: &Report, which: fn(&crate::report::ServerFigures) -> Option<f64>| {
+        run.server.as_ref().and_then(which)
+    };
+    let both = |one: &dyn Fn(&Report) -> Option<f64>| (one(base), one(report));
+    let rows: [(&str, (Option<f64>, Option<f64>), fn(f64) -> String); 8] = [
+        (
+            "delivered",
+            both(&|run| Some(run.load.delivered_per_second)),
+            rate,
+        ),
+        (
+            "e2e p50",
+            both(&|run| p(run, "e2e", |latency| latency.p50_seconds)),
+            time,
+        ),
+        (
+            "e2e p99",
+            both(&|run| p(run, "e2e", |latency| latency.p99_seconds)),
+            time,
+        ),
+        (
+            "e2e p99.9",
+            both(&|run| p(run, "e2e", |latency| latency.p999_seconds)),
+            time,
+        ),
+        (
+            "service p99",
+            both(&|run| p(run, "service", |latency| latency.p99_seconds)),
+            time,
+        ),
+        (
+            "OK p99",
+            both(&|run| p(run, "ok", |latency| latency.p99_seconds)),
+            time,
+        ),
+        (
+            "server time per message",
+            both(&|run| server(run, |figures| figures.cpu_seconds_per_message)),
+            time,
+        ),
+        (
+            "memory per connection",
+            both(&|run| server(run, |figures| figures.rss_bytes_per_connection)),
+            figures::bytes,
+        ),
+    ];
+    for (name, (before, after), shown) in rows {
+        if before.is_some() || after.is_some() {
+            let change = before.zip(after).map_or_else(
+                || figures::NOTHING.to_owned(),
+                |(before, after)| figures::change(before, after),
+            );
+            table.rows.push(vec![
+                name.to_owned(),
+                maybe(before, shown),
+                maybe(after, shown),
+                change,
+            ]);
+        }
+    }
+    out.tag("section", &[("id", "compared")], |out| {
+        out.tag("h2", &[], |out| {
+            out.text("Compared");
+            out.leaf(
+                "span",
+                &[("class", "unit")],
+                &format!("with {} of {}", base.run_id, base.started),
+            );
+        });
+        if base.scenario_hash != report.scenario_hash {
+            out.leaf(
+                "p",
+                &[("class", "note")],
+                "The scenarios are not the same: differences may be the scenario's.",
+            );
+        }
+        table.draw("Compared", out);
+    });
+}
+
+fn messages(report: &Report) -> Vec<(&'static str, String)> {
+    let (load, done) = (&report.load, &report.integrity);
+    let figures = [
+        ("due", load.due),
+        ("sent", load.sent),
+        ("never left", load.missed),
+        ("accepted", load.accepted),
+        ("delivered", load.delivered),
+        ("streams watched", done.streams),
+        ("lost", done.lost),
+        ("unanswered, not arrived", done.unanswered),
+        ("duplicated", done.duplicated),
+        ("redelivered (allowed)", done.redelivered),
+        ("reordered", done.reordered),
+        ("corrupt", done.corrupt),
+        ("undecryptable", done.undecryptable),
+        ("one-time keys twice", done.keys_twice),
+    ];
+    figures
+        .into_iter()
+        .map(|(name, figure)| (name, count(figure)))
+        .collect()
+}
+
+fn server(report: &Report) -> Vec<(&'static str, String)> {
+    let Some(server) = &report.server else {
+        return vec![("seen", "no: it ran elsewhere".to_owned())];
+    };
+    let bytes = |amount: Option<u64>| maybe(amount.map(|amount| amount as f64), figures::bytes);
+    vec![
+        ("processor time", time(server.cpu_seconds)),
+        ("share of a core", share(server.cpu_seconds / report.load.seconds)),
+        ("for each message", maybe(server.cpu_seconds_per_message, time)),
+        ("memory at the most", figures::bytes(server.rss_max_bytes as f64)),
+        ("memory before", figures::bytes(server.rss_before_bytes as f64)),
+        (
+            "for each connection",
+            maybe(server.rss_bytes_per_connection, figures::bytes),
+        ),
+        ("written", bytes(server.written_bytes)),
+        (
+            "written for each message",
+            maybe(server.written_bytes_per_message, figures::bytes),
+        ),
+        (
+            "commits",
+            server.commits.map_or_else(|| figures::NOTHING.to_owned(), count),
+        ),
+        (
+            "commits for each message",
+            maybe(server.commits_per_message, figures::number),
+        ),
+        ("acked before stored", maybe(server.elided_share, share)),
+    ]
+}
+
+fn generator(report: &Report) -> Vec<(&'static str, String)> {
+    let generator = &report.generator;
+    vec![
+        ("processor time", time(generator.cpu_seconds)),
+        (
+            "share of a core",
+            share(generator.cpu_seconds / report.load.seconds),
+        ),
+        ("for each message", maybe(generator.cpu_seconds_per_message, time)),
+        ("busiest worker", share(generator.busiest_worker)),
+        ("late, p99", time(generator.late_p99_seconds)),
+        (
+            "memory at the most",
+            figures::bytes(generator.rss_max_bytes as f64),
+        ),
+        ("open files", count(generator.open_files)),
+        (
+            "ceiling on this machine",
+            maybe(generator.ceiling_per_second, rate),
+        ),
+    ]
+}
+
+const fn all(figures: &LatencyFigures) -> [f64; 9] {
+    [
+        figures.mean_seconds,
+        figures.p50_seconds,
+        figures.p75_seconds,
+        figures.p90_seconds,
+        figures.p95_seconds,
+        figures.p99_seconds,
+        figures.p999_seconds,
+        figures.p9999_seconds,
+        figures.max_seconds,
+    ]
+}
+
+const fn described(latency: Latency) -> &'static str {
+    match latency {
+        Latency::E2e => "e2e, from due",
+        Latency::Service => "service, from sent",
+        Latency::Ok => "OK, from due",
+        Latency::Spread => "spread, first to last recipient",
+        Latency::Connect => "connect",
+        Latency::Reconnect => "reconnect",
+        Latency::Drain => "drain",
+        Latency::Claim => "claim of keys",
+        Latency::Encrypt => "encrypt (in no other)",
+        Latency::Decrypt => "decrypt (in no other)",
+        Latency::Late => "the generator's own lateness",
+    }
+}

@@ -1,0 +1,312 @@
+//! The last screen of a run: a hundred columns, and lines that leave room for a prompt. What came of it stands first.
+
+mod costs;
+mod paper;
+
+use crate::report::figures::{bytes, count, rate, time};
+use crate::report::screen::paper::{MARGIN, Paint, Screen, cut};
+use crate::report::{LatencyFigures, Report, Verdict};
+use crate::tally::Latency;
+
+/// The screen, in colour or not. At most [`WIDTH`] columns and [`HEIGHT`] lines, whatever the report holds.
+#[must_use]
+pub fn screen(report: &Report, colour: bool) -> String {
+    let mut screen = Screen {
+        text: String::new(),
+        colour,
+    };
+    verdict(report, &mut screen);
+    thresholds(report, &mut screen);
+    load(report, &mut screen);
+    latencies(report, &mut screen);
+    costs::integrity(report, &mut screen);
+    costs::errors(report, &mut screen);
+    costs::server(report, &mut screen);
+    costs::generator(report, &mut screen);
+    costs::place(report, &mut screen);
+    screen.text
+}
+
+/// Columns.
+pub const WIDTH: usize = 100;
+/// Lines; there is room for what a command has to add.
+pub const HEIGHT: usize = 38;
+
+fn verdict(report: &Report, screen: &mut Screen) {
+    let (word, paint) = match report.verdict {
+        Verdict::Pass => ("PASS", Paint::Good),
+        Verdict::Fail => ("FAIL", Paint::Bad),
+        Verdict::Invalid => ("INVALID", Paint::Doubtful),
+        Verdict::Interrupted => ("INTERRUPTED", Paint::Doubtful),
+    };
+    let load = &report.load;
+    let model = load.model.to_uppercase();
+    let clients = count(u64::from(load.clients));
+    let crypto = serde_json::to_value(report.scenario.payload.crypto).ok();
+    let crypto = crypto.as_ref().and_then(|word| word.as_str()).unwrap_or_default();
+    let done = format!(
+        "{}: {model} model, {} messages in {}, {clients} clients, crypto {crypto}, seed {}",
+        cut(&report.scenario.name, 24),
+        count(load.sent),
+        time(load.seconds),
+        report.scenario.seed
+    );
+    let word = format!("{word:MARGIN$}");
+    screen.paint(paint, &word);
+    screen.paint(Paint::Bold, &cut(&done, WIDTH - MARGIN));
+    screen.text.push('\n');
+    for reason in report.reasons.iter().take(MOST_REASONS) {
+        screen.line("", &[(paint, reason)]);
+    }
+    if let Some(more) = report
+        .reasons
+        .len()
+        .checked_sub(MOST_REASONS)
+        .filter(|more| *more > 0)
+    {
+        screen.line("", &[(Paint::Dim, &format!("and {more} reasons more"))]);
+    }
+    if load.model == "closed" {
+        screen.line(
+            "",
+            &[(
+                Paint::Doubtful,
+                "closed model: latency is what the server takes, not what users would feel",
+            )],
+        );
+    }
+}
+
+/// Two beside each other. When there are too many, those that do not hold are shown first.
+fn thresholds(report: &Report, screen: &mut Screen) {
+    let mut judged: Vec<_> = report.thresholds.iter().collect();
+    if judged.len() > MOST_THRESHOLDS {
+        judged.sort_by_key(|threshold| threshold.holds);
+    }
+    let hidden = judged.split_off(judged.len().min(MOST_THRESHOLDS));
+    for (at, two) in judged.chunks(2).enumerate() {
+        let mut cells = Vec::new();
+        for threshold in two {
+            let paint = if threshold.holds { Paint::Good } else { Paint::Bad };
+            cells.push((paint, if threshold.holds { "✓ " } else { "✗ " }.to_owned()));
+            cells.push((Paint::Plain, format!("{:27} ", cut(&threshold.expression, 27))));
+            let paint = if threshold.holds { Paint::Plain } else { Paint::Bad };
+            cells.push((paint, format!("{:13}", cut(&threshold.shown, 12))));
+        }
+        let parts: Vec<_> = cells
+            .iter()
+            .map(|(paint, text)| (*paint, text.as_str()))
+            .collect();
+        screen.line(if at == 0 { "thresholds" } else { "" }, &parts);
+    }
+    if !hidden.is_empty() {
+        let broken = hidden.iter().filter(|threshold| !threshold.holds).count();
+        screen.line(
+            "",
+            &[(
+                Paint::Dim,
+                &format!("and {} more, {broken} of which do not hold", hidden.len()),
+            )],
+        );
+    }
+}
+
+fn load(report: &Report, screen: &mut Screen) {
+    let load = &report.load;
+    let planned = load
+        .planned_per_second
+        .map_or_else(String::new, |planned| format!("planned {}", rate(planned)));
+    screen.figures(
+        "rate",
+        &[
+            planned,
+            format!("sent {}", rate(load.sent_per_second)),
+            format!("accepted {}", rate(load.accepted_per_second)),
+            format!("delivered {}", rate(load.delivered_per_second)),
+            format!("{}/s", bytes(load.delivered_bytes_per_second)),
+        ],
+    );
+    screen.figures(
+        "messages",
+        &[
+            format!("due {}", count(load.due)),
+            format!("sent {}", count(load.sent)),
+            format!("missed {}", count(load.missed)),
+            format!("accepted {}", count(load.accepted)),
+            format!("delivered {}", count(load.delivered)),
+        ],
+    );
+}
+
+fn latencies(report: &Report, screen: &mut Screen) {
+    let rows = Latency::ALL.into_iter().filter(|latency| !is_apart(*latency));
+    let rows: Vec<_> = rows
+        .filter_map(|latency| Some((latency, report.latency.get(latency.name())?)))
+        .collect();
+    if !rows.is_empty() {
+        let heads = ["p50", "p75", "p90", "p95", "p99", "p99.9", "p99.99", "max"];
+        let heads: String = heads.iter().map(|head| format!("{head:>CELL$}")).collect();
+        screen.line("latency", &[(Paint::Dim, &format!("{heads}{:>COUNT$}", "count"))]);
+    }
+    for (latency, figures) in rows {
+        let cells: String = percentiles(figures)
+            .iter()
+            .map(|seconds| format!("{:>CELL$}", time(*seconds)))
+            .collect();
+        let paint = if latency == Latency::E2e {
+            Paint::Bold
+        } else {
+            Paint::Plain
+        };
+        screen.line(
+            &format!("  {}", shown(latency)),
+            &[
+                (paint, &cells),
+                (Paint::Dim, &format!("{:>COUNT$}", count(figures.count))),
+            ],
+        );
+    }
+    let crypto = [Latency::Encrypt, Latency::Decrypt]
+        .into_iter()
+        .filter_map(|latency| {
+            let figures = report.latency.get(latency.name())?;
+            Some(format!(
+                "{} p50 {} p99 {}",
+                latency.name(),
+                time(figures.p50_seconds),
+                time(figures.p99_seconds)
+            ))
+        });
+    let mut crypto: Vec<_> = crypto.collect();
+    if !crypto.is_empty() {
+        crypto.push("(in no other latency)".to_owned());
+        screen.figures("crypto", &crypto);
+    }
+}
+
+/// Not what users wait for: told elsewhere.
+const fn is_apart(latency: Latency) -> bool {
+    match latency {
+        Latency::Encrypt | Latency::Decrypt | Latency::Late => true,
+        Latency::E2e
+        | Latency::Service
+        | Latency::Ok
+        | Latency::Spread
+        | Latency::Connect
+        | Latency::Reconnect
+        | Latency::Drain
+        | Latency::Claim => false,
+    }
+}
+
+const fn shown(latency: Latency) -> &'static str {
+    match latency {
+        Latency::E2e => "from due",
+        Latency::Service => "from sent",
+        Latency::Ok => "OK",
+        Latency::Spread
+        | Latency::Connect
+        | Latency::Reconnect
+        | Latency::Drain
+        | Latency::Claim
+        | Latency::Encrypt
+        | Latency::Decrypt
+        | Latency::Late => latency.name(),
+    }
+}
+
+const fn percentiles(figures: &LatencyFigures) -> [f64; 8] {
+    [
+        figures.p50_seconds,
+        figures.p75_seconds,
+        figures.p90_seconds,
+        figures.p95_seconds,
+        figures.p99_seconds,
+        figures.p999_seconds,
+        figures.p9999_seconds,
+        figures.max_seconds,
+    ]
+}
+
+const MOST_REASONS: usize = 4;
+const MOST_THRESHOLDS: usize = 12;
+const CELL: usize = 9;
+const COUNT: usize = 14;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample::{fullest, same_as_golden, sample};
+
+    #[test]
+    fn the_screen_of_a_run() {
+        same_as_golden("screen.txt", &screen(&sample(), false));
+    }
+
+    #[test]
+    fn the_fullest_screen_is_neither_too_wide_nor_too_high() {
+        let screen = screen(&fullest(), false);
+        same_as_golden("screen-fullest.txt", &screen);
+        assert!(
+            screen.lines().count() <= HEIGHT,
+            "{} lines",
+            screen.lines().count()
+        );
+        for line in screen.lines() {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+        }
+    }
+
+    #[test]
+    fn colours_change_no_letter() {
+        for report in [sample(), fullest()] {
+            let mut plain = String::new();
+            for part in screen(&report, true).split('\u{1b}') {
+                plain.push_str(
+                    part.split_once('m')
+                        .filter(|(code, _)| code.starts_with('['))
+                        .map_or(part, |(_, rest)| rest),
+                );
+            }
+            let lines = |text: &str| {
+                text.lines()
+                    .map(|line| line.trim_end().to_owned())
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(lines(&plain), lines(&screen(&report, false)));
+        }
+    }
+
+    #[test]
+    fn the_verdict_stands_first_with_its_reasons() {
+        let mut report = sample();
+        for (verdict, word) in [
+            (Verdict::Pass, "PASS "),
+            (Verdict::Fail, "FAIL "),
+            (Verdict::Invalid, "INVALID "),
+            (Verdict::Interrupted, "INTERRUPTED "),
+        ] {
+            report.verdict = verdict;
+            report.reasons = vec!["the generator was late".to_owned()];
+            let screen = screen(&report, false);
+            assert!(screen.starts_with(word), "{screen}");
+            assert_eq!(
+                screen.lines().nth(1).map(str::trim),
+                Some("the generator was late")
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_shown() {
+        let mut report = sample();
+        report.latency.clear();
+        report.thresholds.clear();
+        report.server = None;
+        let screen = screen(&report, false);
+        for word in ["latency", "thresholds", "crypto", "NaN"] {
+            assert!(!screen.contains(&format!("\n{word}")), "{screen}");
+        }
+        assert!(screen.contains("server       not seen"), "{screen}");
+    }
+}
