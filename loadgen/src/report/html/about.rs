@@ -17,9 +17,9 @@ pub(super) fn about(report: &Report, out: &mut Markup) {
             }
         });
         out.leaf("h3", &[], "Command");
-        block("Command", &command(&report.environment.command), out);
+        block("Command", "command", &command(&report.environment.command), out);
         out.leaf("h3", &[], "Scenario");
-        block("Scenario", &scenario(report), out);
+        block("Scenario", "file", &scenario(report), out);
     });
 }
 
@@ -65,12 +65,14 @@ fn agents(report: &Report) -> Vec<(&str, String)> {
         .collect()
 }
 
-fn block(label: &str, text: &str, out: &mut Markup) {
-    out.tag(
-        "pre",
-        &[("tabindex", "0"), ("role", "region"), ("aria-label", label)],
-        |out| out.leaf("code", &[], text),
-    );
+fn block(label: &str, class: &str, text: &str, out: &mut Markup) {
+    let attributes = [
+        ("class", class),
+        ("tabindex", "0"),
+        ("role", "region"),
+        ("aria-label", label),
+    ];
+    out.tag("pre", &attributes, |out| out.leaf("code", &[], text));
 }
 
 /// As it can be typed again.

@@ -149,6 +149,10 @@ impl Chart {
                     ],
                 );
             }
+            if band.from > self.bands.first().map_or(0.0, |first| first.from) {
+                let edge = format!("M{} {}v{}", short(from), short(frame.top), short(frame.height));
+                out.empty("path", &[("class", "grid"), ("d", &edge)]);
+            }
             if to - from > band.name.chars().count() as f64 * LETTER {
                 out.leaf(
                     "text",

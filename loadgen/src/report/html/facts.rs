@@ -88,7 +88,9 @@ pub(super) fn list(title: &str, facts: &[(&str, String)], out: &mut Markup) {
         out.tag("dl", &[("class", "facts")], |out| {
             for (name, value) in facts {
                 out.leaf("dt", &[], name);
-                out.leaf("dd", &[], value);
+                // What must never happen is seen when it did.
+                let is_bad = NEVER.contains(name) && value != "0";
+                out.leaf("dd", &[("class", if is_bad { "bad" } else { "fine" })], value);
             }
         });
     });
@@ -276,13 +278,23 @@ const fn described(latency: Latency) -> &'static str {
         Latency::E2e => "e2e, from due",
         Latency::Service => "service, from sent",
         Latency::Ok => "OK, from due",
-        Latency::Spread => "spread, first to last recipient",
+        Latency::Spread => "spread of recipients",
         Latency::Connect => "connect",
         Latency::Reconnect => "reconnect",
         Latency::Drain => "drain",
         Latency::Claim => "claim of keys",
-        Latency::Encrypt => "encrypt (in no other)",
-        Latency::Decrypt => "decrypt (in no other)",
-        Latency::Late => "the generator's own lateness",
+        Latency::Encrypt => "encrypt, apart",
+        Latency::Decrypt => "decrypt, apart",
+        Latency::Late => "late, the generator",
     }
 }
+
+/// Names of what must never happen.
+const NEVER: [&str; 6] = [
+    "lost",
+    "duplicated",
+    "reordered",
+    "corrupt",
+    "undecryptable",
+    "one-time keys twice",
+];

@@ -91,13 +91,13 @@ impl Table {
 
 fn legend(marks: &[Mark], out: &mut Markup) {
     let named = || marks.iter().filter(|mark| !mark.name.is_empty());
-    if named().count() < 2 {
+    if named().next().is_none() {
         return;
     }
     out.tag("ul", &[("class", "legend")], |out| {
         for mark in named() {
             out.tag("li", &[], |out| {
-                let class = format!("{} {}", mark.shape.class(), mark.colour.class());
+                let class = mark.class();
                 out.tag(
                     "svg",
                     &[

@@ -95,7 +95,7 @@ fn tiles(report: &Report, out: &mut Markup) {
     if let Some((name, figures)) = headline(report) {
         let tail = |seconds| figures::time(seconds);
         let more = format!(
-            "p50 {} · p99.9 {} · max {}",
+            "p50 {}\np99.9 {}\nmax {}",
             tail(figures.p50_seconds),
             tail(figures.p999_seconds),
             tail(figures.max_seconds)
@@ -106,14 +106,11 @@ fn tiles(report: &Report, out: &mut Markup) {
         || "closed model".to_owned(),
         |planned| format!("of {} planned", figures::rate(planned)),
     );
-    let more = format!(
-        "{planned} · {}/s",
-        figures::bytes(load.delivered_bytes_per_second)
-    );
+    let more = format!("{planned}\n{}/s", figures::bytes(load.delivered_bytes_per_second));
     tile(out, "delivered", &figures::rate(load.delivered_per_second), &more);
     let done = &report.integrity;
     let more = format!(
-        "duplicated {} · reordered {} · corrupt {}",
+        "duplicated {}\nreordered {}\ncorrupt {}",
         done.duplicated, done.reordered, done.corrupt
     );
     tile(out, "lost", &figures::count(done.lost), &more);
@@ -127,12 +124,12 @@ fn tiles(report: &Report, out: &mut Markup) {
     let Some(server) = &report.server else { return };
     if let Some(cost) = server.cpu_seconds_per_message {
         let more = format!("{} of a core", figures::share(server.cpu_seconds / load.seconds));
-        tile(out, "server time per message", &figures::time(cost), &more);
+        tile(out, "CPU per message", &figures::time(cost), &more);
     }
     let most = format!("{} at the most", figures::bytes(server.rss_max_bytes as f64));
     tile(
         out,
-        "memory per connection",
+        "RSS per connection",
         &figures::maybe(server.rss_bytes_per_connection, figures::bytes),
         &most,
     );

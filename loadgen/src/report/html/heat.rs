@@ -60,8 +60,8 @@ pub(super) fn heat(series: &Series) -> Option<Figure> {
     };
     Some(Figure {
         chart,
-        caption: "Every message end to end. Darker is more; a second band is a second kind of message, a tower is a moment at which all waited.",
-        units: "seconds, logarithmic",
+        caption: "Every message end to end. The stronger the colour, the more of them; a second band is a second kind of message, a tower is a moment at which all waited.",
+        units: "seconds, logarithmic; colour: messages in a cell",
         table: table(series, &used),
     })
 }
@@ -100,7 +100,7 @@ fn legend(this: u8, most: u32) -> String {
         .find(|count| *count > 0 && shade(*count, most) == this);
     real.map(|from| match from {
         1 => "1".to_owned(),
-        from => format!("from {}", figures::count(u64::from(from))),
+        from => format!("≥ {}", figures::count(u64::from(from))),
     })
     .unwrap_or_default()
 }
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn the_legend_says_where_a_shade_begins() {
         for shade_of in 1..=SHADES {
-            let text = legend(shade_of, 900).replace("from ", "").replace('\u{202f}', "");
+            let text = legend(shade_of, 900).replace("≥ ", "").replace('\u{202f}', "");
             assert_eq!(shade(text.parse().expect("a number"), 900), shade_of);
         }
     }

@@ -43,7 +43,7 @@ pub(super) enum Colour {
 
 impl Colour {
     /// Its class in the style sheet.
-    pub(super) const fn class(self) -> &'static str {
+    const fn class(self) -> &'static str {
         match self {
             Self::Blue => "blue",
             Self::Orange => "orange",
@@ -55,9 +55,21 @@ impl Colour {
     }
 }
 
+impl Mark {
+    /// Its classes in the style sheet.
+    pub(super) fn class(&self) -> String {
+        match &self.shape {
+            Shape::Cells(shade, _) => format!("cells shade{shade}"),
+            Shape::Line(_) | Shape::Faint(_) | Shape::Dashed(_) | Shape::Gap(_) | Shape::Bars(_) => {
+                format!("{} {}", self.shape.class(), self.colour.class())
+            }
+        }
+    }
+}
+
 impl Shape {
     /// Its class in the style sheet.
-    pub(super) const fn class(&self) -> &'static str {
+    const fn class(&self) -> &'static str {
         match self {
             Self::Line(_) => "line",
             Self::Faint(_) => "line faint",
@@ -71,7 +83,6 @@ impl Shape {
 
 /// Draws it.
 pub(super) fn draw_mark(mark: &Mark, x: &dyn Fn(f64) -> f64, y: &dyn Fn(f64) -> f64, out: &mut Markup) {
-    let mut class = format!("{} {}", mark.shape.class(), mark.colour.class());
     let path = match &mark.shape {
         Shape::Line(points) | Shape::Faint(points) | Shape::Dashed(points) => line(points, x, y),
         Shape::Gap(points) => gap(points, x, y),
@@ -79,17 +90,14 @@ pub(super) fn draw_mark(mark: &Mark, x: &dyn Fn(f64) -> f64, y: &dyn Fn(f64) -> 
             bars.iter()
                 .map(|(from, to, height)| [x(*from) + 0.5, x(*to) - 0.5, y(0.0), y(*height)]),
         ),
-        Shape::Cells(shade, cells) => {
-            let _ = write!(class, " shade{shade}");
-            boxes(
-                cells
-                    .iter()
-                    .map(|[from, to, low, high]| [x(*from), x(*to), y(*low), y(*high)]),
-            )
-        }
+        Shape::Cells(_, cells) => boxes(
+            cells
+                .iter()
+                .map(|[from, to, low, high]| [x(*from), x(*to), y(*low), y(*high)]),
+        ),
     };
     if !path.is_empty() {
-        out.empty("path", &[("class", &class), ("d", &path)]);
+        out.empty("path", &[("class", &mark.class()), ("d", &path)]);
     }
 }
 

@@ -201,9 +201,9 @@ const fn is_apart(latency: Latency) -> bool {
 
 const fn shown(latency: Latency) -> &'static str {
     match latency {
-        Latency::E2e => "from due",
-        Latency::Service => "from sent",
-        Latency::Ok => "OK",
+        Latency::E2e => "e2e, due",
+        Latency::Service => "service",
+        Latency::Ok => "ok",
         Latency::Spread
         | Latency::Connect
         | Latency::Reconnect
