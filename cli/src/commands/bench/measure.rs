@@ -162,7 +162,7 @@ impl Running<'_> {
 
     /// Brings the relay down once a third of the measured part is over.
     fn strike(&mut self, (phase, since): (Phase, Duration), own: Option<&OwnRelay>) -> Result<(), Failure> {
-        let Some((blow, lasts)) = self.blow.filter(|(_, lasts)| phase == Phase::Load && since >= *lasts / 3) else {
+        let Some((blow, _)) = self.blow.filter(|(_, lasts)| phase == Phase::Load && since >= *lasts / 3) else {
             return Ok(());
         };
         self.blow = None;

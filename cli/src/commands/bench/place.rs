@@ -80,7 +80,6 @@ enum Process {
 }
 
 /// A relay that can be measured.
-#[derive(Debug)]
 pub(super) struct Target {
     /// Its address, for people.
     pub(super) url: String,
