@@ -103,7 +103,10 @@ impl Socket {
     }
 
     fn accepted(
-        (stream, response): (WebSocketStream<MaybeTlsStream<TcpStream>>, &Response<Option<Vec<u8>>>),
+        (stream, response): (
+            WebSocketStream<MaybeTlsStream<TcpStream>>,
+            &Response<Option<Vec<u8>>>,
+        ),
         encoding: Encoding,
     ) -> Result<Self, SocketError> {
         let spoken = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);

@@ -116,7 +116,7 @@ impl fmt::Display for Size {
         let bytes = self.0;
         let (unit, name) = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
             .into_iter()
-            .find(|(unit, _)| bytes >= *unit && bytes % unit == 0)
+            .find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit))
             .unwrap_or((1, "B"));
         write!(f, "{}{name}", bytes / unit)
     }

@@ -121,7 +121,12 @@ impl Client {
         }
     }
 
-    async fn connect<W: Wire>(&self, place: &W::Place, who: &Who, parted: Option<Nanos>) -> Result<W, Trouble> {
+    async fn connect<W: Wire>(
+        &self,
+        place: &W::Place,
+        who: &Who,
+        parted: Option<Nanos>,
+    ) -> Result<W, Trouble> {
         let began = self.shop.now();
         let connected = timeout(LONGEST_CONNECT, W::connect(place, who)).await;
         let wire = connected.unwrap_or_else(|_| {
@@ -137,7 +142,8 @@ impl Client {
             None => tally.record(Latency::Connect, now - began),
             Some(parted) => tally.record(Latency::Reconnect, now - parted),
         }
-        self.draining.set(self.shop.common.rules.is_offline().then_some(now));
+        self.draining
+            .set(self.shop.common.rules.is_offline().then_some(now));
         Ok(wire)
     }
 
@@ -173,7 +179,9 @@ impl Client {
                 cx.waker().wake_by_ref();
                 break;
             }
-            let Poll::Ready(heard) = wire.poll_next(cx) else { break };
+            let Poll::Ready(heard) = wire.poll_next(cx) else {
+                break;
+            };
             let heard = heard?;
             let mut owner = Owner {
                 shop: &self.shop,
@@ -246,7 +254,9 @@ impl Drop for Alive<'_> {
 
 /// Evenly from zero, so that clients that lost the same server do not come back together.
 fn pause(failures: u32) -> Duration {
-    let range = BASE.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(CAP);
+    let range = BASE
+        .saturating_mul(1 << failures.saturating_sub(1).min(10))
+        .min(CAP);
     range.mul_f64(rand::random_range(0.0..=1.0))
 }
 

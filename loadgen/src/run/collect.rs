@@ -101,7 +101,9 @@ impl Collector {
 
     /// Makes a moment of the first open interval.
     fn close(&mut self) {
-        let Some(tally) = self.open.pop_front() else { return };
+        let Some(tally) = self.open.pop_front() else {
+            return;
+        };
         let cpu = process_cpu();
         let moment = self.moment(&tally, (cpu - self.cpu) / self.interval());
         self.cpu = cpu;
@@ -118,7 +120,9 @@ impl Collector {
         let phase = self.phases.iter().rev().find(|(began, _)| *began <= self.first);
         let phase = phase.or_else(|| self.phases.iter().find(|(began, _)| *began < end));
         let e2e = tally.latency(Latency::E2e).filter(|latency| !latency.is_empty());
-        let service = tally.latency(Latency::Service).filter(|latency| !latency.is_empty());
+        let service = tally
+            .latency(Latency::Service)
+            .filter(|latency| !latency.is_empty());
         let ok = tally.latency(Latency::Ok).filter(|latency| !latency.is_empty());
         Moment {
             at: self.first as f64 / SECOND as f64,
@@ -136,7 +140,9 @@ impl Collector {
     fn heat(&self, e2e: &Histogram<u64>) -> Vec<u32> {
         let mut heat = vec![0_u32; self.rows.len() + 1];
         for value in e2e.iter_recorded() {
-            let row = self.rows.partition_point(|most| *most < value.value_iterated_to());
+            let row = self
+                .rows
+                .partition_point(|most| *most < value.value_iterated_to());
             let events = u32::try_from(value.count_at_value()).unwrap_or(u32::MAX);
             heat[row] = heat[row].saturating_add(events);
         }
@@ -224,7 +230,10 @@ mod tests {
         collector.take(handed(0, 1));
         assert_eq!(collector.moments.len(), 0);
         collector.take(handed(1, 0));
-        let delivered = collector.moments.iter().map(|moment| moment.counts.count(Count::Delivered));
+        let delivered = collector
+            .moments
+            .iter()
+            .map(|moment| moment.counts.count(Count::Delivered));
         assert_eq!(delivered.collect::<Vec<_>>(), [22]);
         collector.finish();
         assert_eq!(collector.moments.len(), 2);
@@ -242,7 +251,10 @@ mod tests {
         }
         collector.finish();
         assert!(collector.moments.len() < MOST_MOMENTS && collector.interval() == 8.0);
-        let delivered = collector.moments.iter().map(|moment| moment.counts.count(Count::Delivered));
+        let delivered = collector
+            .moments
+            .iter()
+            .map(|moment| moment.counts.count(Count::Delivered));
         assert_eq!(delivered.sum::<u64>(), 55_000);
         let at: Vec<_> = collector.moments.iter().map(|moment| moment.at).collect();
         assert!(at.windows(2).all(|two| two[1] - two[0] == 8.0));

@@ -112,7 +112,10 @@ impl Crew {
             };
             let named = std::thread::Builder::new().name(format!("bench-{index}"));
             let thread = named.spawn(move || worker.run());
-            let thread = thread.map_err(|error| RunError::System { what: "thread", error })?;
+            let thread = thread.map_err(|error| RunError::System {
+                what: "thread",
+                error,
+            })?;
             crew.members.push(Member { thread, cues, back });
         }
         Ok(crew)
@@ -136,7 +139,11 @@ impl Crew {
     }
 
     /// Waits for something, and collects meanwhile.
-    pub(super) async fn until(&mut self, deadline: Option<Instant>, is_so: impl Fn(&Gauges) -> bool) -> Waited {
+    pub(super) async fn until(
+        &mut self,
+        deadline: Option<Instant>,
+        is_so: impl Fn(&Gauges) -> bool,
+    ) -> Waited {
         let gauges = self.common.gauges.clone();
         let stop = self.stop.clone();
         loop {
@@ -190,7 +197,10 @@ impl Crew {
             let ended = member.thread.join();
             let died = || Err(std::io::Error::other("it panicked"));
             let harvest = ended.unwrap_or_else(|_| died());
-            harvests.push(harvest.map_err(|error| RunError::System { what: "worker", error })?);
+            harvests.push(harvest.map_err(|error| RunError::System {
+                what: "worker",
+                error,
+            })?);
         }
         while let Ok(handed) = self.slices.try_recv() {
             self.collector.take(handed);

@@ -118,7 +118,9 @@ impl Inbox {
 
     fn count(&mut self, parcel: &Parcel, (label, body): (Label, Bytes), now: Nanos, reader: &mut Reader<'_>) {
         let shop = reader.shop;
-        let found = self.incoming.binary_search_by_key(&label.stream, |incoming| incoming.stream);
+        let found = self
+            .incoming
+            .binary_search_by_key(&label.stream, |incoming| incoming.stream);
         let Some(incoming) = found.ok().and_then(|place| self.incoming.get_mut(place)) else {
             return shop.tally(true).add(Count::Foreign, 1);
         };
@@ -131,7 +133,11 @@ impl Inbox {
                 // A relay that was killed may have delivered what it had not stored: its sender sent that again.
                 let is_repeated = desk.is_some_and(|desk| desk.repeated.borrow().has(label.seq));
                 let is_allowed = self.sessions > 1 && (parcel.again || is_repeated);
-                let count = if is_allowed { Count::Redelivered } else { Count::Duplicated };
+                let count = if is_allowed {
+                    Count::Redelivered
+                } else {
+                    Count::Duplicated
+                };
                 return tally.add(count, 1);
             }
         }
@@ -166,7 +172,9 @@ fn landed(shop: &Shop, desk: &Desk, label: &Label, now: Nanos) {
 /// After the time of arrival was taken, so that it is in no latency.
 fn decrypt(reader: &mut Reader<'_>, from: u32, label: &Label, (kind, body): (u32, &[u8])) {
     let began = reader.shop.now();
-    let opened = reader.keyring.decrypt(from, (label.stream, label.seq), kind, body);
+    let opened = reader
+        .keyring
+        .decrypt(from, (label.stream, label.seq), kind, body);
     let took = reader.shop.now() - began;
     let mut tally = reader.shop.tally(label.measured);
     match opened {

@@ -38,11 +38,15 @@ pub(super) fn integrity(plan: &Plan, sent: &[Sent], arrived: Vec<Strand>, whole:
         keys_twice: whole.count(Count::ClaimedTwice),
         ..Integrity::default()
     };
-    let arrived = arrived.into_iter().map(|strand| ((strand.stream, strand.device), strand.ledger));
+    let arrived = arrived
+        .into_iter()
+        .map(|strand| ((strand.stream, strand.device), strand.ledger));
     let arrived: HashMap<_, _> = arrived.collect();
     let nothing = Ledger::default();
     for sent in sent {
-        let to = plan.stream(sent.stream).and_then(|stream| plan.accounts.get(stream.to as usize));
+        let to = plan
+            .stream(sent.stream)
+            .and_then(|stream| plan.accounts.get(stream.to as usize));
         for device in to.into_iter().flat_map(|account| account.devices.clone()) {
             let ledger = arrived.get(&(sent.stream, device)).unwrap_or(&nothing);
             let missing = ledger.lost(sent.sent);

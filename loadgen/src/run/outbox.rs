@@ -207,7 +207,9 @@ impl Outbox {
 
     /// A message is safe.
     pub(super) fn accepted(&mut self, serial: u64, owner: &mut Owner<'_>) {
-        let Some(sent) = self.answered(serial, owner) else { return };
+        let Some(sent) = self.answered(serial, owner) else {
+            return;
+        };
         let (now, devices) = (owner.shop.now(), sent.parts.len() as u64);
         let mut tally = owner.shop.tally(sent.measured);
         tally.add(Count::Accepted, devices);
@@ -217,7 +219,9 @@ impl Outbox {
 
     /// A message was refused.
     pub(super) fn refused(&mut self, serial: u64, word: &str, owner: &mut Owner<'_>) {
-        let Some(sent) = self.answered(serial, owner) else { return };
+        let Some(sent) = self.answered(serial, owner) else {
+            return;
+        };
         let devices = sent.parts.len() as u64;
         let mut tally = owner.shop.tally(sent.measured);
         tally.add(Count::Refused, devices);
@@ -380,7 +384,9 @@ impl Outbox {
         for target in &self.targets {
             for device in &target.devices {
                 let began = owner.shop.now();
-                let encrypted = owner.keyring.encrypt(device.place, target.stream, self.next_seq, bytes);
+                let encrypted = owner
+                    .keyring
+                    .encrypt(device.place, target.stream, self.next_seq, bytes);
                 let (kind, bytes) = encrypted.ok()?;
                 let ended = owner.shop.now();
                 let mut tally = owner.shop.tally(owner.shop.is_measured(ended));

@@ -54,7 +54,9 @@ impl Pacer {
                 let Some(due) = next.filter(|due| starts + due.at <= now) else {
                     break;
                 };
-                let Some((desk, devices)) = in_turn.next() else { return };
+                let Some((desk, devices)) = in_turn.next() else {
+                    return;
+                };
                 let Some(desk) = shop.desks.get(*desk) else { return };
                 shop.tally(due.measured).add(Count::Due, *devices);
                 let left = Due {

@@ -76,7 +76,9 @@ pub(super) struct Harvest {
 impl<W: Wire> Worker<W> {
     /// Works until it is told that it is over.
     pub(super) fn run(self) -> io::Result<Harvest> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let local = LocalSet::new();
         runtime.block_on(local.run_until(self.work()))
     }
@@ -129,7 +131,11 @@ impl<W: Wire> Worker<W> {
                 Cue::Close => break,
             }
         }
-        alive.iter().chain(&others).chain(&load.pacer).for_each(JoinHandle::abort);
+        alive
+            .iter()
+            .chain(&others)
+            .chain(&load.pacer)
+            .for_each(JoinHandle::abort);
         let last = hand.last();
         Ok(harvest(&shop, &clients, (last, took)))
     }
@@ -141,15 +147,26 @@ fn clients_of(shop: &Rc<Shop>, share: Vec<(u32, Keyring)>) -> Vec<Rc<Client>> {
     let desks: HashMap<u32, usize> = share.iter().map(|(place, _)| *place).zip(0..).collect();
     let mut incoming: HashMap<u32, Vec<Incoming>> = HashMap::new();
     let mut outboxes = HashMap::new();
-    let writers = plan.senders.iter().filter(|sender| desks.contains_key(&sender.client)).count();
+    let writers = plan
+        .senders
+        .iter()
+        .filter(|sender| desks.contains_key(&sender.client))
+        .count();
     let limits = Limits::shared_by(writers);
     for sender in &plan.senders {
         if desks.contains_key(&sender.client) {
             outboxes.insert(sender.client, Outbox::new(&plan, sender, limits));
         }
         for (stream, to) in (sender.first_stream..).zip(&sender.to) {
-            let devices = plan.accounts.get(*to as usize).map(|account| account.devices.clone());
-            for device in devices.into_iter().flatten().filter(|device| desks.contains_key(device)) {
+            let devices = plan
+                .accounts
+                .get(*to as usize)
+                .map(|account| account.devices.clone());
+            for device in devices
+                .into_iter()
+                .flatten()
+                .filter(|device| desks.contains_key(device))
+            {
                 incoming.entry(device).or_default().push(Incoming {
                     stream,
                     ledger: Ledger::default(),
@@ -298,7 +315,9 @@ impl Hand {
             while let Ok(slice) = back.try_recv() {
                 spare.push(slice);
             }
-            let Ok(permit) = slices.try_reserve() else { continue };
+            let Ok(permit) = slices.try_reserve() else {
+                continue;
+            };
             let Some(empty) = spare.pop() else { continue };
             permit.send(Handed {
                 worker: self.worker,

@@ -69,10 +69,11 @@ pub struct Clients {
 }
 
 /// Who writes to whom. A stream is what one client writes to another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Topology {
     /// Two by two, one of them writing.
+    #[default]
     Pairs,
     /// Two by two, both writing: ratchets turn.
     Dialogues,
@@ -256,12 +257,6 @@ impl Default for Clients {
             devices_per_account: 1,
             connect_rate: None,
         }
-    }
-}
-
-impl Default for Topology {
-    fn default() -> Self {
-        Self::Pairs
     }
 }
 

@@ -93,11 +93,7 @@ impl Preset {
             ..Scenario::default()
         };
         match self {
-            Self::Conn => Scenario {
-                clients: clients(500, rate(250.0)),
-                load: Load::Hold { duration: seconds(5) },
-                ..still(scenario)
-            },
+            Self::Conn => hold(scenario, clients(500, rate(250.0)), 5),
             Self::Pairs => Scenario {
                 load: open(rate(1000.0), 20, Arrival::Constant),
                 payload: encrypted(Sizes::Fixed(Size(256))),
@@ -143,13 +139,7 @@ impl Preset {
                 },
                 ..still(scenario)
             },
-            Self::Idle => Scenario {
-                clients: clients(500, None),
-                load: Load::Hold {
-                    duration: seconds(20),
-                },
-                ..still(scenario)
-            },
+            Self::Idle => hold(scenario, clients(500, None), 20),
         }
     }
 }
@@ -184,6 +174,17 @@ fn still(scenario: Scenario) -> Scenario {
             ..scenario.phases
         },
         ..scenario
+    }
+}
+
+/// Clients that say nothing for so many seconds.
+fn hold(scenario: Scenario, clients: Clients, lasts: u64) -> Scenario {
+    Scenario {
+        clients,
+        load: Load::Hold {
+            duration: seconds(lasts),
+        },
+        ..still(scenario)
     }
 }
 

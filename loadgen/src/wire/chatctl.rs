@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use chatctl_client::{Http, Socket};
-use chatctl_protocol::v1::{self, frame::Body};
 use chatctl_protocol::Encoding;
+use chatctl_protocol::v1::{self, frame::Body};
 use futures_util::{Sink as _, SinkExt as _, Stream as _};
 
 use crate::plan::Plan;
@@ -182,7 +182,10 @@ impl RelayWire {
         match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
             Some(Ok(body)) => Poll::Ready(Ok(body)),
             Some(Err(error)) => Poll::Ready(Err(self.broken(&error))),
-            None => Poll::Ready(Err(trouble::closed(self.socket.close_code(), self.goodbye.as_ref()))),
+            None => Poll::Ready(Err(trouble::closed(
+                self.socket.close_code(),
+                self.goodbye.as_ref(),
+            ))),
         }
     }
 

@@ -23,7 +23,9 @@ pub(super) async fn register(
         let directory = directory(place, plan, client, passes)?;
         let mut tries = 0;
         loop {
-            let answer = directory.register(&client.device_id, client.registration_id).await;
+            let answer = directory
+                .register(&client.device_id, client.registration_id)
+                .await;
             let Err(error) = answer else { break };
             let trouble = trouble::directory(&error);
             tries += 1;
