@@ -147,6 +147,7 @@ pub(crate) const ALL: &[Answer] = &[
     Answer::of::<bench::Reported>("bench storm").exits(BENCH),
     Answer::of::<bench::Reported>("bench idle").exits(BENCH),
     Answer::of::<bench::Reported>("bench run").exits(BENCH),
+    Answer::of::<bench::Found>("bench capacity").exits(BENCH),
     Answer::of::<bench::Reported>("bench report").exits(&[Exit::DataErr, Exit::NoInput, Exit::Protocol]),
     Answer::of::<bench::Compared>("bench compare").exits(&[Exit::DataErr, Exit::NoInput, Exit::Protocol, Exit::Threshold]),
     Answer::of::<bench::Presets>("bench list"),

@@ -35,10 +35,6 @@ pub struct Outcome {
     pub drain_seconds: Option<f64>,
     /// Whether it was stopped before its end.
     pub is_interrupted: bool,
-    /// How long it took to fill the mailboxes of an offline load, in seconds.
-    pub store_seconds: Option<f64>,
-    /// How long it took to drain them.
-    pub drain_seconds: Option<f64>,
 }
 
 /// What became of the messages: of every stream from one sender to one device.

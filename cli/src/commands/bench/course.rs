@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use chatctl_loadgen::report::{Report, Verdict};
 use chatctl_loadgen::scenario::Scenario;
+use chatctl_loadgen::units::Rate;
 
 use super::account::{self, Told};
 use super::files::Files;
@@ -77,6 +78,38 @@ impl Options {
         self.files.check(out)?;
         host::make_room(&scenario, &manner.sources)?;
         wait_for(self.repeat(&scenario, &manner, out))
+    }
+
+    /// Runs on one relay, one after the other: `next` says what to change after each of them, until it says nothing. How a
+    /// signal ended it, if one did.
+    ///
+    /// # Errors
+    ///
+    /// When nothing could be measured.
+    pub(super) fn series(
+        &self,
+        scenario: &mut Scenario,
+        out: &Out,
+        mut next: impl FnMut(&mut Scenario, Option<(Rate, &Report)>) -> Option<Rate>,
+    ) -> Result<Option<Exit>, Failure> {
+        self.place.check()?;
+        let manner = self.manner()?;
+        self.files.check(out)?;
+        host::make_room(scenario, &manner.sources)?;
+        wait_for(async {
+            let target = self.place.open(out).await?;
+            target.takes(scenario)?;
+            let mut rate = next(scenario, None);
+            while let Some(at) = rate {
+                let (report, exit) = self.once(scenario, &target, &manner, out).await?;
+                self.files.keep(&report, out)?;
+                if exit.is_some() {
+                    return Ok(exit);
+                }
+                rate = next(scenario, Some((at, &report)));
+            }
+            Ok(None)
+        })
     }
 
     async fn repeat(&self, scenario: &Scenario, manner: &Manner, out: &Out) -> Result<Exit, Failure> {

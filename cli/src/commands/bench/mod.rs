@@ -4,7 +4,7 @@
 //! load generator's business.
 
 mod account;
-//mod capacity;
+mod capacity;
 mod compare;
 mod course;
 mod files;
@@ -21,7 +21,7 @@ mod shape;
 mod watching;
 
 pub(crate) use account::Reported;
-//pub(crate) use capacity::Found;
+pub(crate) use capacity::Found;
 pub(crate) use compare::Compared;
 pub(crate) use list::Presets;
 pub(crate) use scenario::Written;
@@ -37,7 +37,8 @@ use crate::out::Out;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   chatctl bench pairs --clients 1000 --rate 2000/s --duration 30s --threshold 'e2e.p99<50ms' --out-dir runs
-  chatctl bench list")]
+  chatctl bench list
+  chatctl bench capacity --slo 'e2e.p99<100ms' --start 500/s --max 50k/s")]
 pub(crate) struct Bench {
     #[command(subcommand)]
     verb: Verb,
@@ -81,6 +82,8 @@ enum Verb {
     Idle(Box<Options>),
     /// Run a scenario of one's own
     Run(Box<run::Run>),
+    /// Search for the highest rate at which a promise holds
+    Capacity(Box<capacity::Capacity>),
     /// Show a report that was kept, in another form
     Report(report::Show),
     /// Compare two reports: better, worse, or noise
@@ -104,6 +107,7 @@ impl Bench {
             Verb::Storm(options) => preset(Preset::Storm, options),
             Verb::Idle(options) => preset(Preset::Idle, options),
             Verb::Run(run) => run.run(out),
+            Verb::Capacity(capacity) => capacity.run(out),
             Verb::Report(show) => show.run(out),
             Verb::Compare(compare) => compare.run(out),
             Verb::List(list) => list.run(out),
