@@ -1,7 +1,7 @@
-//! Reads the imports of `src/` and fails on one that goes up, or sideways, or reaches for a library
-//! that belongs to another room.
+//! Reads the imports of `src/` and of `loadgen/src/`, and fails on one that goes up, or sideways, or reaches for a
+//! library that belongs to another room.
 //!
-//! The floors are the table in the `//!` of `src/lib.rs`: a line is a floor, and a cell that opens with the
+//! The floors are the table in the `//!` of each `lib.rs`: a line is a floor, and a cell that opens with the
 //! name of a declared module is a room. Source is read as tokens, so comments and strings never count, and
 //! paths inside macros do. A `super::` that climbs to the crate root counts like `crate::`.
 //!
@@ -24,7 +24,7 @@ use paths::Named;
 mod paths;
 
 /// The sideways imports that are meant: who, from whom, and why.
-const SIDEWAYS: [(&str, &str, &str); 3] = [
+const SIDEWAYS: &[Sideways] = &[
     ("config", "model", "a schedule's ticks are instants"),
     (
         "session",
@@ -39,7 +39,7 @@ const SIDEWAYS: [(&str, &str, &str); 3] = [
 ];
 
 /// Libraries with a home: the crate, and the only places under `src/` that may name it.
-const HOMES: [(&str, &[&str]); 13] = [
+const HOMES: &[Home] = &[
     ("mongodb", &["store/mongodb"]),
     ("axum", &["http", "server"]),
     ("hyper", &["http", "server", "auth/fetch"]),
@@ -55,11 +55,54 @@ const HOMES: [(&str, &[&str]); 13] = [
     ("tokio_cron_scheduler", &["jobs/pulse"]),
 ];
 
+/// The libraries of the load generator.
+const LOADGEN_HOMES: &[Home] = &[
+    ("hdrhistogram", &["tally", "report", "run"]),
+    ("vodozemac", &["crypto"]),
+    ("tokio_tungstenite", &["wire", "calibrate"]),
+    ("sha2", &["scenario/digest"]),
+    ("humantime", &["units"]),
+    ("crc32fast", &["label"]),
+];
+
 /// Room to floor.
 type Floors = BTreeMap<String, u32>;
+/// Who, from whom, and why.
+type Sideways = (&'static str, &'static str, &'static str);
+/// A crate, and where it may be named.
+type Home = (&'static str, &'static [&'static str]);
 
-/// What one file does against the rules, in words. `file` is relative to `src/`.
-fn broken(floors: &Floors, file: &str, source: &str) -> Vec<String> {
+/// A library of ours, and its rules.
+struct House {
+    /// Its sources' folder, from the root.
+    src: &'static str,
+    floors: Floors,
+    sideways: &'static [Sideways],
+    homes: &'static [Home],
+}
+
+impl House {
+    fn relay() -> Self {
+        Self::new("src", SIDEWAYS, HOMES)
+    }
+
+    fn loadgen() -> Self {
+        Self::new("loadgen/src", &[], LOADGEN_HOMES)
+    }
+
+    fn new(src: &'static str, sideways: &'static [Sideways], homes: &'static [Home]) -> Self {
+        let floors = floors_of(&lib(src)).0;
+        Self {
+            src,
+            floors,
+            sideways,
+            homes,
+        }
+    }
+}
+
+/// What one file does against the rules, in words. `file` is relative to the sources' folder.
+fn broken(house: &House, file: &str, source: &str) -> Vec<String> {
     let place = file.trim_end_matches(".rs").trim_end_matches("/mod").to_owned();
     let room = place.split('/').next().unwrap_or_default().to_owned();
     let depth = if room == "lib" {
@@ -73,16 +116,17 @@ fn broken(floors: &Floors, file: &str, source: &str) -> Vec<String> {
     for Named {
         path: [root, segment],
         in_tests,
-    } in named.unwrap_or_else(|error| panic!("src/{file}: {error}"))
+    } in named.unwrap_or_else(|error| panic!("{}/{file}: {error}", house.src))
     {
         if root == "crate" {
-            faults.extend(wrong_floor(floors, &room, &segment, in_tests));
+            faults.extend(wrong_floor(house, &room, &segment, in_tests));
         }
         // A name without a path behind it is the room's where that is called like its library.
         let is_room = |homes: &[&str]| {
             segment.is_empty() && homes.iter().any(|home| home.ends_with(&format!("/{root}")))
         };
-        let home = HOMES
+        let home = house
+            .homes
             .iter()
             .find(|(library, homes)| *library == root && !is_room(homes));
         if let Some((library, homes)) = home
@@ -95,14 +139,18 @@ fn broken(floors: &Floors, file: &str, source: &str) -> Vec<String> {
     }
     faults
         .iter_mut()
-        .for_each(|fault| *fault = format!("src/{file}: {fault}"));
+        .for_each(|fault| *fault = format!("{}/{file}: {fault}", house.src));
     faults.dedup();
     faults
 }
 
-fn wrong_floor(floors: &Floors, from: &str, to: &str, in_tests: bool) -> Option<String> {
-    let (mine, theirs) = (floors.get(from)?, floors.get(to)?);
-    let meant = in_tests || SIDEWAYS.iter().any(|(who, whom, _)| *who == from && *whom == to);
+fn wrong_floor(house: &House, from: &str, to: &str, in_tests: bool) -> Option<String> {
+    let (mine, theirs) = (house.floors.get(from)?, house.floors.get(to)?);
+    let meant = in_tests
+        || house
+            .sideways
+            .iter()
+            .any(|(who, whom, _)| *who == from && *whom == to);
     if from == to || theirs < mine || (theirs == mine && meant) {
         return None;
     }
@@ -159,32 +207,36 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn src() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+fn folder(src: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(src)
 }
 
-fn our_floors() -> Floors {
-    floors_of(&fs::read_to_string(src().join("lib.rs")).unwrap()).0
+fn lib(src: &str) -> String {
+    fs::read_to_string(folder(src).join("lib.rs")).unwrap()
 }
 
 #[test]
 fn every_module_stands_on_a_floor() {
-    let (floors, forgotten) = floors_of(&fs::read_to_string(src().join("lib.rs")).unwrap());
-    assert_eq!(forgotten, Vec::<String>::new());
-    assert!(floors.len() > 10, "{floors:?}");
+    for src in ["src", "loadgen/src"] {
+        let (floors, forgotten) = floors_of(&lib(src));
+        assert_eq!(forgotten, Vec::<String>::new());
+        assert!(floors.len() > 10, "{floors:?}");
+    }
 }
 
 #[test]
 fn imports_go_down_and_libraries_stay_home() {
-    let floors = our_floors();
     let mut faults: Vec<String> = Vec::new();
-    for path in sources(&src()) {
-        let file = path
-            .strip_prefix(src())
-            .unwrap()
-            .to_string_lossy()
-            .replace('\\', "/");
-        faults.extend(broken(&floors, &file, &fs::read_to_string(&path).unwrap()));
+    for house in [House::relay(), House::loadgen()] {
+        let src = folder(house.src);
+        for path in sources(&src) {
+            let file = path
+                .strip_prefix(&src)
+                .unwrap()
+                .to_string_lossy()
+                .replace('\\', "/");
+            faults.extend(broken(&house, &file, &fs::read_to_string(&path).unwrap()));
+        }
     }
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
@@ -196,14 +248,14 @@ mod controls {
     #[track_caller]
     fn caught(file: &str, source: &str, fault: &str) {
         assert_eq!(
-            broken(&our_floors(), file, source),
+            broken(&House::relay(), file, source),
             [format!("src/{file}: {fault}")]
         );
     }
 
     #[track_caller]
     fn fine(file: &str, source: &str) {
-        assert_eq!(broken(&our_floors(), file, source), Vec::<String>::new());
+        assert_eq!(broken(&House::relay(), file, source), Vec::<String>::new());
     }
 
     #[test]
@@ -222,6 +274,19 @@ mod controls {
             "hub.rs",
             "#[cfg(test)] mod tests { use crate::switchboard::X; }",
             fault,
+        );
+    }
+
+    #[test]
+    fn the_load_generator_has_floors_of_its_own() {
+        let fault = |file: &str, source: &str| broken(&House::loadgen(), file, source);
+        assert_eq!(
+            fault("scenario/check.rs", "use crate::plan::Plan;"),
+            ["loadgen/src/scenario/check.rs: scenario (floor 3) imports up from plan (floor 4)"]
+        );
+        assert_eq!(
+            fault("wire/mod.rs", "use vodozemac::olm;"),
+            ["loadgen/src/wire/mod.rs: vodozemac belongs to crypto"]
         );
     }
 

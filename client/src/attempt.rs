@@ -74,7 +74,7 @@ impl Attempt {
         let options = &self.options;
         // Base64 and field names make a JSON frame larger than what it carries.
         let most = (options.max_frame_bytes as usize).saturating_mul(2);
-        let mut socket = Socket::connect(&options.url, options.encoding, most)
+        let mut socket = Socket::connect_with(&options.dial, &options.url, options.encoding, most)
             .await
             .map_err(AttemptError::Socket)?;
         let hello = Body::Hello(v1::Hello {

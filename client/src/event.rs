@@ -54,8 +54,16 @@ pub enum Event {
     FallbackUsed(v1::FallbackUsed),
     /// The account's device list is another one now.
     DevicesChanged(v1::DevicesChanged),
-    /// The session ends soon unless [`crate::Device::refresh`] brings a new token.
+    /// The session ends after this time. The device asks its token source for a new token now, unless
+    /// [`crate::Options::renew_tokens`] is off; then the app calls [`crate::Device::refresh`].
     TokenExpiring(Duration),
+    /// The token source had no new token. The session goes on until the old one ends.
+    RenewalFailed {
+        /// The source's words.
+        reason: String,
+        /// When it is asked again; not on this session when there is no time left.
+        retry_in: Option<Duration>,
+    },
     /// The new token counts, for this long.
     TokenRefreshed(Duration),
     /// Mail waits (mode notify).
@@ -78,6 +86,7 @@ impl Event {
             | Self::FallbackUsed(_)
             | Self::DevicesChanged(_)
             | Self::TokenExpiring(_)
+            | Self::RenewalFailed { .. }
             | Self::TokenRefreshed(_)
             | Self::MailWaiting(_)
             | Self::Pong(_)

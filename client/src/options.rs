@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chatctl_protocol::{Encoding, v1};
 
-use crate::Backoff;
+use crate::{Backoff, Dial};
 
 /// What a session is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,8 +28,10 @@ impl From<Mode> for v1::Mode {
 /// How a device connects. `Options::new(url)` and change what differs.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The relay's endpoint, `ws://host:port/v1/ws`.
+    /// The relay's endpoint, `wss://host/v1/ws`, or `ws://host:port/v1/ws` without TLS.
     pub url: String,
+    /// From where to connect, and whom to trust.
+    pub dial: Dial,
     /// How frames are written.
     pub encoding: Encoding,
     /// What the sessions are for.
@@ -46,6 +48,9 @@ pub struct Options {
     pub remembered_messages: usize,
     /// Time for TCP, the upgrade and the hello together.
     pub connect_timeout: Duration,
+    /// Whether the device asks its token source by itself when the relay says that the token ends soon, and goes on
+    /// with the new one in place. Otherwise the app calls [`crate::Device::refresh`], or the session ends with the token.
+    pub renew_tokens: bool,
     /// How long a device waits before it comes back.
     pub backoff: Backoff,
     /// The mailbox epoch of the app's last session, from [`crate::Session`]; 0 when it has none.
@@ -58,6 +63,7 @@ impl Options {
     pub fn new(url: &str) -> Self {
         Self {
             url: url.to_owned(),
+            dial: Dial::default(),
             encoding: Encoding::Proto,
             mode: Mode::Consume,
             window: 0,
@@ -66,6 +72,7 @@ impl Options {
             max_pending_sends: 256,
             remembered_messages: 4096,
             connect_timeout: Duration::from_secs(15),
+            renew_tokens: true,
             backoff: Backoff::default(),
             last_mailbox_epoch: 0,
         }

@@ -84,7 +84,8 @@ pub(crate) fn after_close(close: Option<u16>, goodbye: Option<&v1::Goodbye>) -> 
     (Why::Closed(number), next)
 }
 
-/// After an error of the socket, in the upgrade or later. `None` when the relay speaks nonsense.
+/// After an error of the socket, in the upgrade or later. `None` when the app must hear
+/// of it: the relay speaks nonsense, or is not the one that it should be.
 pub(crate) fn after_error(error: &SocketError) -> Option<(Why, Next)> {
     match error {
         SocketError::Broken(_) => Some((
@@ -112,7 +113,11 @@ pub(crate) fn after_error(error: &SocketError) -> Option<(Why, Next)> {
                 reason: "the relay does not speak the offered subprotocol".to_owned(),
             }),
         )),
-        SocketError::Url(_) | SocketError::Frame(_) | SocketError::Kind => None,
+        SocketError::Url(_)
+        | SocketError::Tls(_)
+        | SocketError::Untrusted(_)
+        | SocketError::Frame(_)
+        | SocketError::Kind => None,
     }
 }
 

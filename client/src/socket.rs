@@ -3,8 +3,7 @@
 //! A [`Socket`] is a `Stream` and a `Sink` of frames; both halves may be polled from one task.
 
 use std::fmt;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,20 +12,23 @@ use chatctl_protocol::frame::{self, FrameError};
 use chatctl_protocol::v1::frame::Body;
 use chatctl_protocol::{CloseCode, Encoding};
 use futures_util::{Sink, Stream};
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::client::{IntoClientRequest as _, uri_mode};
+use tokio_tungstenite::tungstenite::error::UrlError;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Response, header};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::stream::Mode;
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, client_async_with_config, connect_async_with_config,
-};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+use crate::dial::DialError;
+use crate::line::Line;
+use crate::{Dial, TlsError};
 
 /// A connected WebSocket that speaks one encoding of the protocol.
 pub struct Socket {
-    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    stream: WebSocketStream<Line>,
     encoding: Encoding,
     heard: Instant,
     closed: Option<u16>,
@@ -49,6 +51,12 @@ pub enum SocketError {
     /// The relay picked another subprotocol than the one offered.
     #[error("the relay does not speak the offered subprotocol")]
     Subprotocol,
+    /// Nobody can be trusted.
+    #[error("no TLS")]
+    Tls(#[from] TlsError),
+    /// Whoever answered showed no certificate that is trusted.
+    #[error("the relay's certificate is not trusted")]
+    Untrusted(#[source] Box<rustls::Error>),
     /// The connection broke, or the other side broke RFC 6455.
     #[error("the connection broke")]
     Broken(#[source] Box<tungstenite::Error>),
@@ -61,7 +69,7 @@ pub enum SocketError {
 }
 
 impl Socket {
-    /// Connects and offers one subprotocol.
+    /// Connects to `ws://` or `wss://`, and offers one subprotocol.
     ///
     /// Buffers stay small, so that thousands of sockets fit into one process. `max_frame_bytes` bounds
     /// what one incoming frame may take; larger ones break the socket.
@@ -70,45 +78,47 @@ impl Socket {
     ///
     /// [`SocketError`] when there is no relay, or it does not want to.
     pub async fn connect(url: &str, encoding: Encoding, max_frame_bytes: usize) -> Result<Self, SocketError> {
-        let (request, config) = upgrade(url, encoding, max_frame_bytes)?;
-        let (stream, response) = connect_async_with_config(request, Some(config), true)
-            .await
-            .map_err(refused)?;
-        Self::accepted((stream, &response), encoding)
+        Self::connect_with(&Dial::default(), url, encoding, max_frame_bytes).await
     }
 
-    /// Connects from a local address, for a process that has more connections than an address has ports. Only
-    /// `ws://`.
+    /// The same, from a local address: for a process that has more connections than one address has ports.
     ///
     /// # Errors
     ///
     /// As [`Socket::connect`].
     pub async fn connect_from(
-        source: IpAddr,
+        local: IpAddr,
         url: &str,
         encoding: Encoding,
         max_frame_bytes: usize,
     ) -> Result<Self, SocketError> {
-        let (request, config) = upgrade(url, encoding, max_frame_bytes)?;
-        let host = request.uri().host().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let port = request.uri().port_u16().unwrap_or(80);
-        let connecting = connect_tcp(source, host, port);
-        let tcp = connecting.await.map_err(|error| broken(error.into()))?;
-        let tcp = MaybeTlsStream::Plain(tcp);
-        let (stream, response) = client_async_with_config(request, tcp, Some(config))
-            .await
-            .map_err(refused)?;
-        Self::accepted((stream, &response), encoding)
+        Self::connect_with(&Dial::default().at(local), url, encoding, max_frame_bytes).await
     }
 
-    fn accepted(
-        (stream, response): (
-            WebSocketStream<MaybeTlsStream<TcpStream>>,
-            &Response<Option<Vec<u8>>>,
-        ),
+    /// The same, from where and trusting whom the app chooses.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::connect`].
+    pub async fn connect_with(
+        dial: &Dial,
+        url: &str,
         encoding: Encoding,
+        max_frame_bytes: usize,
     ) -> Result<Self, SocketError> {
+        let request = upgrade(url, encoding).map_err(|error| SocketError::Url(Box::new(error)))?;
+        let secure = matches!(uri_mode(request.uri()), Ok(Mode::Tls));
+        let port = request.uri().port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let host = request.uri().host().unwrap_or_default();
+        let line = dial.connect(host, port, secure).await?;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(WRITE_BUFFER_BYTES)
+            .max_message_size(Some(max_frame_bytes))
+            .max_frame_size(Some(max_frame_bytes));
+        let (stream, response) = client_async_with_config(request, line, Some(config))
+            .await
+            .map_err(refused)?;
         let spoken = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
         if spoken.is_none_or(|spoken| spoken.as_bytes() != encoding.subprotocol().as_bytes()) {
             return Err(SocketError::Subprotocol);
@@ -243,40 +253,28 @@ impl fmt::Debug for Socket {
     }
 }
 
-/// The request for the upgrade, and how much may be buffered.
-fn upgrade(
-    url: &str,
-    encoding: Encoding,
-    max_frame_bytes: usize,
-) -> Result<(Request, WebSocketConfig), SocketError> {
-    let mut request = url
-        .into_client_request()
-        .map_err(|error| SocketError::Url(Box::new(error)))?;
+/// The request for the upgrade.
+fn upgrade(url: &str, encoding: Encoding) -> Result<Request, tungstenite::Error> {
+    let mut request = url.into_client_request()?;
+    uri_mode(request.uri())?;
+    if request.uri().host().is_none_or(str::is_empty) {
+        return Err(UrlError::NoHostName.into());
+    }
     let offer = HeaderValue::from_static(encoding.subprotocol());
-    request
-        .headers_mut()
-        .insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(WRITE_BUFFER_BYTES)
-        .max_message_size(Some(max_frame_bytes))
-        .max_frame_size(Some(max_frame_bytes));
-    Ok((request, config))
+    let headers = request.headers_mut();
+    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
+    Ok(request)
 }
 
-/// A connection from a local address to the first address of a host that is of the same family.
-async fn connect_tcp(source: IpAddr, host: &str, port: u16) -> io::Result<TcpStream> {
-    let mut addresses = lookup_host((host, port)).await?;
-    let address = addresses.find(|address| address.is_ipv4() == source.is_ipv4());
-    let address = address.ok_or(io::ErrorKind::AddrNotAvailable)?;
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    socket.bind(SocketAddr::new(source, 0))?;
-    let stream = socket.connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+impl From<DialError> for SocketError {
+    fn from(error: DialError) -> Self {
+        match error {
+            DialError::Io(error) => broken(error.into()),
+            DialError::Untrusted(error) => Self::Untrusted(Box::new(error)),
+            DialError::Tls(error) => Self::Tls(error),
+            DialError::Host => Self::Url(Box::new(UrlError::NoHostName.into())),
+        }
+    }
 }
 
 fn broken(error: tungstenite::Error) -> SocketError {

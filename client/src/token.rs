@@ -35,15 +35,18 @@ pub type TokenFuture = Pin<Box<dyn Future<Output = Result<Token, Box<dyn Error +
 
 /// Where tokens come from: the app's own login, a file, a fixed text.
 ///
-/// A device asks once before its first session, and again after the relay refused the token it had.
+/// A device asks once before its first session, again when the token it has ends soon, and after the relay refused it;
+/// a [`crate::Directory`] asks before its first request, and after a refusal. Every function from `Option<Token>` to a
+/// future of a token is a source.
 pub trait TokenSource: Send + Sync + 'static {
-    /// A token other than `refused`.
-    fn token(&self, refused: Option<Token>) -> TokenFuture;
+    /// A token other than `spent`, which was refused or ends soon; any good one when nothing is spent. It may take its
+    /// time, and it may be dropped before it is ready.
+    fn token(&self, spent: Option<Token>) -> TokenFuture;
 }
 
 /// A token without a successor: once it is refused, the device stops.
 impl TokenSource for Token {
-    fn token(&self, _refused: Option<Token>) -> TokenFuture {
+    fn token(&self, _spent: Option<Token>) -> TokenFuture {
         let token = self.clone();
         Box::pin(async move { Ok(token) })
     }
@@ -54,8 +57,8 @@ where
     F: Fn(Option<Token>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Token, Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
-    fn token(&self, refused: Option<Token>) -> TokenFuture {
-        Box::pin(self(refused))
+    fn token(&self, spent: Option<Token>) -> TokenFuture {
+        Box::pin(self(spent))
     }
 }
 

@@ -22,10 +22,11 @@
 //! 3 scenario
 //! 2 threshold
 //! 1 ledger         label                   tally                progress
-//! 0 units          clock
+//! 0 units          clock                    packed (histograms as text)        bare (relays that only relay)
 //! ```
 
 pub mod agent;
+pub mod bare;
 pub mod calibrate;
 pub mod capacity;
 pub mod clock;
@@ -33,6 +34,7 @@ pub mod crypto;
 pub mod label;
 pub mod ledger;
 pub mod outcome;
+pub mod packed;
 pub mod plan;
 pub mod progress;
 pub mod report;

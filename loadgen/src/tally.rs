@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Nanos;
+use crate::packed;
 
 /// A latency that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -164,7 +165,8 @@ impl Count {
 }
 
 /// A tally.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(into = "Text", try_from = "Text")]
 pub struct Tally {
     latencies: [Option<Box<Histogram<u64>>>; Latency::ALL.len()],
     counts: [u64; Count::ALL.len()],
@@ -264,6 +266,55 @@ impl Tally {
     }
 }
 
+/// A tally as it travels between hosts.
+#[derive(Serialize, Deserialize)]
+struct Text {
+    latencies: BTreeMap<Latency, String>,
+    counts: BTreeMap<Count, u64>,
+    errors: BTreeMap<String, u64>,
+}
+
+/// A text with a histogram that is none, or not one of nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a histogram of latencies")]
+struct TextError;
+
+impl From<Tally> for Text {
+    fn from(tally: Tally) -> Self {
+        let latencies = Latency::ALL.into_iter().filter_map(|one| {
+            let histogram = tally.latency(one)?;
+            Some((one, packed::pack(histogram)))
+        });
+        let counts = Count::ALL.into_iter().map(|one| (one, tally.count(one)));
+        Self {
+            latencies: latencies.collect(),
+            counts: counts.filter(|(_, events)| *events > 0).collect(),
+            errors: tally.errors,
+        }
+    }
+}
+
+impl TryFrom<Text> for Tally {
+    type Error = TextError;
+
+    fn try_from(text: Text) -> Result<Self, TextError> {
+        let mut tally = Self::default();
+        for (one, packed) in text.latencies {
+            let mut histogram = histogram();
+            let theirs = packed::unpack(&packed).ok_or(TextError)?;
+            histogram.add(theirs).map_err(|_| TextError)?;
+            tally.latencies[one as usize] = Some(Box::new(histogram));
+        }
+        for (one, events) in text.counts {
+            tally.add(one, events);
+        }
+        for (class, events) in text.errors {
+            tally.add_error(&class, events);
+        }
+        Ok(tally)
+    }
+}
+
 /// An empty histogram of nanoseconds, as every tally has them: 1 µs apart at least, to three digits.
 fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(LEAST, LONGEST, DIGITS).unwrap_or_else(|_| unreachable_bounds())
@@ -318,6 +369,23 @@ mod tests {
         assert_eq!(
             (one.latency(Latency::E2e).unwrap().len(), one.count(Count::Sent)),
             (0, 0)
+        );
+    }
+
+    #[test]
+    fn a_tally_travels_without_loss() {
+        let mut tally = Tally::default();
+        for took in [1_000, 2_345_678, LONGEST] {
+            tally.record(Latency::E2e, took);
+        }
+        tally.add(Count::Sent, 3);
+        tally.error("close.1013");
+        let text = serde_json::to_string(&tally).unwrap();
+        let there: Tally = serde_json::from_str(&text).unwrap();
+        assert_eq!(there.latency(Latency::E2e), tally.latency(Latency::E2e));
+        assert_eq!((there.counts, there.errors), (tally.counts, tally.errors));
+        assert!(
+            serde_json::from_str::<Tally>(r#"{"latencies":{"e2e":"AAAA"},"counts":{},"errors":{}}"#).is_err()
         );
     }
 

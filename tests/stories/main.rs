@@ -8,6 +8,7 @@
     reason = "tests; what is unexpected should stop them, there and then"
 )]
 
+mod app;
 mod away;
 mod bad_frames;
 mod bad_tokens;

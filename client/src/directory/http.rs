@@ -3,7 +3,6 @@
 //! Must not know what is asked for.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::timeout;
 
 use crate::directory::{Directory, DirectoryError};
-use crate::{Tls, Token, TokenSource};
+use crate::{Dial, Tls, Token, TokenSource};
 
 /// A relay's HTTP doors. Cheap to clone; all clones share connections, and so do the directories made from it.
 #[derive(Clone)]
@@ -35,45 +34,34 @@ pub(super) struct Answer {
 }
 
 impl Http {
-    /// The doors of a relay at `http://host:port` or `https://host:port`, with the certificates that the system trusts.
+    /// The doors of a relay at `https://host`, or `http://host:port` without TLS.
     ///
     /// # Errors
     ///
     /// [`DirectoryError::Url`], [`DirectoryError::Tls`].
     pub fn new(url: &str) -> Result<Self, DirectoryError> {
-        let tls = if url.starts_with("https:") {
-            Tls::system()?
-        } else {
-            Tls::nobody()?
-        };
-        Self::with(url, &tls, None)
+        Self::with(&Dial::default(), url)
     }
 
-    /// The same, with the certificates that `tls` trusts.
+    /// The same, from where and trusting whom the app chooses.
     ///
     /// # Errors
     ///
-    /// [`DirectoryError::Url`].
-    pub fn with_tls(url: &str, tls: &Tls) -> Result<Self, DirectoryError> {
-        Self::with(url, tls, None)
-    }
-
-    /// The same, from a local address of the app's choice.
-    ///
-    /// # Errors
-    ///
-    /// [`DirectoryError::Url`].
-    pub fn with(url: &str, tls: &Tls, local: Option<IpAddr>) -> Result<Self, DirectoryError> {
+    /// As [`Http::new`].
+    pub fn with(dial: &Dial, url: &str) -> Result<Self, DirectoryError> {
         let url = url.trim_end_matches('/');
         let uri: Uri = url.parse().map_err(|_| DirectoryError::Url)?;
         let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
         if !is_http || uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
             return Err(DirectoryError::Url);
         }
+        // The system's certificates are not read for a relay that shows none.
+        let secure = uri.scheme_str() == Some("https");
+        let tls = if secure { dial.tls()? } else { Tls::nobody()? };
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_local_address(local);
+        tcp.set_local_address(dial.local);
         tcp.set_connect_timeout(Some(CONNECT_TIME));
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(rustls::ClientConfig::clone(tls.config()))

@@ -2,11 +2,15 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     reason = "a story that goes wrong ends there"
 )]
 
+mod again;
 mod relay;
+mod tls;
+mod tokens;
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -2,11 +2,14 @@
 
 use bytes::Bytes;
 use chatctl_protocol::v1::{self, frame::Body};
-use chatctl_protocol::{CloseCode, Encoding, Limits, frame};
+use chatctl_protocol::{CloseCode, Code, Encoding, Limits, frame};
 use futures_util::{Sink, Stream};
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::Pin;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
@@ -16,12 +19,18 @@ use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 pub(crate) struct Relay {
     listener: TcpListener,
     encoding: Encoding,
+    tls: Option<TlsAcceptor>,
 }
+
+/// A connection, in TLS or not.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
 
 /// The relay's end of one socket. Dropping it breaks the connection without a word.
 pub(crate) struct Peer {
-    stream: WebSocketStream<TcpStream>,
+    stream: WebSocketStream<Box<dyn Wire>>,
     encoding: Encoding,
+    pub(crate) from: IpAddr,
 }
 
 impl Relay {
@@ -31,15 +40,42 @@ impl Relay {
 
     pub(crate) async fn speaking(encoding: Encoding) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self { listener, encoding }
+        Self {
+            listener,
+            encoding,
+            tls: None,
+        }
+    }
+
+    /// With this end of TLS, as `localhost`.
+    pub(crate) async fn inside(tls: TlsAcceptor) -> Self {
+        let relay = Self::start().await;
+        Self {
+            tls: Some(tls),
+            ..relay
+        }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("ws://{}/v1/ws", self.listener.local_addr().unwrap())
+        let address = self.listener.local_addr().unwrap();
+        match self.tls {
+            None => format!("ws://{address}/v1/ws"),
+            Some(_) => format!("wss://localhost:{}/v1/ws", address.port()),
+        }
+    }
+
+    /// The connection under the WebSocket, or why there is no TLS.
+    pub(crate) async fn wire(&self) -> std::io::Result<(Box<dyn Wire>, IpAddr)> {
+        let (stream, from): (TcpStream, _) = self.listener.accept().await.unwrap();
+        let stream: Box<dyn Wire> = match &self.tls {
+            None => Box::new(stream),
+            Some(tls) => Box::new(tls.accept(stream).await?),
+        };
+        Ok((stream, from.ip()))
     }
 
     pub(crate) async fn accept(&self) -> Peer {
-        let (stream, _) = self.listener.accept().await.unwrap();
+        let (stream, from) = self.wire().await.unwrap();
         let encoding = self.encoding;
         let answer = |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
             assert_eq!(request.uri().path(), "/v1/ws");
@@ -50,7 +86,11 @@ impl Relay {
             Ok(response)
         };
         let stream = accept_hdr_async(stream, answer).await.unwrap();
-        Peer { stream, encoding }
+        Peer {
+            stream,
+            encoding,
+            from,
+        }
     }
 
     /// Accepts, and welcomes whatever token it has.
@@ -112,6 +152,18 @@ impl Peer {
             id: send.id,
             envelope_ids: vec![envelope],
             duplicate: false,
+        }))
+        .await;
+    }
+
+    /// Refuses for now, or for good.
+    pub(crate) async fn refuse(&mut self, send: &v1::Send, code: Code, retry_after_ms: u64) {
+        self.say(Body::SendErr(v1::SendErr {
+            id: send.id,
+            code: code.as_str().to_owned(),
+            retryable: code.retryable(),
+            retry_after_ms,
+            ..v1::SendErr::default()
         }))
         .await;
     }

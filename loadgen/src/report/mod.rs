@@ -5,12 +5,12 @@
 
 pub mod build;
 pub mod compare;
-pub mod judge;
 pub mod csv;
 pub mod figures;
 pub mod histogram;
 pub mod hlog;
 pub mod html;
+pub mod judge;
 pub mod junit;
 pub mod markdown;
 #[cfg(test)]

@@ -169,24 +169,11 @@ impl Collector {
     }
 }
 
-/// Makes one moment of two neighbours. Of percentiles, the larger one stands: what was slow stays to be seen.
+/// Makes one moment of two neighbours.
 fn join(one: &mut Moment, two: &Moment) {
-    one.counts.merge(&two.counts);
-    one.e2e = larger(one.e2e, two.e2e);
-    one.service = larger(one.service, two.service);
-    one.ok = one.ok.max(two.ok);
-    for (one, two) in one.heat.iter_mut().zip(&two.heat) {
-        *one = one.saturating_add(*two);
-    }
+    one.join(two);
     one.connections = two.connections;
     one.cpu = f64::midpoint(one.cpu, two.cpu);
-}
-
-fn larger<const N: usize>(one: Option<[u64; N]>, two: Option<[u64; N]>) -> Option<[u64; N]> {
-    match (one, two) {
-        (Some(one), Some(two)) => Some(std::array::from_fn(|at| one[at].max(two[at]))),
-        (one, two) => one.or(two),
-    }
 }
 
 /// Processor time of this process, in seconds.

@@ -11,6 +11,7 @@ use crate::plan::Plan;
 use crate::progress::Phase;
 use crate::run::collect::process_cpu;
 use crate::run::crew::{Crew, Outfit, Waited};
+use crate::run::gate::Gate;
 use crate::run::gauges::Gauges;
 use crate::run::integrity::integrity;
 use crate::run::rules::{Hours, Rules};
@@ -30,7 +31,10 @@ pub(super) async fn perform<W: Wire>(scenario: &Scenario, stage: Stage<W>) -> Re
     if let Load::Claims { .. } = scenario.load {
         return Err(RunError::NoClaims);
     }
+    let senders = stage.plan.senders.iter();
+    let trails = senders.map(|sender| (sender.client, Arc::default())).collect();
     let common = Common {
+        trails: Arc::new(trails),
         plan: Arc::new(stage.plan),
         passes: stage.passes,
         rules: Arc::new(Rules::of(scenario)),
@@ -61,7 +65,7 @@ pub(super) async fn perform<W: Wire>(scenario: &Scenario, stage: Stage<W>) -> Re
                 agent: stage.agent,
                 stop: stage.stop,
             };
-            conduct::<W>(scenario, &common, outfit).await
+            conduct::<W>(scenario, &common, outfit, stage.gate).await
         }
     };
     W::tidy(&place, &common.plan, &*common.passes).await;
@@ -73,11 +77,14 @@ async fn conduct<W: Wire>(
     scenario: &Scenario,
     common: &Common,
     outfit: Outfit<'_, W>,
+    gate: Option<Gate>,
 ) -> Result<Outcome, RunError> {
     let mut play = Play {
         crew: Crew::start(outfit)?,
         scenario,
         common,
+        gate,
+        earliest: 0,
         outcome: Outcome::default(),
         cpu: None,
     };
@@ -92,6 +99,9 @@ struct Play<'a> {
     crew: Crew,
     scenario: &'a Scenario,
     common: &'a Common,
+    gate: Option<Gate>,
+    /// When the load may begin.
+    earliest: Nanos,
     outcome: Outcome,
     /// Processor time when the measured part began.
     cpu: Option<f64>,
@@ -101,6 +111,10 @@ impl Play<'_> {
     async fn play(&mut self) -> Result<(), RunError> {
         self.crew.enter(Phase::Connect);
         if self.connect().await? == Waited::Stopped {
+            self.outcome.is_interrupted = true;
+            return Ok(());
+        }
+        if !self.pass().await {
             self.outcome.is_interrupted = true;
             return Ok(());
         }
@@ -153,9 +167,20 @@ impl Play<'_> {
         })
     }
 
+    /// Waits for others, if there are any; whether the load is to begin.
+    async fn pass(&mut self) -> bool {
+        let Some(gate) = self.gate.take() else { return true };
+        let passed = tokio::select! {
+            passed = gate.pass() => passed,
+            _stopped = self.crew.until(None, |_| false) => None,
+        };
+        self.earliest = passed.unwrap_or_default();
+        passed.is_some()
+    }
+
     /// Warm-up and load of a length that is known.
     async fn hours(&mut self, warmup: Duration, lasts: Duration) -> Waited {
-        let starts = self.common.clock.now() + nanos(AHEAD);
+        let starts = self.earliest.max(self.common.clock.now() + nanos(AHEAD));
         let hours = Hours {
             starts,
             measured: starts + nanos(warmup),
@@ -175,7 +200,7 @@ impl Play<'_> {
 
     /// Load that ends when it is done.
     async fn open_end(&mut self) {
-        let starts = self.common.clock.now() + nanos(AHEAD);
+        let starts = self.earliest.max(self.common.clock.now() + nanos(AHEAD));
         let hours = Hours {
             starts,
             measured: starts,

@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::task::{Context, Waker};
 
 use crate::clock::Nanos;
@@ -16,10 +15,6 @@ pub(super) struct Desk {
     pub(super) feed: RefCell<Feed>,
     /// Copies of its messages that arrived, for a load that waits for them.
     pub(super) arrived: Cell<u64>,
-    /// When its messages came to their first recipients.
-    pub(super) spread: RefCell<Spread>,
-    /// Messages that it sent again.
-    pub(super) repeated: RefCell<Repeated>,
     is_open: Cell<bool>,
     is_thrown: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -151,84 +146,9 @@ impl Desk {
     }
 }
 
-/// Messages on their way to several devices, oldest first.
-#[derive(Debug, Default)]
-pub(super) struct Spread {
-    first_seq: u64,
-    messages: VecDeque<Landing>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Landing {
-    first: Option<Nanos>,
-    left: u64,
-}
-
-impl Spread {
-    /// A message left for so many devices.
-    pub(super) fn sent(&mut self, seq: u64, devices: u64) {
-        if self.messages.is_empty() {
-            self.first_seq = seq;
-        }
-        if self.messages.len() == MOST_LANDINGS {
-            self.messages.pop_front();
-            self.first_seq += 1;
-        }
-        self.messages.push_back(Landing {
-            first: None,
-            left: devices,
-        });
-    }
-
-    /// One came to a device: how long after the first one, when it was the last.
-    pub(super) fn landed(&mut self, seq: u64, now: Nanos) -> Option<Nanos> {
-        let place = seq.checked_sub(self.first_seq)?;
-        let landing = self.messages.get_mut(usize::try_from(place).ok()?)?;
-        let first = *landing.first.get_or_insert(now);
-        landing.left = landing.left.checked_sub(1)?;
-        let took = (landing.left == 0).then(|| now.saturating_sub(first));
-        while self.messages.front().is_some_and(|landing| landing.left == 0) {
-            self.messages.pop_front();
-            self.first_seq += 1;
-        }
-        took
-    }
-}
-
-/// Which of a stream's messages were sent again: the last few stretches of them.
-#[derive(Debug, Default)]
-pub(super) struct Repeated(VecDeque<Range<u64>>);
-
-impl Repeated {
-    pub(super) fn add(&mut self, seqs: Range<u64>) {
-        if self.0.len() == MOST_STRETCHES {
-            self.0.pop_front();
-        }
-        self.0.push_back(seqs);
-    }
-
-    pub(super) fn has(&self, seq: u64) -> bool {
-        self.0.iter().any(|seqs| seqs.contains(&seq))
-    }
-}
-
-/// Messages whose spread is watched, for each sender. What is slower than so many others is not measured.
-const MOST_LANDINGS: usize = 4096;
-const MOST_STRETCHES: usize = 64;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_spread_is_from_the_first_to_the_last() {
-        let mut spread = Spread::default();
-        spread.sent(5, 2);
-        spread.sent(6, 2);
-        let told = [(5, 10), (6, 12), (6, 15), (5, 40), (5, 50)].map(|(seq, now)| spread.landed(seq, now));
-        assert_eq!(told, [None, None, Some(3), Some(30), None]);
-        assert!(spread.messages.is_empty());
-    }
 
     #[test]
     fn a_full_queue_refuses_and_says_so() {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::Future as _;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Context;
 
 use bytes::Bytes;
@@ -12,10 +13,10 @@ use crate::clock::{Nanos, nanos};
 use crate::crypto::Keyring;
 use crate::label::{Label, LabelError};
 use crate::ledger::{Arrival, Ledger};
-use crate::run::desk::Desk;
 use crate::run::gauges::Turn;
 use crate::run::rules::SLOW;
 use crate::run::shop::Shop;
+use crate::run::trail::Trail;
 use crate::scenario::{Crypto, Until};
 use crate::tally::{Count, Latency};
 use crate::wire::{Parcel, Receipt, Wire};
@@ -37,6 +38,9 @@ pub(super) struct Incoming {
     /// Who writes: a place in the plan, and its desk when it is on this worker.
     pub(super) from: u32,
     pub(super) desk: Option<usize>,
+    /// Devices that each of its messages goes to.
+    pub(super) devices: u64,
+    pub(super) trail: Arc<Trail>,
 }
 
 /// Acks that wait.
@@ -124,15 +128,14 @@ impl Inbox {
         let Some(incoming) = found.ok().and_then(|place| self.incoming.get_mut(place)) else {
             return shop.tally(true).add(Count::Foreign, 1);
         };
-        let desk = incoming.desk.and_then(|desk| shop.desks.get(desk));
         let mut tally = shop.tally(label.measured);
         match incoming.ledger.arrived(label.seq) {
             Arrival::InOrder => {}
             Arrival::Late => tally.add(Count::Reordered, 1),
             Arrival::Again => {
                 // A relay that was killed may have delivered what it had not stored: its sender sent that again.
-                let is_repeated = desk.is_some_and(|desk| desk.repeated.borrow().has(label.seq));
-                let is_allowed = self.sessions > 1 && (parcel.again || is_repeated);
+                let is_allowed =
+                    self.sessions > 1 && (parcel.again || incoming.trail.was_repeated(label.seq));
                 let count = if is_allowed {
                     Count::Redelivered
                 } else {
@@ -149,9 +152,7 @@ impl Inbox {
         }
         drop(tally);
         reader.turn.delivered += 1;
-        if let Some(desk) = desk {
-            landed(shop, desk, &label, now);
-        }
+        landed(shop, incoming, &label, now);
         if shop.bodies.borrow().crypto() != Crypto::None {
             decrypt(reader, incoming.from, &label, (parcel.kind, &body));
         }
@@ -159,11 +160,13 @@ impl Inbox {
 }
 
 /// Tells the sender that a copy of a message arrived.
-fn landed(shop: &Shop, desk: &Desk, label: &Label, now: Nanos) {
-    if let Some(took) = desk.spread.borrow_mut().landed(label.seq, now) {
+fn landed(shop: &Shop, incoming: &Incoming, label: &Label, now: Nanos) {
+    if let Some(took) = incoming.trail.landed(label.seq, incoming.devices, now) {
         shop.tally(label.measured).record(Latency::Spread, took);
     }
-    if shop.common.rules.until == Until::Delivered {
+    if shop.common.rules.until == Until::Delivered
+        && let Some(desk) = incoming.desk.and_then(|desk| shop.desks.get(desk))
+    {
         desk.arrived.set(desk.arrived.get() + 1);
         desk.wake();
     }

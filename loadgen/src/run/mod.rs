@@ -9,6 +9,7 @@ mod collect;
 mod conductor;
 mod crew;
 mod desk;
+mod gate;
 mod gauges;
 mod inbox;
 mod integrity;
@@ -18,7 +19,10 @@ mod rules;
 mod share;
 mod shop;
 mod slice;
+mod trail;
 mod worker;
+
+pub use gate::{Gate, Keeper};
 
 pub use crate::outcome::{MOST_MOMENTS, Moment, Outcome, heat_rows};
 
@@ -54,6 +58,8 @@ pub struct Stage<W: Wire> {
     pub workers: u32,
     /// Where clients connect from, in turn; the system decides when there are none.
     pub sources: Vec<IpAddr>,
+    /// Where the run waits for others when everybody is connected.
+    pub gate: Option<Gate>,
     /// Shown while the run lasts.
     pub progress: Arc<Progress>,
     /// Ends the run early: what was measured until then is the outcome.

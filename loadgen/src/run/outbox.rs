@@ -2,6 +2,7 @@
 //! again on the next connection, the same bytes under the same name.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use chatctl_protocol::{AccountId, ClientMsgId, DeviceId};
@@ -16,6 +17,7 @@ use crate::run::desk::{Desk, Due};
 use crate::run::gauges::Turn;
 use crate::run::integrity;
 use crate::run::shop::Shop;
+use crate::run::trail::Trail;
 use crate::scenario::{Crypto, Until};
 use crate::tally::{Count, Latency};
 use crate::wire::{Part, Post, Trouble, Wire};
@@ -25,6 +27,7 @@ pub(super) struct Outbox {
     targets: Vec<Target>,
     /// Devices that each message goes to.
     devices: u64,
+    trail: Arc<Trail>,
     limits: Limits,
     next_seq: u64,
     /// The message that is being put into the buffer, target by target.
@@ -95,7 +98,7 @@ pub(super) struct Owner<'a> {
 }
 
 impl Outbox {
-    pub(super) fn new(plan: &Plan, sender: &Sender, limits: Limits) -> Self {
+    pub(super) fn new(plan: &Plan, sender: &Sender, trail: Arc<Trail>, limits: Limits) -> Self {
         let accounts = sender.to.iter().filter_map(|to| plan.accounts.get(*to as usize));
         let mut first = 0;
         let targets: Vec<_> = (sender.first_stream..)
@@ -121,6 +124,7 @@ impl Outbox {
         Self {
             targets,
             devices: first as u64,
+            trail,
             limits,
             next_seq: 0,
             under_way: None,
@@ -157,14 +161,14 @@ impl Outbox {
     }
 
     /// On a new connection: what was not answered comes first.
-    pub(super) fn restart(&mut self, desk: &Desk) {
+    pub(super) fn restart(&mut self) {
         let mut again: VecDeque<Sent> = self.unanswered.drain(..).flatten().collect();
         again.append(&mut self.again);
         for sent in &mut again {
             sent.again = true;
         }
         if let (Some(first), Some(last)) = (again.front(), again.back()) {
-            desk.repeated.borrow_mut().add(first.seq..last.seq + 1);
+            self.trail.repeated(first.seq..last.seq + 1);
         }
         self.again = again;
         self.first_serial = 1;
@@ -310,9 +314,7 @@ impl Outbox {
             owner.shop.missed(self.devices);
             return;
         };
-        if self.devices > 1 {
-            owner.desk.spread.borrow_mut().sent(self.next_seq, self.devices);
-        }
+        self.trail.sent(self.next_seq, self.devices);
         self.under_way = Some(UnderWay { due, body, target: 0 });
     }
 

@@ -86,7 +86,10 @@ impl Timer {
     pub(super) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        #[expect(deprecated, reason = "its successor is unsafe, for types that might swap their descriptor")]
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe, for types that might swap their descriptor"
+        )]
         AsyncFd::new(timer).map(Self)
     }
 

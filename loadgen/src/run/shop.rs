@@ -1,6 +1,7 @@
 //! What the clients of one worker share: the clock, the tally, each other's desks.
 
 use std::cell::{Cell, RefCell, RefMut};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::run::desk::Desk;
 use crate::run::gauges::{Gauges, Turn};
 use crate::run::rules::{Hours, Rules};
 use crate::run::slice::Slice;
+use crate::run::trail::Trail;
 use crate::tally::{Latency, Tally};
 use crate::wire::{Passes, Trouble};
 
@@ -25,6 +27,8 @@ pub(super) struct Common {
     pub(super) plan: Arc<Plan>,
     pub(super) passes: Arc<dyn Passes>,
     pub(super) rules: Arc<Rules>,
+    /// By the place of the sender.
+    pub(super) trails: Arc<HashMap<u32, Arc<Trail>>>,
     pub(super) sources: Arc<[IpAddr]>,
     pub(super) run: u64,
     pub(super) clock: RunClock,

@@ -154,15 +154,20 @@ fn clients_of(shop: &Rc<Shop>, share: Vec<(u32, Keyring)>) -> Vec<Rc<Client>> {
         .count();
     let limits = Limits::shared_by(writers);
     for sender in &plan.senders {
+        let Some(trail) = shop.common.trails.get(&sender.client) else {
+            continue;
+        };
         if desks.contains_key(&sender.client) {
-            outboxes.insert(sender.client, Outbox::new(&plan, sender, limits));
+            outboxes.insert(sender.client, Outbox::new(&plan, sender, trail.clone(), limits));
         }
+        let accounts = sender.to.iter().filter_map(|to| plan.accounts.get(*to as usize));
+        let devices = accounts.map(|account| account.devices.len() as u64).sum();
         for (stream, to) in (sender.first_stream..).zip(&sender.to) {
-            let devices = plan
+            let readers = plan
                 .accounts
                 .get(*to as usize)
                 .map(|account| account.devices.clone());
-            for device in devices
+            for device in readers
                 .into_iter()
                 .flatten()
                 .filter(|device| desks.contains_key(device))
@@ -172,6 +177,8 @@ fn clients_of(shop: &Rc<Shop>, share: Vec<(u32, Keyring)>) -> Vec<Rc<Client>> {
                     ledger: Ledger::default(),
                     from: sender.client,
                     desk: desks.get(&sender.client).copied(),
+                    devices,
+                    trail: trail.clone(),
                 });
             }
         }

@@ -5,6 +5,15 @@
 //! so the others cost the default one nothing.
 
 pub mod chatctl;
+mod dial;
+mod fence;
+pub mod mqtt;
+pub mod nats;
+mod pipe;
+pub mod ws_echo;
+pub mod xmpp;
+
+pub use dial::{Address, AddressError};
 
 use std::future::Future;
 use std::task::{Context, Poll};

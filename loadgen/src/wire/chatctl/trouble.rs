@@ -16,6 +16,7 @@ pub(super) fn connecting(error: &SocketError) -> Trouble {
             let fatal = !matches!(status, 401 | 408 | 425 | 429 | 500..=599);
             of(&format!("upgrade.{status}"), fatal)
         }
+        SocketError::Tls(_) | SocketError::Untrusted(_) => of("connect.tls", true),
         SocketError::Subprotocol => of("upgrade.subprotocol", true),
         SocketError::Broken(error) => of(&format!("connect.{}", word(&**error)), false),
         SocketError::Frame(_) | SocketError::Kind => of("frame.unreadable", true),
