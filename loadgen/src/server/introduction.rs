@@ -80,7 +80,10 @@ async fn ask<T: DeserializeOwned>(url: &str, path: &str) -> Result<T, Introducti
     };
     let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
     let client = client.map_err(unreachable)?;
-    let answer = client.get(format!("{}{path}", url.trim_end_matches('/'))).send().await;
+    let answer = client
+        .get(format!("{}{path}", url.trim_end_matches('/')))
+        .send()
+        .await;
     let bytes = answer.map_err(unreachable)?.bytes().await.map_err(unreachable)?;
     serde_json::from_slice(&bytes).map_err(|_| IntroductionError::Stranger { url: url.to_owned() })
 }

@@ -128,11 +128,15 @@ pub(super) fn tell(report: &Report, out: &Out) -> Result<(), Failure> {
 /// [`Exit::NoInput`] when it is not there; [`Exit::DataErr`] when it is none.
 pub(super) fn read(path: &std::path::Path) -> Result<Report, Failure> {
     let name = path.display();
-    let text = fs::read(path).map_err(|error| Failure::new(Exit::NoInput, format!("cannot read {name}")).caused_by(&error))?;
+    let text = fs::read(path)
+        .map_err(|error| Failure::new(Exit::NoInput, format!("cannot read {name}")).caused_by(&error))?;
     let report: Report = serde_json::from_slice(&text)
         .map_err(|error| Failure::new(Exit::DataErr, format!("{name} is no report")).caused_by(&error))?;
     match report.schema == chatctl_loadgen::report::SCHEMA {
         true => Ok(report),
-        false => Err(Failure::new(Exit::Protocol, format!("{name} is of another version: {}", report.schema))),
+        false => Err(Failure::new(
+            Exit::Protocol,
+            format!("{name} is of another version: {}", report.schema),
+        )),
     }
 }

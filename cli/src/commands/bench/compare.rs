@@ -91,7 +91,10 @@ fn all(path: &Path) -> Result<Vec<Report>, Failure> {
     files.sort();
     files.retain(|file| file.is_file());
     match files.is_empty() {
-        true => Err(Failure::new(Exit::NoInput, format!("there is no report in {}", path.display()))),
+        true => Err(Failure::new(
+            Exit::NoInput,
+            format!("there is no report in {}", path.display()),
+        )),
         false => files.iter().map(|file| read(file)).collect(),
     }
 }

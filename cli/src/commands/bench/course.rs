@@ -166,8 +166,11 @@ impl Options {
             None => None,
             Some("") if self.place.is_own() => Some(Blow::Kill),
             Some("") => {
-                return Err(Failure::new(Exit::Usage, "--verify-restart needs a command for a relay that runs already")
-                    .hint("--verify-restart 'systemctl restart chatctl'"));
+                return Err(Failure::new(
+                    Exit::Usage,
+                    "--verify-restart needs a command for a relay that runs already",
+                )
+                .hint("--verify-restart 'systemctl restart chatctl'"));
             }
             Some(command) => Some(Blow::Command(command.to_owned())),
         };
@@ -181,7 +184,9 @@ impl Options {
     /// How the command ends: as the worst of its runs.
     fn exit(&self, reports: &[Report]) -> Exit {
         let is = |verdict: Verdict| reports.iter().any(|report| report.verdict == verdict);
-        let holds = reports.iter().all(|report| report.thresholds.iter().all(|judged| judged.holds));
+        let holds = reports
+            .iter()
+            .all(|report| report.thresholds.iter().all(|judged| judged.holds));
         if is(Verdict::Interrupted) {
             return Exit::Interrupted;
         }
@@ -204,7 +209,9 @@ pub(super) fn sound(scenario: &Scenario) -> Result<(), Failure> {
         [] => Ok(()),
         [only] => Err(Failure::new(Exit::Usage, sentence(&only.what)).hint(only.hint.clone())),
         [first, ..] => {
-            let lines = complaints.iter().map(|complaint| format!("{} {}", complaint.what, complaint.hint));
+            let lines = complaints
+                .iter()
+                .map(|complaint| format!("{} {}", complaint.what, complaint.hint));
             Err(Failure::new(Exit::Usage, "the scenario makes no sense")
                 .because(lines)
                 .hint(first.hint.clone()))

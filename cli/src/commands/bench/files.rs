@@ -49,7 +49,8 @@ impl Files {
             (&self.csv, Form::Csv),
             (&self.hlog, Form::Hlog),
         ];
-        all.into_iter().filter_map(|(path, form)| Some((path.as_deref()?, form)))
+        all.into_iter()
+            .filter_map(|(path, form)| Some((path.as_deref()?, form)))
     }
 
     /// Finds what would be in the way after the run.
@@ -61,8 +62,10 @@ impl Files {
         let in_the_way = |path: &&Path| path.exists() && out.existing() == private_file::Existing::Keep;
         let named = self.named().map(|(path, _)| path).chain(out.file());
         if let Some(path) = named.into_iter().find(in_the_way) {
-            return Err(Failure::new(Exit::CantCreate, format!("{} exists", path.display()))
-                .hint("`--force` takes its place"));
+            return Err(
+                Failure::new(Exit::CantCreate, format!("{} exists", path.display()))
+                    .hint("`--force` takes its place"),
+            );
         }
         match &self.out_dir {
             Some(folder) => make(folder),
@@ -82,7 +85,12 @@ impl Files {
     /// [`Exit::CantCreate`].
     pub(super) fn write(&self, report: &Report, out: &Out) -> Result<(), Failure> {
         for (path, form) in self.named() {
-            private_file::write(path, form.of(report)?.as_bytes(), Access::Everybody, out.existing())?;
+            private_file::write(
+                path,
+                form.of(report)?.as_bytes(),
+                Access::Everybody,
+                out.existing(),
+            )?;
         }
         Ok(())
     }
@@ -96,7 +104,11 @@ impl Files {
         let Some(folder) = &self.out_dir else {
             return Ok(());
         };
-        let name = format!("{}-{}", report.started.replace(':', "-"), plain(&report.scenario.name));
+        let name = format!(
+            "{}-{}",
+            report.started.replace(':', "-"),
+            plain(&report.scenario.name)
+        );
         let folder = (1..)
             .map(|number: u32| match number {
                 1 => folder.join(&name),
@@ -106,7 +118,12 @@ impl Files {
         let Some(folder) = folder else { return Ok(()) };
         make(&folder)?;
         let write = |name: &str, text: &str| {
-            private_file::write(&folder.join(name), text.as_bytes(), Access::Everybody, out.existing())
+            private_file::write(
+                &folder.join(name),
+                text.as_bytes(),
+                Access::Everybody,
+                out.existing(),
+            )
         };
         write("report.html", &Form::Html.of(report)?)?;
         write("report.json", &to_json(report)?)?;

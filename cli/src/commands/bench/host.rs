@@ -35,8 +35,9 @@ fn files(needed: u64) -> Result<(), Failure> {
             thousands(needed),
             thousands(most)
         );
-        return Err(Failure::new(Exit::Usage, message)
-            .hint(format!("fewer --clients; or `ulimit -Hn {needed}` as root, or LimitNOFILE={needed}")));
+        return Err(Failure::new(Exit::Usage, message).hint(format!(
+            "fewer --clients; or `ulimit -Hn {needed}` as root, or LimitNOFILE={needed}"
+        )));
     }
     let raised = Rlimit {
         current: limit.maximum,
@@ -46,7 +47,9 @@ fn files(needed: u64) -> Result<(), Failure> {
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => Ok(()),
         Err(_) if limit.current.is_none_or(|current| current >= needed) => Ok(()),
-        Err(error) => Err(Failure::new(Exit::Usage, "the limit of open files cannot be raised").caused_by(&error)),
+        Err(error) => {
+            Err(Failure::new(Exit::Usage, "the limit of open files cannot be raised").caused_by(&error))
+        }
     }
 }
 
@@ -94,11 +97,15 @@ pub(super) fn is_memory(path: &Path) -> bool {
 pub(super) fn environment() -> Environment {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let info = read("/proc/cpuinfo");
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     Environment {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         command: std::env::args().collect(),
-        cpu: model.map(|(_, model)| model.trim().to_owned()).unwrap_or_default(),
+        cpu: model
+            .map(|(_, model)| model.trim().to_owned())
+            .unwrap_or_default(),
         cores: cores(),
         kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
         nofile: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),

@@ -78,7 +78,8 @@ pub(super) async fn measure(
 ) -> Result<Measured, Failure> {
     let mut signals = Signals::listen()?;
     let (number, started): (u64, _) = (rand::random(), Clock::system().now());
-    let plan = Plan::new(scenario, number, (0, 1)).map_err(|error| Failure::from_error(Exit::Failure, &error))?;
+    let plan =
+        Plan::new(scenario, number, (0, 1)).map_err(|error| Failure::from_error(Exit::Failure, &error))?;
     let (progress, stop) = (Arc::new(Progress::default()), CancellationToken::new());
     let clock = RunClock::starting_at(Instant::now());
     let stage = Stage::<RelayWire> {
@@ -91,6 +92,7 @@ pub(super) async fn measure(
         agent: (0, 1),
         workers: manner.workers,
         sources: manner.sources.clone(),
+        gate: None,
         progress: Arc::clone(&progress),
         stop: stop.clone(),
     };
@@ -105,7 +107,9 @@ pub(super) async fn measure(
         struck: None,
     };
     let mut watching = Watching::begin(out, scenario.clients.count, lasts(scenario));
-    let (outcome, stopped) = running.to_its_end(&mut watching, &mut signals, target.own.as_ref()).await?;
+    let (outcome, stopped) = running
+        .to_its_end(&mut watching, &mut signals, target.own.as_ref())
+        .await?;
     drop(watching);
     let outcome = outcome.map_err(|error| failure(&error))?;
     Ok(Measured {
@@ -162,7 +166,10 @@ impl Running<'_> {
 
     /// Brings the relay down once a third of the measured part is over.
     fn strike(&mut self, (phase, since): (Phase, Duration), own: Option<&OwnRelay>) -> Result<(), Failure> {
-        let Some((blow, _)) = self.blow.filter(|(_, lasts)| phase == Phase::Load && since >= *lasts / 3) else {
+        let Some((blow, _)) = self
+            .blow
+            .filter(|(_, lasts)| phase == Phase::Load && since >= *lasts / 3)
+        else {
             return Ok(());
         };
         self.blow = None;
@@ -187,11 +194,15 @@ impl Running<'_> {
 
 fn shell(command: &str) -> Result<(), Failure> {
     let status = Command::new("sh").arg("-c").arg(command).status();
-    let status = status
-        .map_err(|error| Failure::new(Exit::Failure, "the command of --verify-restart cannot be run").caused_by(&error))?;
+    let status = status.map_err(|error| {
+        Failure::new(Exit::Failure, "the command of --verify-restart cannot be run").caused_by(&error)
+    })?;
     match status.success() {
         true => Ok(()),
-        false => Err(Failure::new(Exit::Failure, format!("the command of --verify-restart failed: {status}"))),
+        false => Err(Failure::new(
+            Exit::Failure,
+            format!("the command of --verify-restart failed: {status}"),
+        )),
     }
 }
 
@@ -199,7 +210,9 @@ fn shell(command: &str) -> Result<(), Failure> {
 pub(super) fn lasts(scenario: &Scenario) -> Option<Duration> {
     match &scenario.load {
         Load::Open { stages, .. } => Some(stages.iter().map(|stage| stage.lasts.0).sum()),
-        Load::Closed { duration, .. } | Load::Claims { duration, .. } | Load::Hold { duration } => Some(duration.0),
+        Load::Closed { duration, .. } | Load::Claims { duration, .. } | Load::Hold { duration } => {
+            Some(duration.0)
+        }
         Load::Offline { .. } | Load::Storm { .. } => None,
     }
 }
@@ -223,8 +236,9 @@ struct Signals {
 
 impl Signals {
     fn listen() -> Result<Self, Failure> {
-        let failed =
-            |error: std::io::Error| Failure::new(Exit::Failure, "cannot listen for signals").caused_by(&error);
+        let failed = |error: std::io::Error| {
+            Failure::new(Exit::Failure, "cannot listen for signals").caused_by(&error)
+        };
         Ok(Self {
             interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
             terminate: signal(SignalKind::terminate()).map_err(failed)?,

@@ -4,6 +4,7 @@
 //! load generator's business.
 
 mod account;
+mod calibrate;
 mod capacity;
 mod compare;
 mod course;
@@ -21,6 +22,7 @@ mod shape;
 mod watching;
 
 pub(crate) use account::Reported;
+pub(crate) use calibrate::Calibrated;
 pub(crate) use capacity::Found;
 pub(crate) use compare::Compared;
 pub(crate) use list::Presets;
@@ -88,6 +90,8 @@ enum Verb {
     Report(report::Show),
     /// Compare two reports: better, worse, or noise
     Compare(compare::Compare),
+    /// Find out how many messages the generator itself can make here
+    Calibrate(calibrate::Calibrate),
     /// List the presets, and what they do
     List(list::List),
     /// Print a preset as a scenario file, with the flags in it
@@ -110,6 +114,7 @@ impl Bench {
             Verb::Capacity(capacity) => capacity.run(out),
             Verb::Report(show) => show.run(out),
             Verb::Compare(compare) => compare.run(out),
+            Verb::Calibrate(calibrate) => calibrate.run(out),
             Verb::List(list) => list.run(out),
             Verb::Scenario(print) => print.run(out),
         }

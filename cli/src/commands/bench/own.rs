@@ -58,9 +58,13 @@ impl OwnRelay {
         let beside = wishes.beside.clone().unwrap_or_else(host::disk);
         let no_room = |error: &(dyn std::error::Error + 'static)| {
             let message = format!("there is no room for a relay in {}", beside.display());
-            Failure::new(Exit::CantCreate, message).caused_by(error).hint("--data-dir DIR names another folder")
+            Failure::new(Exit::CantCreate, message)
+                .caused_by(error)
+                .hint("--data-dir DIR names another folder")
         };
-        let folder = tempfile::Builder::new().prefix("chatctl-bench-").tempdir_in(&beside);
+        let folder = tempfile::Builder::new()
+            .prefix("chatctl-bench-")
+            .tempdir_in(&beside);
         let folder = folder.map_err(|error| no_room(&error))?;
         tell(&wishes, folder.path(), out);
         let keyset = Keyset::generate(&mut rand::rng(), Clock::system().now())?;
@@ -153,13 +157,18 @@ fn prepare(wishes: &Wishes, folder: &Path) -> Result<(), Failure> {
     let Some(file) = &wishes.store_uri_file else {
         return Ok(());
     };
-    let applied = bare(folder, "seed", None).arg("apply").arg("--store-uri-file").arg(file).output();
+    let applied = bare(folder, "seed", None)
+        .arg("apply")
+        .arg("--store-uri-file")
+        .arg(file)
+        .output();
     let applied = applied.map_err(|error| cannot_start(&error))?;
     match applied.status.success() {
         true => Ok(()),
         false => {
             let said = String::from_utf8_lossy(&applied.stderr).into_owned();
-            Err(Failure::new(Exit::Unavailable, "the database cannot be set up").because(said.lines().map(str::to_owned)))
+            Err(Failure::new(Exit::Unavailable, "the database cannot be set up")
+                .because(said.lines().map(str::to_owned)))
         }
     }
 }
@@ -187,8 +196,17 @@ fn command(wishes: &Wishes, folder: &Path, address: SocketAddr) -> Command {
         None => command.arg("--data-dir").arg(folder.join("store")),
     };
     command.args(GENEROUS).args(["--limits", LIMITS]);
-    command.args(["--log-format", "json", "--log-level", "warn,chatctl_relay::server=info"]);
-    command.arg("--end-with-stdin").stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::null());
+    command.args([
+        "--log-format",
+        "json",
+        "--log-level",
+        "warn,chatctl_relay::server=info",
+    ]);
+    command
+        .arg("--end-with-stdin")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null());
     // A Ctrl-C at the terminal is for the bench, which still has to hear what is under way.
     command.process_group(0);
     command
@@ -196,7 +214,9 @@ fn command(wishes: &Wishes, folder: &Path, address: SocketAddr) -> Command {
 
 /// Starts the process, and waits until it says where it listens.
 fn launch(wishes: &Wishes, folder: &Path, address: SocketAddr) -> Result<(Child, SocketAddr), Failure> {
-    let mut child = command(wishes, folder, address).spawn().map_err(|error| cannot_start(&error))?;
+    let mut child = command(wishes, folder, address)
+        .spawn()
+        .map_err(|error| cannot_start(&error))?;
     let said = Arc::new(Mutex::new(Vec::new()));
     let (tell, heard) = mpsc::sync_channel(1);
     if let Some(stderr) = child.stderr.take() {
@@ -264,7 +284,8 @@ const GENEROUS: [&str; 14] = [
     "0s",
 ];
 /// Room for mail that waits while nobody is there.
-const LIMITS: &str = r#"{"mailbox_envelopes":10000000,"mailbox_bytes":1099511627776,"max_one_time_keys":100000}"#;
+const LIMITS: &str =
+    r#"{"mailbox_envelopes":10000000,"mailbox_bytes":1099511627776,"max_one_time_keys":100000}"#;
 const KEYS: &str = "keys.json";
 const NO_CONFIG: &str = "empty.toml";
 /// How long a relay may take to start: a store that was large at a crash is read first.

@@ -30,12 +30,7 @@ pub(super) struct Where {
     url: Option<Uri>,
 
     /// Keyset file of that relay (mode 0600), to sign the clients' tokens with
-    #[arg(
-        id = "bench_keys",
-        long = "keys",
-        value_name = "FILE",
-        requires = "bench_url"
-    )]
+    #[arg(id = "bench_keys", long = "keys", value_name = "FILE", requires = "bench_url")]
     keys: Option<PathBuf>,
 
     /// `iss` of the tokens
@@ -110,7 +105,10 @@ impl Where {
         }
         let files = [&self.keys, &self.relay_config, &self.relay_store_uri_file];
         match files.into_iter().flatten().find(|file| !file.is_file()) {
-            Some(file) => Err(Failure::new(Exit::NoInput, format!("{} is not there", file.display()))),
+            Some(file) => Err(Failure::new(
+                Exit::NoInput,
+                format!("{} is not there", file.display()),
+            )),
             None => Ok(()),
         }
     }
@@ -141,7 +139,9 @@ impl Where {
         };
         let voice = out.clone();
         let own = tokio::task::spawn_blocking(move || OwnRelay::start(wishes, &voice)).await;
-        let own = own.map_err(|error| Failure::new(Exit::Failure, "the relay cannot be started").caused_by(&error))??;
+        let own = own.map_err(|error| {
+            Failure::new(Exit::Failure, "the relay cannot be started").caused_by(&error)
+        })??;
         let passes = Signed::with(own.keyset(), "chatctl", "chatctl")?;
         let url = format!("http://{}", own.address());
         Ok(Target {
@@ -163,7 +163,10 @@ impl Where {
 
     async fn reach(&self, url: &Uri) -> Result<Target, Failure> {
         let is_here = self.allowed(url)?;
-        let keys = self.keys.as_deref().ok_or_else(|| Failure::new(Exit::Usage, "--url needs --keys"))?;
+        let keys = self
+            .keys
+            .as_deref()
+            .ok_or_else(|| Failure::new(Exit::Usage, "--url needs --keys"))?;
         let passes = Signed::with(&Keyset::load(keys)?, &self.issuer, &self.audience)?;
         let text = url.to_string().trim_end_matches('/').to_owned();
         let introduction = introduce(&text).await?;
@@ -188,7 +191,10 @@ impl Where {
             url: text,
             passes: Arc::new(passes),
             introduction,
-            watched: server::Target { metrics: address, pid },
+            watched: server::Target {
+                metrics: address,
+                pid,
+            },
             is_here,
             own: None,
         })
@@ -200,7 +206,10 @@ impl Where {
         if !matches!(url.scheme_str(), Some("http" | "https")) {
             return bad("--url takes an http:// or https:// address");
         }
-        if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        if url
+            .authority()
+            .is_some_and(|authority| authority.as_str().contains('@'))
+        {
             return bad("--url takes no login");
         }
         if !matches!(url.path(), "" | "/") || url.query().is_some() {
@@ -215,10 +224,13 @@ impl Where {
         if self.allow_remote.as_deref() == Some(host) {
             return Ok(false);
         }
-        Err(
-            Failure::new(Exit::NoPerm, format!("{host} is another machine, and a bench is hard on it"))
-                .hint(format!("where you may measure it: --allow-remote {host}, and `allow_bench = true` in its [server]")),
+        Err(Failure::new(
+            Exit::NoPerm,
+            format!("{host} is another machine, and a bench is hard on it"),
         )
+        .hint(format!(
+            "where you may measure it: --allow-remote {host}, and `allow_bench = true` in its [server]"
+        )))
     }
 }
 
@@ -235,7 +247,9 @@ impl Target {
                 Exit::Usage,
                 format!("payloads have up to {largest} bytes, the relay takes {limit}"),
             )
-            .hint(format!("--max-size {limit}; or a larger `max_payload_bytes` in the relay's [limits]"))),
+            .hint(format!(
+                "--max-size {limit}; or a larger `max_payload_bytes` in the relay's [limits]"
+            ))),
             false => Ok(()),
         }
     }
@@ -263,11 +277,17 @@ async fn introduce(url: &str) -> Result<Introduction, Failure> {
 /// The address behind a plain URL. A name is looked up.
 fn address(url: &Uri) -> Option<SocketAddr> {
     let host = url.host()?.trim_start_matches('[').trim_end_matches(']');
-    (host, url.port_u16().unwrap_or(80)).to_socket_addrs().ok()?.next()
+    (host, url.port_u16().unwrap_or(80))
+        .to_socket_addrs()
+        .ok()?
+        .next()
 }
 
 fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
@@ -301,19 +321,40 @@ mod tests {
 
     #[test]
     fn this_machine_may_be_measured_and_another_one_only_by_its_exact_name() {
-        for here in ["http://127.0.0.1:8480", "http://localhost:1/", "http://[::1]:1", "https://127.1.2.3"] {
+        for here in [
+            "http://127.0.0.1:8480",
+            "http://localhost:1/",
+            "http://[::1]:1",
+            "https://127.1.2.3",
+        ] {
             assert_eq!(allowed(&[here]), Ok(true), "{here}");
         }
-        for there in ["http://192.0.2.1:1", "http://localhost.example.org", "http://[::ffff:192.0.2.1]:1"] {
+        for there in [
+            "http://192.0.2.1:1",
+            "http://localhost.example.org",
+            "http://[::ffff:192.0.2.1]:1",
+        ] {
             assert_eq!(allowed(&[there]), Err(Exit::NoPerm), "{there}");
-            assert_eq!(allowed(&[there, "--allow-remote", "example.org"]), Err(Exit::NoPerm), "{there}");
+            assert_eq!(
+                allowed(&[there, "--allow-remote", "example.org"]),
+                Err(Exit::NoPerm),
+                "{there}"
+            );
         }
-        assert_eq!(allowed(&["http://192.0.2.1:1", "--allow-remote", "192.0.2.1"]), Ok(false));
+        assert_eq!(
+            allowed(&["http://192.0.2.1:1", "--allow-remote", "192.0.2.1"]),
+            Ok(false)
+        );
     }
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for bad in ["ftp://127.0.0.1", "http://me:secret@127.0.0.1", "http://127.0.0.1/v1", "127.0.0.1"] {
+        for bad in [
+            "ftp://127.0.0.1",
+            "http://me:secret@127.0.0.1",
+            "http://127.0.0.1/v1",
+            "127.0.0.1",
+        ] {
             assert_eq!(allowed(&[bad]), Err(Exit::Usage), "{bad}");
         }
     }

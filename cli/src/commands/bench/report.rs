@@ -55,13 +55,19 @@ impl Forms {
             (self.csv, Form::Csv),
             (self.hlog, Form::Hlog),
         ];
-        forms.into_iter().find_map(|(is_chosen, form)| is_chosen.then_some(form))
+        forms
+            .into_iter()
+            .find_map(|(is_chosen, form)| is_chosen.then_some(form))
     }
 }
 
 impl Show {
     pub(super) fn run(self, out: &Out) -> Result<Exit, Failure> {
-        let reports: Vec<_> = self.files.iter().map(|file| read(file)).collect::<Result<_, _>>()?;
+        let reports: Vec<_> = self
+            .files
+            .iter()
+            .map(|file| read(file))
+            .collect::<Result<_, _>>()?;
         if let [only] = reports.as_slice() {
             match self.form.chosen() {
                 Some(form) => out.verbatim(form.of(only)?.as_bytes())?,
@@ -69,8 +75,15 @@ impl Show {
             }
             return Ok(Exit::Ok);
         }
-        if out.is_json() || matches!(self.form.chosen(), Some(Form::Html | Form::Junit | Form::Csv | Form::Hlog)) {
-            return Err(Failure::new(Exit::Usage, "this form holds one report").hint("one FILE for each command"));
+        if out.is_json()
+            || matches!(
+                self.form.chosen(),
+                Some(Form::Html | Form::Junit | Form::Csv | Form::Hlog)
+            )
+        {
+            return Err(
+                Failure::new(Exit::Usage, "this form holds one report").hint("one FILE for each command")
+            );
         }
         let mut text = String::new();
         for report in &reports {

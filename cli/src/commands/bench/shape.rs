@@ -144,7 +144,10 @@ impl Shape {
     /// [`Exit::Usage`] for what means nothing there.
     pub(super) fn apply(self, scenario: &mut Scenario) -> Result<(), Failure> {
         put(&mut scenario.clients.count, self.clients);
-        put(&mut scenario.clients.devices_per_account, self.devices_per_account);
+        put(
+            &mut scenario.clients.devices_per_account,
+            self.devices_per_account,
+        );
         scenario.clients.connect_rate = self.connect_rate.or(scenario.clients.connect_rate);
         put(&mut scenario.phases.warmup, self.warmup);
         put(&mut scenario.phases.drain, self.drain);
@@ -193,7 +196,11 @@ impl Shape {
         };
         match (is_open, by_rate, &self.stages) {
             (false, Some(rate), _) => {
-                *load = open(vec![Stage { from: None, rate, lasts }]);
+                *load = open(vec![Stage {
+                    from: None,
+                    rate,
+                    lasts,
+                }]);
             }
             (false, None, Some(Stages(stages))) => *load = open(stages.clone()),
             (true, None, None) if self.in_flight.is_some() || self.rate == Some(Pace::Max) => {
@@ -211,7 +218,10 @@ impl Shape {
         let by_rate = match (self.rate, &*load) {
             (None, _) => None,
             (Some(Pace::By(_)), _) if self.in_flight.is_some() => {
-                return Err(senseless("--rate", "and --in-flight are two models; `--rate max --in-flight N` is one"));
+                return Err(senseless(
+                    "--rate",
+                    "and --in-flight are two models; `--rate max --in-flight N` is one",
+                ));
             }
             (Some(Pace::By(rate)), _) => Some(rate),
             (Some(Pace::Max), Load::Closed { .. }) => None,
@@ -225,7 +235,11 @@ impl Shape {
             }
             (Load::Open { stages, .. }, Some(rate), _) => {
                 let lasts = Span(stages.iter().map(|stage| stage.lasts.0).sum());
-                *stages = vec![Stage { from: None, rate, lasts }];
+                *stages = vec![Stage {
+                    from: None,
+                    rate,
+                    lasts,
+                }];
                 Ok(())
             }
             (Load::Claims { rate: own, .. }, Some(rate), None) => {
@@ -247,7 +261,11 @@ impl Shape {
                     last(stages, duration)?;
                 }
             }
-            Load::Closed { in_flight, until, duration } => {
+            Load::Closed {
+                in_flight,
+                until,
+                duration,
+            } => {
                 put(in_flight, left.in_flight.take());
                 put(until, left.until.take());
                 put(duration, left.duration.take());
@@ -256,7 +274,12 @@ impl Shape {
                 put(each, left.each.take());
                 put(in_flight, left.in_flight.take());
             }
-            Load::Claims { duration, targets, keys_each, .. } => {
+            Load::Claims {
+                duration,
+                targets,
+                keys_each,
+                ..
+            } => {
                 put(duration, left.duration.take());
                 put(targets, left.targets.take());
                 put(keys_each, left.keys_each.take());
@@ -292,7 +315,10 @@ fn last(stages: &mut [Stage], duration: Span) -> Result<(), Failure> {
             only.lasts = duration;
             Ok(())
         }
-        _ => Err(senseless("--duration", "does not go with several stages: each has its own")),
+        _ => Err(senseless(
+            "--duration",
+            "does not go with several stages: each has its own",
+        )),
     }
 }
 
@@ -310,13 +336,17 @@ fn put<T>(place: &mut T, value: Option<T>) {
 }
 
 fn senseless(flag: &str, why: &str) -> Failure {
-    Failure::new(Exit::Usage, format!("{flag} {why}")).hint("`chatctl bench list` shows what each preset does")
+    Failure::new(Exit::Usage, format!("{flag} {why}"))
+        .hint("`chatctl bench list` shows what each preset does")
 }
 
 fn pace(text: &str) -> Result<Pace, String> {
     match text {
         "max" => Ok(Pace::Max),
-        text => text.parse().map(Pace::By).map_err(|error: chatctl_loadgen::units::UnitError| error.to_string()),
+        text => text
+            .parse()
+            .map(Pace::By)
+            .map_err(|error: chatctl_loadgen::units::UnitError| error.to_string()),
     }
 }
 
@@ -384,8 +414,13 @@ fn stages(text: &str) -> Result<Stages, String> {
         };
         let rate: Rate = rate.parse().map_err(|_| bad(part))?;
         if let Some(lasts) = nothing.take() {
-            let least = Rate::per_second((rate.get() / 1000.0).max(1.0)).map_err(|error| error.to_string())?;
-            stages.push(Stage { from: Some(least), rate, lasts });
+            let least =
+                Rate::per_second((rate.get() / 1000.0).max(1.0)).map_err(|error| error.to_string())?;
+            stages.push(Stage {
+                from: Some(least),
+                rate,
+                lasts,
+            });
         }
         stages.push(Stage { from, rate, lasts });
     }
@@ -396,12 +431,16 @@ fn stages(text: &str) -> Result<Stages, String> {
 }
 
 fn per_minute(text: &str) -> Result<f64, String> {
-    let share = text.strip_suffix("/min").ok_or("must be a share of each minute such as 5%/min")?;
+    let share = text
+        .strip_suffix("/min")
+        .ok_or("must be a share of each minute such as 5%/min")?;
     percent(share)
 }
 
 fn percent(text: &str) -> Result<f64, String> {
-    let number = text.strip_suffix('%').and_then(|number| number.parse::<f64>().ok());
+    let number = text
+        .strip_suffix('%')
+        .and_then(|number| number.parse::<f64>().ok());
     let good = number.filter(|number| (0.0..=100.0).contains(number));
     good.ok_or_else(|| "must be a share such as 1%, at most 100%".to_owned())
 }
@@ -432,7 +471,10 @@ mod tests {
     fn applied(load: Load, args: &str) -> Result<Scenario, String> {
         let line = Line::try_parse_from(std::iter::once("bench").chain(args.split_whitespace()));
         let mut scenario = scenario(load);
-        let applied = line.map_err(|error| error.to_string())?.shape.apply(&mut scenario);
+        let applied = line
+            .map_err(|error| error.to_string())?
+            .shape
+            .apply(&mut scenario);
         applied.map_err(|failure| failure.report(crate::out::Format::Text))?;
         Ok(scenario)
     }
@@ -446,7 +488,11 @@ mod tests {
     }
 
     fn an_open_one() -> Load {
-        open(vec![Stage { from: None, rate: rate("10/s"), lasts: seconds(5) }])
+        open(vec![Stage {
+            from: None,
+            rate: rate("10/s"),
+            lasts: seconds(5),
+        }])
     }
 
     #[test]
@@ -460,16 +506,36 @@ mod tests {
         assert_eq!(made.payload.size, Sizes::Chat);
         assert_eq!(made.faults.reconnect_percent_per_minute, 5.0);
         assert_eq!(made.thresholds, ["lost==0"]);
-        let stage = Stage { from: None, rate: rate("2000/s"), lasts: seconds(9) };
-        assert_eq!(made.load, Load::Open { stages: vec![stage], arrival: Arrival::Poisson });
+        let stage = Stage {
+            from: None,
+            rate: rate("2000/s"),
+            lasts: seconds(9),
+        };
+        assert_eq!(
+            made.load,
+            Load::Open {
+                stages: vec![stage],
+                arrival: Arrival::Poisson
+            }
+        );
     }
 
     #[test]
     fn a_model_is_changed_where_a_flag_asks_for_it() {
-        let closed = |in_flight| Load::Closed { in_flight, until: Until::Ok, duration: seconds(5) };
-        assert_eq!(applied(an_open_one(), "--rate max").unwrap().load, closed(IN_FLIGHT));
+        let closed = |in_flight| Load::Closed {
+            in_flight,
+            until: Until::Ok,
+            duration: seconds(5),
+        };
+        assert_eq!(
+            applied(an_open_one(), "--rate max").unwrap().load,
+            closed(IN_FLIGHT)
+        );
         assert_eq!(applied(an_open_one(), "--in-flight 3").unwrap().load, closed(3));
-        assert_eq!(applied(an_open_one(), "--rate max --in-flight 3").unwrap().load, closed(3));
+        assert_eq!(
+            applied(an_open_one(), "--rate max --in-flight 3").unwrap().load,
+            closed(3)
+        );
         assert_eq!(applied(closed(1), "--rate 10/s").unwrap().load, an_open_one());
     }
 
@@ -494,7 +560,11 @@ mod tests {
 
     #[test]
     fn stages_are_read_as_people_write_them() {
-        let ramp = |from, to: &str, lasts| Stage { from, rate: rate(to), lasts: seconds(lasts) };
+        let ramp = |from, to: &str, lasts| Stage {
+            from,
+            rate: rate(to),
+            lasts: seconds(lasts),
+        };
         assert_eq!(
             stages("0:10s,1000/s:30s,1000/s..4000/s:1m"),
             Ok(Stages(vec![

@@ -109,7 +109,10 @@ impl<'a> Watching<'a> {
                 of_clients(read(&progress.connections))
             ),
             Phase::Warmup | Phase::Load | Phase::Drain | Phase::Done => {
-                let left = self.left(phase).map(|left| format!(", {left} left")).unwrap_or_default();
+                let left = self
+                    .left(phase)
+                    .map(|left| format!(", {left} left"))
+                    .unwrap_or_default();
                 format!(
                     "{}: {} connected, sent {sent}/s, delivered {delivered}/s, {errors} errors{left}",
                     phase.name(),
