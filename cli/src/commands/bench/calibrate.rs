@@ -6,6 +6,7 @@ use chatctl_loadgen::calibrate::{self, Calibration, How, calibrate};
 use chatctl_loadgen::units::{Size, Span};
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -48,7 +49,8 @@ impl Calibrate {
             duration: self.duration.map_or(usual.duration, |duration| duration.0),
             ..usual
         };
-        let found = calibrate(how).map_err(|error| Failure::from_error(Exit::Failure, &error))?;
+        let found = calibrate(&how, &CancellationToken::new())
+            .map_err(|error| Failure::from_error(Exit::Failure, &error))?;
         match out.is_json() {
             true => out.verbatim(to_json(&found)?.as_bytes())?,
             false => out.verbatim(text(&found).as_bytes())?,
