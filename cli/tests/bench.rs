@@ -78,7 +78,9 @@ fn a_run_delivers_everything_and_leaves_nothing_behind() {
 
 #[test]
 fn a_relay_that_is_killed_in_the_middle_loses_nothing_that_it_accepted() {
-    let (folder, output) = ran(&format!("pairs {SHORT} --duration 3s --verify-restart --json"));
+    let (folder, output) = ran(
+        "pairs --clients 4 --rate 50/s --duration 3s --warmup 0s --crypto none --allow-invalid --verify-restart --json",
+    );
     assert_eq!(
         code(&output),
         Some(0),
