@@ -5,7 +5,7 @@
 #![expect(clippy::print_stdout, reason = "an example says what it found")]
 
 #[path = "../tests/run/relay.rs"]
-#[expect(clippy::unwrap_used, reason = "shared with the tests")]
+#[expect(clippy::unwrap_used, dead_code, reason = "shared with the tests")]
 mod relay;
 
 use std::sync::Arc;
@@ -42,6 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         run,
         clock: RunClock::starting_at(Instant::now()),
         agent: (0, 1),
+        gate: None,
         workers: 1,
         sources: Vec::new(),
         progress: Arc::default(),

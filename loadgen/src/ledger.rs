@@ -54,6 +54,12 @@ impl Ledger {
         holes + self.given_up + sent.saturating_sub(self.next)
     }
 
+    /// One more than the latest message that arrived.
+    #[must_use]
+    pub const fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Whether a message arrived. One of a forgotten gap counts as arrived.
     #[must_use]
     pub fn has(&self, seq: u64) -> bool {

@@ -1,6 +1,13 @@
 //! Wires to other servers: the bare relay and an echo always, the rest where
 //! `eval "$(scripts/peers env)"` has started them: `cargo nextest run -p chatctl-loadgen --test peers --run-ignored all`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "tests; what is unexpected should stop them, there and then"
+)]
+
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -101,8 +108,9 @@ async fn jetstream_keeps_mail_until_it_is_acked() {
 #[ignore = "needs Mosquitto: scripts/peers env"]
 async fn mqtt_carries_mail_at_most_once_over_tcp_and_websocket() {
     for variable in ["CHATCTL_TEST_MQTT", "CHATCTL_TEST_MQTT_WEB"] {
-        let url = peer(variable);
-        talk::<Mqtt>(&mqtt::Place::new(&url, mqtt::Mode::AtMostOnce).unwrap(), variable).await;
+        let place = mqtt::Place::new(&peer(variable), mqtt::Mode::AtMostOnce).unwrap();
+        talk::<Mqtt>(&place, variable).await;
+        pairs::<Mqtt>(place, Until::Delivered).await;
     }
 }
 
@@ -154,6 +162,7 @@ async fn nobody_there_is_a_trouble_with_a_class() {
 
 /// Two clients; everything that one posts is OK, and arrives at the other in order, with its kind.
 async fn talk<W: Wire>(place: &W::Place, what: &str) {
+    let what = &format!("{what}-{}", std::process::id());
     let (alice, bob) = (account(&format!("{what}-alice")), account(&format!("{what}-bob")));
     let plan = plan(&[&alice, &bob]);
     let progress = Progress::default();
@@ -168,13 +177,15 @@ async fn talk<W: Wire>(place: &W::Place, what: &str) {
     );
     send(&mut reader, &alice, 0..1).await;
     assert_eq!(mail(&mut writer, 1).await, [letter(0)], "{what}");
-    drop((writer, reader));
+    leave(writer).await;
+    leave(reader).await;
     W::tidy(place, &plan, &NoPasses).await;
 }
 
 /// Mail to somebody who is away waits in order, goes once it was acked, and is not lost while it was not.
 async fn keep<W: Wire>(place: &W::Place, what: &str) {
     talk::<W>(place, what).await;
+    let what = &format!("{what}-{}", std::process::id());
     let (alice, bob) = (account(&format!("{what}-anna")), account(&format!("{what}-bert")));
     let plan = plan(&[&alice, &bob]);
     let progress = Progress::default();
@@ -235,6 +246,7 @@ async fn pairs<W: Wire>(place: W::Place, until: Until) {
         run,
         clock: RunClock::starting_at(Instant::now()),
         agent: (0, 1),
+        gate: None,
         workers: 1,
         sources: Vec::new(),
         progress: Arc::default(),
@@ -313,7 +325,7 @@ async fn mail<W: Wire>(wire: &mut W, count: usize) -> Vec<(u32, Bytes)> {
                 wire.ack(receipt);
                 mail.push((kind, payload));
             }
-            other => panic!("{other:?} is no mail"),
+            other => panic!("{other:?} is no mail, after {}", mail.len()),
         }
     }
     poll_fn(|cx| wire.poll_flush(cx)).await.unwrap();

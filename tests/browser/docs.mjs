@@ -8,25 +8,12 @@ import { mkdirSync, readFileSync, rmSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { chromium } from 'playwright-core';
 import { RelayProcess } from '../interop/relay_process.mjs';
+import { check, isReadable, open, result } from './browser.mjs';
 
 const binary = process.env.CHATCTL ?? resolve(import.meta.dirname, '../../target/debug/chatctl');
-const browserPath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const shots = resolve(process.env.CARGO_TARGET_DIR ?? resolve(import.meta.dirname, '../../target'), 'docs-screenshots');
-const BROWSER = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-dev-shm-usage'];
-const QUIET = ['--disable-background-networking', '--disable-component-update', '--disable-sync'];
 const SIZES = { desktop: { width: 1280, height: 900 }, narrow: { width: 390, height: 844 } };
-
-let checks = 0;
-const faults = [];
-function check(is, what) {
-  checks += 1;
-  if (!is) {
-    faults.push(what);
-    console.error(`    NOT SO: ${what}`);
-  }
-}
 
 // What the documents describe must be there to be seen. Closed <details> and their content are not meant.
 async function seen(page, id, what) {
@@ -58,7 +45,7 @@ async function keyboardWorks(page) {
   check(first === 'Skip to the content', `the first Tab on ${page.url()} skips: ${first}`);
   await page.keyboard.press('Enter');
   await page.waitForURL((url) => url.hash === '#content');
-  checks += 1;
+  check(true, 'the browser went there');
   const link = page.locator('nav ul:not(.pages) a').nth(1);
   await link.focus();
   const style = await link.evaluate((element) => getComputedStyle(element).outlineStyle);
@@ -66,7 +53,7 @@ async function keyboardWorks(page) {
   const href = await link.getAttribute('href');
   await page.keyboard.press('Enter');
   await page.waitForURL((url) => decodeURIComponent(url.hash) === href);
-  checks += 1;
+  check(true, 'the browser went there');
   await page.waitForFunction((id) => {
     const box = document.getElementById(id).getBoundingClientRect();
     return box.top < innerHeight && box.bottom > 0;
@@ -84,33 +71,6 @@ async function headingsAreInOrder(page) {
   check(levels.filter((level) => level === 1).length === 1, `one h1 on ${page.url()}`);
   const jumps = levels.filter((level, at) => at > 0 && level > levels[at - 1] + 1);
   check(jumps.length === 0, `no level of headings is left out on ${page.url()}`);
-}
-
-// Text on its background, by WCAG 2.2: 4.5 to 1.
-async function isReadable(page, name) {
-  const poor = await page.evaluate(() => {
-    const light = (color) => {
-      const parts = color.match(/[\d.]+/g).slice(0, 3).map((part) => part / 255);
-      const [r, g, b] = parts.map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
-      return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const ground = (element) => {
-      for (let at = element; at; at = at.parentElement) {
-        const color = getComputedStyle(at).backgroundColor;
-        if (!/, 0\)$/.test(color)) return color;
-      }
-      return 'rgb(255, 255, 255)';
-    };
-    const worst = new Map();
-    for (const element of document.querySelectorAll('main *, nav *')) {
-      if (![...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim())) continue;
-      const [a, b] = [light(getComputedStyle(element).color), light(ground(element))].sort((x, y) => y - x);
-      const ratio = (a + 0.05) / (b + 0.05);
-      if (ratio < 4.5) worst.set(`${element.tagName}.${element.className}`, ratio.toFixed(2));
-    }
-    return [...worst];
-  });
-  check(poor.length === 0, `${name} is readable: ${JSON.stringify(poor)}`);
 }
 
 async function read(context, documents, { name, url, parts, allowed }, look) {
@@ -133,7 +93,7 @@ async function read(context, documents, { name, url, parts, allowed }, look) {
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   check(wide <= 0, `${look} ${name} does not scroll sideways (${wide} px)`);
   await headingsAreInOrder(page);
-  await isReadable(page, `${look} ${name}`);
+  await isReadable(page, `${look} ${name}`, 'main *, nav *');
   const file = join(shots, `${name}-${look}.png`);
   await page.screenshot({ path: file });
   console.log(`    screenshot ${file}`);
@@ -165,14 +125,13 @@ try {
   ];
   for (const colorScheme of ['light', 'dark']) {
     for (const [size, viewport] of Object.entries(SIZES)) {
-      const options = { executablePath: browserPath, headless: true, args: [...BROWSER, ...QUIET], colorScheme, viewport };
-      const context = await chromium.launchPersistentContext(join(dir, `${colorScheme}-${size}`), options);
+      const context = await open(join(dir, `${colorScheme}-${size}`), { colorScheme, viewport });
       for (const page of pages) await read(context, documents, page, `${size}-${colorScheme}`);
       await context.close();
     }
   }
   // Without a script the pages are whole, too.
-  const context = await chromium.launchPersistentContext(join(dir, 'plain'), { executablePath: browserPath, headless: true, args: [...BROWSER, ...QUIET], javaScriptEnabled: false });
+  const context = await open(join(dir, 'plain'), { javaScriptEnabled: false });
   const page = await context.newPage();
   await page.goto(`${relay.url}/docs/websocket`);
   await seen(page, 'frame-hello', 'hello, without a script');
@@ -181,5 +140,4 @@ try {
   await relay.stop();
   rmSync(dir, { recursive: true, force: true });
 }
-console.log(`    ${checks - faults.length} passed, ${faults.length} failed`);
-process.exit(faults.length === 0 ? 0 : 1);
+process.exit(result());

@@ -129,6 +129,13 @@ async fn what_a_device_publishes_is_what_another_one_claims() {
     assert_eq!(claimed, expected);
     assert_eq!(bob.counts(&suite()).await.unwrap(), holds(0, true));
 
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_device_that_is_not_there_has_nothing_to_claim() {
+    let relay = TestRelay::start_for(&[ALICE, BOB]).await;
+    let (alice, bob) = (directory(&relay, ALICE), directory(&relay, BOB));
     let absent = [device(BOBS_TABLET)];
     let nothing = alice
         .claim(&suite(), &[pool()], (&account(BOB), &absent))
@@ -141,7 +148,6 @@ async fn what_a_device_publishes_is_what_another_one_claims() {
             missing: absent.to_vec()
         }
     );
-
     bob.remove(&device(BOB)).await.unwrap();
     let gone = alice.devices(&account(BOB), None).await.unwrap_err();
     assert_eq!(refusal(&gone), (404, Some(Code::UnknownAccount)));

@@ -72,7 +72,6 @@ impl Http {
             url: url.into(),
             client: Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())
-                .pool_max_idle_per_host(IDLE_CONNECTIONS)
                 .pool_idle_timeout(IDLE_TIME)
                 .build(connector),
             patience: PATIENCE,
@@ -154,10 +153,9 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// For one request.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Longer than a burst of requests, shorter than what relays and proxies keep.
+/// Longer than a burst of requests, shorter than what relays and proxies keep. How many are kept is the app's own doing: as
+/// many as it had requests at once.
 const IDLE_TIME: Duration = Duration::from_secs(20);
-
-const IDLE_CONNECTIONS: usize = 4;
 
 /// The largest claim of the largest items is some 22 MiB; an answer that is larger is none.
 const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;

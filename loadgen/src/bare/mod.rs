@@ -19,6 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use chatctl_protocol::Encoding;
@@ -53,7 +54,7 @@ pub async fn serve(listener: TcpListener, speech: Speech) {
             accepted = listener.accept() => {
                 // No descriptor left, or a client that is gone already: the others are served all the same.
                 let Ok((stream, _from)) = accepted else {
-                    tokio::task::yield_now().await;
+                    tokio::time::sleep(PAUSE).await;
                     continue;
                 };
                 clients.spawn(client(stream, speech, Arc::clone(&names)));
@@ -274,5 +275,7 @@ impl From<Error> for Gone {
 
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 const WRITE_BUFFER_BYTES: usize = 64 * 1024;
+/// Until the system may have a descriptor again.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Frames that wait for a client at most.
 const TRAY_FRAMES: usize = 64 * 1024;

@@ -76,8 +76,9 @@ pub fn share(share: f64) -> String {
     match percent {
         _ if !percent.is_finite() => NOTHING.to_owned(),
         _ if percent == 0.0 => "0 %".to_owned(),
+        _ if percent < 10.0 => format!("{} %", three(percent)),
         // What is nearly all is not all.
-        _ if percent < 10.0 || (percent > 99.0 && percent < 100.0) => format!("{} %", three(percent)),
+        _ if percent > 99.0 && percent < 100.0 => format!("{:.2} %", percent.min(99.99)),
         _ => format!("{} %", grouped(percent)),
     }
 }
@@ -175,7 +176,7 @@ mod tests {
         );
         assert_eq!(
             [0.0, 0.0012, 0.61, 0.9996, 1.0, 1.84].map(share),
-            ["0 %", "0.12 %", "61 %", "100.0 %", "100 %", "184 %"]
+            ["0 %", "0.12 %", "61 %", "99.96 %", "100 %", "184 %"]
         );
         assert_eq!(
             [(100.0, 112.4), (100.0, 96.9), (5.0, 5.0)].map(|(a, b)| change(a, b)),

@@ -39,12 +39,8 @@ mod tests {
     #[test]
     fn what_is_no_histogram_is_none() {
         let mut figures = sample().latency["e2e"].clone();
-        for broken in [
-            "",
-            "!",
-            "AAAA",
-            &figures.hdr_v2[..figures.hdr_v2.len() / 2].to_owned(),
-        ] {
+        let half = figures.hdr_v2[..figures.hdr_v2.len() / 2].to_owned();
+        for broken in ["", "!", "AAAA", half.as_str()] {
             broken.clone_into(&mut figures.hdr_v2);
             assert!(histogram(&figures).is_none(), "{broken}");
         }

@@ -18,11 +18,24 @@ pub fn markdown(report: &Report) -> String {
         .planned_per_second
         .map_or_else(String::new, |planned| format!(" of {} planned", rate(planned)));
     let mut text = format!("### {word} {}\n\n", escaped(&report.scenario.name));
+    let (clients, seconds) = (count(u64::from(load.clients)), time(load.seconds));
+    let (model, delivered) = (escaped(&load.model), rate(load.delivered_per_second));
     text.push_str(&format!(
-        "{} clients, {} model, {} delivered{planned} for {}, seed {}. Lost {}, duplicated {}, reordered {}, corrupt {}.\n",
-        count(u64::from(load.clients)), escaped(&load.model), rate(load.delivered_per_second), time(load.seconds), report.scenario.seed,
-        report.integrity.lost, report.integrity.duplicated, report.integrity.reordered, report.integrity.corrupt,
+        "{clients} clients, {model} model, {delivered} delivered{planned} for {seconds}, "
     ));
+    let done = &report.integrity;
+    let (lost, twice, late, broken) = (done.lost, done.duplicated, done.reordered, done.corrupt);
+    text.push_str(&format!("seed {}. ", report.scenario.seed));
+    text.push_str(&format!(
+        "Lost {lost}, duplicated {twice}, reordered {late}, corrupt {broken}.\n"
+    ));
+    if let Some((stored, drained)) = load.stored_per_second.zip(load.drained_per_second) {
+        text.push_str(&format!(
+            "Mailboxes: {} stored, {} drained.\n",
+            rate(stored),
+            rate(drained)
+        ));
+    }
     if !report.reasons.is_empty() {
         text.push('\n');
         report
@@ -90,13 +103,15 @@ fn costs(report: &Report, text: &mut String) {
             share(server.cpu_seconds / report.load.seconds),
             bytes(server.rss_max_bytes as f64),
         );
-        text.push_str(&format!("\nServer: {cost} of processor a message ({core} of a core), {memory} a connection, {most} at the most.{same}\n"));
+        text.push_str(&format!(
+            "\nServer: {cost} of processor a message ({core} of a core), "
+        ));
+        text.push_str(&format!("{memory} a connection, {most} at the most.{same}\n"));
     }
+    let (version, run) = (escaped(&report.environment.version), escaped(&report.run_id));
+    let scenario = escaped(&report.scenario_hash);
     text.push_str(&format!(
-        "\n<sub>chatctl {}, run {}, scenario {}</sub>\n",
-        escaped(&report.environment.version),
-        escaped(&report.run_id),
-        escaped(&report.scenario_hash)
+        "\n<sub>chatctl {version}, run {run}, scenario {scenario}</sub>\n"
     ));
 }
 

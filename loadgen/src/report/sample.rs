@@ -33,6 +33,9 @@ pub(crate) fn fullest() -> Report {
             .or_insert_with(|| some.clone());
     }
     "closed".clone_into(&mut report.load.model);
+    report.load.stored_per_second = Some(12_000.0);
+    report.load.drained_per_second = Some(48_000.0);
+    report.load.counts.insert("foreign".to_owned(), 3);
     report.environment.agents = vec![
         crate::report::AgentFigures {
             address: "[2001:db8::1]:4000".to_owned(),

@@ -9,6 +9,7 @@ use crate::clock::{Nanos, nanos};
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::progress::Phase;
+use crate::run::claims::{self, Claims};
 use crate::run::collect::process_cpu;
 use crate::run::crew::{Crew, Outfit, Waited};
 use crate::run::gate::Gate;
@@ -28,9 +29,6 @@ use crate::wire::{Trouble, Wire};
 ///
 /// [`RunError`].
 pub(super) async fn perform<W: Wire>(scenario: &Scenario, stage: Stage<W>) -> Result<Outcome, RunError> {
-    if let Load::Claims { .. } = scenario.load {
-        return Err(RunError::NoClaims);
-    }
     let senders = stage.plan.senders.iter();
     let trails = senders.map(|sender| (sender.client, Arc::default())).collect();
     let common = Common {
@@ -65,12 +63,41 @@ pub(super) async fn perform<W: Wire>(scenario: &Scenario, stage: Stage<W>) -> Re
                 agent: stage.agent,
                 stop: stage.stop,
             };
-            conduct::<W>(scenario, &common, outfit, stage.gate).await
+            play::<W>(scenario, &common, outfit, stage.gate).await
         }
     };
-    W::tidy(&place, &common.plan, &*common.passes).await;
+    // A server that does not answer must not keep us.
+    let tidying = W::tidy(&place, &common.plan, &*common.passes);
+    let _tidied = tokio::time::timeout(LONGEST_TIDY, tidying).await;
     common.progress.enter(Phase::Done);
     done
+}
+
+/// Claims need no crew.
+async fn play<W: Wire>(
+    scenario: &Scenario,
+    common: &Common,
+    outfit: Outfit<'_, W>,
+    gate: Option<Gate>,
+) -> Result<Outcome, RunError> {
+    let Load::Claims {
+        rate,
+        duration,
+        targets,
+        keys_each,
+    } = scenario.load
+    else {
+        return conduct::<W>(scenario, common, outfit, gate).await;
+    };
+    let claims = Claims {
+        rate,
+        duration,
+        targets,
+        keys_each,
+        seed: scenario.seed,
+        agent: outfit.agent,
+    };
+    claims::perform::<W>(claims, &outfit.place, common, gate, &outfit.stop).await
 }
 
 async fn conduct<W: Wire>(
@@ -89,9 +116,10 @@ async fn conduct<W: Wire>(
         cpu: None,
     };
     let played = play.play().await;
-    let harvests = play.crew.home().await;
+    // A worker that died explains everything else.
+    let harvests = play.crew.home().await?;
     played?;
-    Ok(play.finish(harvests?))
+    Ok(play.finish(harvests))
 }
 
 /// A run on its way.
@@ -319,3 +347,4 @@ fn interrupted() -> Outcome {
 const AHEAD: Duration = Duration::from_millis(5);
 /// How long it stays quiet before it is over.
 const QUIET: Duration = Duration::from_millis(100);
+const LONGEST_TIDY: Duration = Duration::from_secs(60);

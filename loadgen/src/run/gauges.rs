@@ -39,6 +39,7 @@ pub(super) struct Turn {
     pub(super) sent: i64,
     pub(super) accepted: i64,
     pub(super) delivered: i64,
+    pub(super) errors: i64,
 }
 
 impl Gauges {
@@ -59,6 +60,7 @@ impl Gauges {
             (&shown.sent, turn.sent),
             (&shown.accepted, turn.accepted),
             (&shown.delivered, turn.delivered),
+            (&shown.errors, turn.errors),
         ];
         for (counter, events) in counters {
             if events != 0 {

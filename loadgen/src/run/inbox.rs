@@ -27,14 +27,14 @@ pub(super) struct Inbox {
     incoming: Vec<Incoming>,
     /// Of a client that acks late.
     late: Option<Late>,
-    /// Sessions that it had.
-    sessions: u64,
 }
 
 /// A stream that ends here.
 pub(super) struct Incoming {
     pub(super) stream: u32,
     pub(super) ledger: Ledger,
+    /// What is below it came on earlier connections.
+    pub(super) floor: u64,
     /// Who writes: a place in the plan, and its desk when it is on this worker.
     pub(super) from: u32,
     pub(super) desk: Option<usize>,
@@ -66,7 +66,6 @@ impl Inbox {
                 receipts: VecDeque::new(),
                 alarm: Box::pin(tokio::time::sleep(SLOW)),
             }),
-            sessions: 0,
         }
     }
 
@@ -77,7 +76,9 @@ impl Inbox {
 
     /// On a new connection: what was to be acked will come again.
     pub(super) fn restart(&mut self) {
-        self.sessions += 1;
+        for incoming in &mut self.incoming {
+            incoming.floor = incoming.ledger.next();
+        }
         if let Some(late) = &mut self.late {
             late.receipts.clear();
         }
@@ -133,9 +134,9 @@ impl Inbox {
             Arrival::InOrder => {}
             Arrival::Late => tally.add(Count::Reordered, 1),
             Arrival::Again => {
-                // A relay that was killed may have delivered what it had not stored: its sender sent that again.
-                let is_allowed =
-                    self.sessions > 1 && (parcel.again || incoming.trail.was_repeated(label.seq));
+                // Its ack may have been lost with the connection that it first came on. On one and the same
+                // connection nothing may come twice.
+                let is_allowed = label.seq < incoming.floor;
                 let count = if is_allowed {
                     Count::Redelivered
                 } else {

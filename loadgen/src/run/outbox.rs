@@ -1,14 +1,9 @@
 //! What a client sends: it takes what is due, seals it, and keeps it until it was answered. What was not is sent
 //! again on the next connection, the same bytes under the same name.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use chatctl_protocol::{AccountId, ClientMsgId, DeviceId};
-use smallvec::SmallVec;
-
-use crate::clock::Nanos;
 use crate::crypto::Keyring;
 use crate::label::Label;
 use crate::plan::{Plan, Sender};
@@ -17,10 +12,12 @@ use crate::run::desk::{Desk, Due};
 use crate::run::gauges::Turn;
 use crate::run::integrity;
 use crate::run::shop::Shop;
+use crate::run::target::{Target, name};
 use crate::run::trail::Trail;
+use crate::run::unanswered::{Limits, Sent, Unanswered};
 use crate::scenario::{Crypto, Until};
 use crate::tally::{Count, Latency};
-use crate::wire::{Part, Post, Trouble, Wire};
+use crate::wire::{Post, Trouble, Wire};
 
 /// An outbox.
 pub(super) struct Outbox {
@@ -28,65 +25,21 @@ pub(super) struct Outbox {
     /// Devices that each message goes to.
     devices: u64,
     trail: Arc<Trail>,
-    limits: Limits,
     next_seq: u64,
     /// The message that is being put into the buffer, target by target.
     under_way: Option<UnderWay>,
     /// Encrypted ahead of time for `next_seq`.
     ready: Option<Body>,
-    /// By serial, from `first_serial`.
-    unanswered: VecDeque<Option<Sent>>,
-    first_serial: u64,
-    outstanding: u64,
-    bytes: usize,
-    /// To be sent again before anything else.
-    again: VecDeque<Sent>,
+    unanswered: Unanswered,
     /// Devices' copies that left, and those that were refused.
     sent: u64,
     refused: u64,
-}
-
-/// An account that gets every message.
-struct Target {
-    stream: u32,
-    /// Messages that were refused.
-    refused: u64,
-    /// Messages whose answer says nothing: they were refused after they had been sent before.
-    unsure: Vec<u64>,
-    account: AccountId,
-    devices: Vec<Recipient>,
-    /// The place of its first device among all of a message's.
-    first: usize,
-}
-
-struct Recipient {
-    place: u32,
-    device_id: DeviceId,
-    registration_id: u32,
-}
-
-/// What a sender may have out.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    unanswered: u64,
-    bytes: usize,
 }
 
 struct UnderWay {
     due: Due,
     body: Body,
     target: usize,
-}
-
-/// A message to one account that was not answered.
-struct Sent {
-    name: ClientMsgId,
-    target: usize,
-    seq: u64,
-    due: Nanos,
-    measured: bool,
-    again: bool,
-    parts: SmallVec<[Part; 1]>,
 }
 
 /// Whose outbox it is.
@@ -99,41 +52,15 @@ pub(super) struct Owner<'a> {
 
 impl Outbox {
     pub(super) fn new(plan: &Plan, sender: &Sender, trail: Arc<Trail>, limits: Limits) -> Self {
-        let accounts = sender.to.iter().filter_map(|to| plan.accounts.get(*to as usize));
-        let mut first = 0;
-        let targets: Vec<_> = (sender.first_stream..)
-            .zip(accounts)
-            .map(|(stream, account)| {
-                let devices: Vec<_> = account
-                    .devices
-                    .clone()
-                    .filter_map(|place| Recipient::of(plan, place))
-                    .collect();
-                let target = Target {
-                    stream,
-                    refused: 0,
-                    unsure: Vec::new(),
-                    account: account.name.clone(),
-                    first,
-                    devices,
-                };
-                first += target.devices.len();
-                target
-            })
-            .collect();
+        let (targets, devices) = Target::all(plan, sender);
         Self {
             targets,
-            devices: first as u64,
+            devices: devices as u64,
             trail,
-            limits,
             next_seq: 0,
             under_way: None,
             ready: None,
-            unanswered: VecDeque::new(),
-            first_serial: 1,
-            outstanding: 0,
-            bytes: 0,
-            again: VecDeque::new(),
+            unanswered: Unanswered::new(limits),
             sent: 0,
             refused: 0,
         }
@@ -147,31 +74,26 @@ impl Outbox {
     /// What became of each stream, at the end.
     pub(super) fn sent(&self) -> Vec<integrity::Sent> {
         let begun = self.under_way.as_ref().map_or(0, |message| message.target);
-        let streams = self.targets.iter().zip(0..).map(|(target, place)| {
-            let waiting = self.unanswered.iter().flatten().chain(&self.again);
-            let unanswered = waiting.filter(|sent| sent.target == place).map(|sent| sent.seq);
-            integrity::Sent {
+        let streams = self
+            .targets
+            .iter()
+            .zip(0..)
+            .map(|(target, place)| integrity::Sent {
                 stream: target.stream,
                 sent: self.next_seq + u64::from(place < begun),
                 refused: target.refused,
-                unsure: unanswered.chain(target.unsure.iter().copied()).collect(),
-            }
-        });
+                unsure: self
+                    .unanswered
+                    .seqs(place)
+                    .chain(target.unsure.iter().copied())
+                    .collect(),
+            });
         streams.collect()
     }
 
     /// On a new connection: what was not answered comes first.
     pub(super) fn restart(&mut self) {
-        let mut again: VecDeque<Sent> = self.unanswered.drain(..).flatten().collect();
-        again.append(&mut self.again);
-        for sent in &mut again {
-            sent.again = true;
-        }
-        if let (Some(first), Some(last)) = (again.front(), again.back()) {
-            self.trail.repeated(first.seq..last.seq + 1);
-        }
-        self.again = again;
-        self.first_serial = 1;
+        self.unanswered.restart();
     }
 
     /// Puts into the buffer what may be sent. True when something was put, and so is to be flushed.
@@ -190,7 +112,7 @@ impl Outbox {
                 Poll::Ready(ready) => ready?,
                 Poll::Pending => return Ok(has_put),
             }
-            match self.again.pop_front() {
+            match self.unanswered.take_again() {
                 Some(sent) => self.put(wire, sent)?,
                 None => self.put_next(wire, owner)?,
             }
@@ -231,29 +153,20 @@ impl Outbox {
         tally.add(Count::Refused, devices);
         tally.error(&format!("refused.{word}"));
         self.refused += devices;
+        owner.turn.errors += 1;
         if let Some(target) = self.targets.get_mut(sent.target) {
-            match sent.again && target.unsure.len() < MOST_UNSURE {
-                true => target.unsure.push(sent.seq),
-                false => target.refused += 1,
-            }
+            target.refuse(sent.seq, sent.again);
         }
     }
 
     fn answered(&mut self, serial: u64, owner: &mut Owner<'_>) -> Option<Sent> {
-        let place = usize::try_from(serial.checked_sub(self.first_serial)?).ok()?;
-        let sent = self.unanswered.get_mut(place)?.take()?;
-        while let Some(None) = self.unanswered.front() {
-            self.unanswered.pop_front();
-            self.first_serial += 1;
-        }
-        self.outstanding -= 1;
-        self.bytes -= sent.bytes();
+        let sent = self.unanswered.answered(serial)?;
         owner.turn.unanswered -= 1;
         Some(sent)
     }
 
     fn has_work(&self, owner: &Owner<'_>) -> bool {
-        let is_begun = !self.again.is_empty() || self.under_way.is_some();
+        let is_begun = self.unanswered.has_again() || self.under_way.is_some();
         is_begun || (self.has_room(owner) && owner.desk.feed.borrow().has_some(owner.shop.now()))
     }
 
@@ -262,8 +175,8 @@ impl Outbox {
         let rules = &owner.shop.common.rules;
         let targets = self.targets.len() as u64;
         match (rules.in_flight, rules.until) {
-            (None, _) => self.outstanding < self.limits.unanswered && self.bytes < self.limits.bytes,
-            (Some(most), Until::Ok) => self.outstanding + targets <= most * targets,
+            (None, _) => self.unanswered.has_room(),
+            (Some(most), Until::Ok) => self.unanswered.count() + targets <= most * targets,
             (Some(most), Until::Delivered) => {
                 let over = owner.desk.arrived.get() + self.refused;
                 self.sent.saturating_sub(over) + self.devices <= most * self.devices
@@ -288,8 +201,6 @@ impl Outbox {
         }
         match sent {
             Some(sent) => {
-                self.outstanding += 1;
-                self.bytes += sent.bytes();
                 owner.turn.unanswered += 1;
                 self.put(wire, sent)
             }
@@ -332,15 +243,6 @@ impl Outbox {
             due,
             sent: left,
         };
-        let parts = target.devices.iter().zip(target.first..).map(|(device, place)| {
-            let (kind, body) = bodies.part(&message.body, place);
-            Part {
-                device_id: device.device_id.clone(),
-                registration_id: device.registration_id,
-                kind,
-                payload: label.seal(body),
-            }
-        });
         let sent = Sent {
             name: name(&label)?,
             target: message.target,
@@ -348,7 +250,7 @@ impl Outbox {
             due,
             measured,
             again: false,
-            parts: parts.collect(),
+            parts: target.parts(&label, &message.body, &bodies),
         };
         let devices = sent.parts.len() as u64;
         self.sent += devices;
@@ -367,15 +269,14 @@ impl Outbox {
         let Some(target) = self.targets.get(sent.target) else {
             return Ok(());
         };
-        let serial = self.first_serial + self.unanswered.len() as u64;
         let post = Post {
-            serial,
+            serial: self.unanswered.serial(),
             to: &target.account,
             name: sent.name,
             parts: sent.parts.clone(),
         };
         let put = wire.post(post);
-        self.unanswered.push_back(Some(sent));
+        self.unanswered.push(sent);
         put
     }
 
@@ -400,47 +301,5 @@ impl Outbox {
     }
 }
 
-impl Limits {
-    /// What each of so many senders of a worker may have out, so that memory stays within bounds.
-    pub(super) fn shared_by(senders: usize) -> Self {
-        let senders = senders.max(1);
-        Self {
-            unanswered: (MOST_UNANSWERED / senders).clamp(16, 1024) as u64,
-            bytes: (MOST_BYTES / senders).clamp(256 * 1024, 8 * 1024 * 1024),
-        }
-    }
-}
-
-impl Recipient {
-    fn of(plan: &Plan, place: u32) -> Option<Self> {
-        let client = plan.clients.get(place as usize)?;
-        Some(Self {
-            place,
-            device_id: client.device_id.clone(),
-            registration_id: client.registration_id,
-        })
-    }
-}
-
-impl Sent {
-    fn bytes(&self) -> usize {
-        self.parts.iter().map(|part| part.payload.len()).sum()
-    }
-}
-
-/// A message's name at the server: no two of a sender's are the same, in whatever run.
-fn name(label: &Label) -> Option<ClientMsgId> {
-    let mut name = [0; 16];
-    name[..5].copy_from_slice(&label.run.to_le_bytes()[..5]);
-    name[5..9].copy_from_slice(&label.stream.to_le_bytes());
-    name[9..].copy_from_slice(&label.seq.to_le_bytes()[..7]);
-    ClientMsgId::parse(name).ok()
-}
-
-/// Of all senders of a worker together.
-const MOST_UNANSWERED: usize = 256 * 1024;
-const MOST_BYTES: usize = 256 * 1024 * 1024;
 /// Messages put in one turn. The others get theirs, then.
 const MOST_AT_ONCE: usize = 256;
-/// Refused messages of a stream of which it is not known whether they were accepted before.
-const MOST_UNSURE: usize = 4096;

@@ -15,7 +15,7 @@ use rustix::time::{
 };
 use tokio::io::unix::AsyncFd;
 
-use crate::clock::Nanos;
+use crate::clock::{Nanos, RunClock};
 use crate::run::desk::Due;
 use crate::run::gauges::Turn;
 use crate::run::shop::Shop;
@@ -44,7 +44,7 @@ impl Pacer {
         let mut in_turn = senders.iter().cycle();
         let mut next = schedule.next();
         while let Some(first) = next {
-            if timer.until(starts + first.at, &shop).await.is_err() {
+            if timer.until(starts + first.at, &shop.common.clock).await.is_err() {
                 shop.tally(true).error("timer");
                 return;
             }
@@ -94,9 +94,9 @@ impl Timer {
     }
 
     /// Waits until a moment; not at all when it has passed.
-    async fn until(&self, at: Nanos, shop: &Shop) -> io::Result<()> {
+    pub(super) async fn until(&self, at: Nanos, clock: &RunClock) -> io::Result<()> {
         loop {
-            let Some(left) = at.checked_sub(shop.now()).filter(|left| *left > 0) else {
+            let Some(left) = at.checked_sub(clock.now()).filter(|left| *left > 0) else {
                 return Ok(());
             };
             // Several messages that are due together cost one wake-up.

@@ -1,8 +1,7 @@
 //! What recipients of a sender's messages know of each other, on whatever worker they are: when a message came to the
-//! first of them, and which ones were sent again.
+//! first of them.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use parking_lot::Mutex;
 
@@ -12,7 +11,6 @@ use crate::clock::Nanos;
 #[derive(Debug, Default)]
 pub(super) struct Trail {
     spread: Mutex<Spread>,
-    repeated: Mutex<Repeated>,
 }
 
 impl Trail {
@@ -29,16 +27,6 @@ impl Trail {
             true => self.spread.lock().landed(seq, now),
             false => None,
         }
-    }
-
-    /// These were sent again.
-    pub(super) fn repeated(&self, seqs: Range<u64>) {
-        self.repeated.lock().add(seqs);
-    }
-
-    /// Whether a message was sent again.
-    pub(super) fn was_repeated(&self, seq: u64) -> bool {
-        self.repeated.lock().has(seq)
     }
 }
 
@@ -86,26 +74,8 @@ impl Spread {
     }
 }
 
-/// Which of a stream's messages were sent again: the last few stretches of them.
-#[derive(Debug, Default)]
-struct Repeated(VecDeque<Range<u64>>);
-
-impl Repeated {
-    fn add(&mut self, seqs: Range<u64>) {
-        if self.0.len() == MOST_STRETCHES {
-            self.0.pop_front();
-        }
-        self.0.push_back(seqs);
-    }
-
-    fn has(&self, seq: u64) -> bool {
-        self.0.iter().any(|seqs| seqs.contains(&seq))
-    }
-}
-
 /// Messages whose spread is watched, for each sender. What is slower than so many others is not measured.
 const MOST_LANDINGS: usize = 4096;
-const MOST_STRETCHES: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! The relay, over its own protocol: protobuf frames on a WebSocket, and its HTTP directory before and after.
 
+mod keys;
 mod setup;
 mod trouble;
 
@@ -14,7 +15,7 @@ use futures_util::{Sink as _, SinkExt as _, Stream as _};
 
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::wire::{Heard, Parcel, Passes, Post, Receipt, Trouble, Who, Wire};
+use crate::wire::{Claimed, Heard, Parcel, Passes, Post, Receipt, Trouble, Who, Wire};
 
 /// A session with the relay.
 #[derive(Debug)]
@@ -67,6 +68,14 @@ impl Wire for RelayWire {
 
     async fn tidy(place: &RelayPlace, plan: &Plan, passes: &dyn Passes) {
         setup::remove(place, plan, passes).await;
+    }
+
+    async fn publish(place: &RelayPlace, who: &Who, keys: u32) -> Result<(), Trouble> {
+        keys::publish(place, who, keys).await
+    }
+
+    async fn claim(place: &RelayPlace, who: &Who, of: &Who) -> Result<Claimed, Trouble> {
+        keys::claim(place, who, of).await
     }
 
     async fn connect(place: &RelayPlace, who: &Who) -> Result<Self, Trouble> {

@@ -53,6 +53,26 @@ pub trait Wire: Sized + 'static {
         async {}
     }
 
+    /// Publishes so many one-time keys of a device, and one that is never used up.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`]; always where there is no directory of keys.
+    fn publish(place: &Self::Place, who: &Who, keys: u32) -> impl Future<Output = Result<(), Trouble>> {
+        let _ = (place, who, keys);
+        async { Err(no_directory()) }
+    }
+
+    /// Claims a key of a device.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`]; always where there is no directory of keys.
+    fn claim(place: &Self::Place, who: &Who, of: &Who) -> impl Future<Output = Result<Claimed, Trouble>> {
+        let _ = (place, who, of);
+        async { Err(no_directory()) }
+    }
+
     /// Connects and signs on. Ready when mail can come.
     ///
     /// # Errors
@@ -182,6 +202,17 @@ pub struct Parcel {
     pub again: bool,
 }
 
+/// What was claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// A one-time key, and its name.
+    Key(String),
+    /// The key that is never used up.
+    Fallback,
+    /// There was no key.
+    Nothing,
+}
+
 /// A connection that is over, or never began.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{class}")]
@@ -190,4 +221,11 @@ pub struct Trouble {
     pub class: String,
     /// Whether it is no use to try again.
     pub fatal: bool,
+}
+
+fn no_directory() -> Trouble {
+    Trouble {
+        class: "no_directory".to_owned(),
+        fatal: true,
+    }
 }

@@ -3,8 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod agents;
 mod cut;
+mod meddler;
 mod relay;
+mod truth;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -189,6 +192,36 @@ fn connections_that_are_cut_in_the_middle_lose_nothing() {
 }
 
 #[test]
+fn a_relay_that_is_started_again_in_the_middle_keeps_its_word() {
+    let relay = TestRelay::start();
+    let scenario = scenario(
+        "clients.count = 20
+         load = {model = 'open', stages = [{rate = '500/s', for = '2s'}]}
+         phases = {warmup = '0s', drain = '20s'}",
+    );
+    let stage = relay.stage(&scenario, relay.address());
+    let seen = stage.progress.clone();
+    let restarting = std::thread::spawn(move || {
+        while seen.delivered.load(std::sync::atomic::Ordering::Relaxed) < 300 {
+            std::thread::yield_now();
+        }
+        relay.restart()
+    });
+    let outcome = run::run::<RelayWire>(&scenario, stage).unwrap();
+    drop(restarting.join().unwrap());
+    assert!(outcome.whole.count(Count::Broken) >= 20, "nobody noticed");
+    let expected = Integrity {
+        streams: 10,
+        redelivered: outcome.integrity.redelivered,
+        ..Integrity::default()
+    };
+    assert_eq!(outcome.integrity, expected, "{:?}", outcome.whole.errors());
+    let counts = [Count::Due, Count::Sent, Count::Accepted, Count::Delivered];
+    assert_eq!(counts.map(|count| outcome.whole.count(count)), [1000; 4]);
+    assert_eq!(outcome.missed, 0);
+}
+
+#[test]
 fn faults_break_connections_and_nothing_else() {
     let relay = TestRelay::start();
     let outcome = relay.run(&scenario(
@@ -205,6 +238,24 @@ fn faults_break_connections_and_nothing_else() {
         (0, 0, 0)
     );
     assert_eq!(outcome.whole.count(Count::Delivered), 500);
+}
+
+#[test]
+fn no_key_is_claimed_twice_and_an_empty_queue_gives_the_fallback() {
+    let relay = TestRelay::start();
+    let outcome = relay.run(&scenario(
+        "clients.count = 10
+         load = {model = 'claims', rate = '300/s', duration = '1s', targets = 2, keys_each = 100}",
+    ));
+    let counts = [Count::Due, Count::Claimed, Count::Fallback, Count::ClaimedTwice];
+    let errors = outcome.whole.errors();
+    assert_eq!(
+        counts.map(|count| outcome.measured.count(count)),
+        [300, 200, 100, 0],
+        "{errors:?}"
+    );
+    assert_eq!(outcome.measured.latency(Latency::Claim).unwrap().len(), 300);
+    assert_eq!((outcome.integrity, outcome.missed), (Integrity::default(), 0));
 }
 
 #[test]

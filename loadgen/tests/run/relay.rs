@@ -24,22 +24,39 @@ use tokio_util::sync::CancellationToken;
 /// A running relay.
 pub(crate) struct TestRelay {
     address: SocketAddr,
-    stop: CancellationToken,
-    running: Option<JoinHandle<()>>,
-    _folder: TempDir,
+    running: Running,
+    folder: TempDir,
 }
 
 impl TestRelay {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        write_private(&folder.path().join("keys.json"), &keyset().to_string());
+        Self::open(folder, SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// Stops it, and starts it again on the same data and the same port.
+    pub(crate) fn restart(self) -> Self {
+        let Self {
+            address,
+            running,
+            folder,
+        } = self;
+        drop(running);
+        Self::open(folder, address)
+    }
+
+    fn open(folder: TempDir, listen: SocketAddr) -> Self {
         let keys = folder.path().join("keys.json");
-        write_private(&keys, &keyset().to_string());
         let mut config = Config::default();
-        config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.server.listen = listen;
         config.server.drain_window = Duration::ZERO;
         config.auth.keys = Some(keys);
         config.mail.send_rate = 1_000_000;
         config.mail.send_burst = 1_000_000;
+        config.directory.claim_pair_burst = 1_000_000;
+        config.directory.claim_target_hourly = 1_000_000;
+        config.directory.claim_caller_minute = 1_000_000;
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let data = folder.path().join("data");
@@ -67,9 +84,11 @@ impl TestRelay {
         });
         Self {
             address: told.recv().unwrap(),
-            stop,
-            running: Some(running),
-            _folder: folder,
+            running: Running {
+                stop,
+                thread: Some(running),
+            },
+            folder,
         }
     }
 
@@ -85,11 +104,18 @@ impl TestRelay {
     }
 }
 
-impl Drop for TestRelay {
+/// A relay that runs in a thread.
+#[derive(Debug)]
+struct Running {
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Running {
     fn drop(&mut self) {
         self.stop.cancel();
-        if let Some(running) = self.running.take() {
-            let ended = running.join();
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
             assert!(ended.is_ok() || std::thread::panicking(), "the relay failed");
         }
     }

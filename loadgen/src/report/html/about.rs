@@ -72,7 +72,11 @@ fn block(label: &str, class: &str, text: &str, out: &mut Markup) {
         ("role", "region"),
         ("aria-label", label),
     ];
-    out.tag("pre", &attributes, |out| out.leaf("code", &[], text));
+    // A part stays together when the block is set in columns.
+    let parts = text.trim_end().split("\n\n");
+    out.tag("pre", &attributes, |out| {
+        parts.for_each(|part| out.leaf("code", &[], &format!("{part}\n")))
+    });
 }
 
 /// As it can be typed again.

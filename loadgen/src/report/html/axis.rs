@@ -1,6 +1,7 @@
 //! Axes: where a value stands, and which values are written beside the line.
 
 use crate::report::figures;
+use crate::report::html::round::{decade, round_step, round_time, upto};
 
 /// From values to places between 0 and 1.
 #[derive(Debug, Clone)]
@@ -169,42 +170,10 @@ impl Axis {
     }
 }
 
-/// 1, 2, 2.5 or 5 with noughts, not below `least`.
-fn round_step(least: f64) -> f64 {
-    let decade = decade(least);
-    [1.0, 2.0, 2.5, 5.0]
-        .into_iter()
-        .map(|step| step * decade)
-        .find(|step| *step >= least * 0.999_999)
-        .unwrap_or(10.0 * decade)
-}
-
-fn decade(value: f64) -> f64 {
-    10f64.powf(value.log10().floor())
-}
-
-fn upto(last: f64) -> impl Iterator<Item = f64> {
-    (0..=(last.clamp(0.0, MOST_TICKS) as u32)).map(f64::from)
-}
-
-/// `10 ms`: no digits after a round number.
-fn round_time(seconds: f64) -> String {
-    let text = figures::time(seconds * 1.000_000_1);
-    let number = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
-    let unit = &text[number.len()..];
-    let number = if number.contains('.') {
-        number.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        number
-    };
-    format!("{number} {unit}")
-}
-
 const STEPS_OF_TEN: [f64; 4] = [1.0, 2.0, 5.0, 10.0];
 const STEPS_OF_TIME: [f64; 16] = [
     0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0,
 ];
-const MOST_TICKS: f64 = 64.0;
 
 #[cfg(test)]
 mod tests {

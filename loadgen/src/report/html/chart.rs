@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use crate::report::html::axis::Axis;
 use crate::report::html::markup::Markup;
+use crate::report::html::paper::{Frame, LETTER, MIDDLE, NARROW, Paper, WIDE};
 use crate::report::html::shape::{Mark, draw_mark, short};
 
 /// A chart.
@@ -51,24 +52,6 @@ pub(super) struct Hint {
     pub(super) text: String,
 }
 
-/// A width that it is drawn for.
-#[derive(Debug, Clone, Copy)]
-struct Paper {
-    class: &'static str,
-    width: f64,
-    height: f64,
-    ticks: u32,
-}
-
-/// Where the plot lies on its paper.
-#[derive(Debug)]
-struct Frame {
-    left: f64,
-    top: f64,
-    width: f64,
-    height: f64,
-}
-
 impl Chart {
     /// The pictures: one is shown.
     pub(super) fn draw(&self, out: &mut Markup) {
@@ -84,7 +67,7 @@ impl Chart {
             Across::Seconds(from, to) => Axis::of_time(from, to, paper.ticks),
             Across::Tails(most) => Axis::of_tails(most),
         };
-        let frame = self.frame(paper);
+        let frame = Frame::on(paper, &self.y, self.right.as_ref(), !self.bands.is_empty());
         let name = |part: &str| format!("{}-{}-{part}", self.id, paper.class);
         let (title, described) = (name("title"), name("desc"));
         let attributes = [
@@ -110,27 +93,6 @@ impl Chart {
                 self.draw_hints(&frame, &x, out);
             }
         });
-    }
-
-    fn frame(&self, paper: Paper) -> Frame {
-        let room = |axis: &Axis| {
-            let letters = axis
-                .ticks
-                .iter()
-                .filter_map(|(_, text)| text.as_ref())
-                .map(|text| text.chars().count())
-                .max();
-            letters.unwrap_or(0) as f64 * LETTER + 10.0
-        };
-        let left = room(&self.y);
-        let right = self.right.as_ref().map_or(14.0, room);
-        let top = if self.bands.is_empty() { 10.0 } else { 24.0 };
-        Frame {
-            left,
-            top,
-            width: paper.width - left - right,
-            height: paper.height - top - 28.0,
-        }
     }
 
     fn draw_bands(&self, frame: &Frame, x: &Axis, out: &mut Markup) {
@@ -236,34 +198,3 @@ impl Chart {
         }
     }
 }
-
-impl Frame {
-    fn x(&self, axis: &Axis, value: f64) -> f64 {
-        self.left + axis.place(value) * self.width
-    }
-
-    fn y(&self, axis: &Axis, value: f64) -> f64 {
-        self.top + (1.0 - axis.place(value)) * self.height
-    }
-}
-
-const WIDE: Paper = Paper {
-    class: "wide",
-    width: 1080.0,
-    height: 300.0,
-    ticks: 12,
-};
-const MIDDLE: Paper = Paper {
-    class: "middle",
-    width: 530.0,
-    height: 250.0,
-    ticks: 6,
-};
-const NARROW: Paper = Paper {
-    class: "narrow",
-    width: 340.0,
-    height: 230.0,
-    ticks: 4,
-};
-/// About as wide as a letter beside an axis.
-const LETTER: f64 = 6.6;

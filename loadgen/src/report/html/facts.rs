@@ -11,6 +11,7 @@ pub(super) fn done(report: &Report) -> String {
     let load = &report.load;
     let model = match load.planned_per_second {
         Some(planned) => format!("open model, {} planned", rate(planned)),
+        None if load.model == "none" => "nothing planned".to_owned(),
         None => format!("{} model", load.model),
     };
     let (sent, clients) = (count(load.sent), count(u64::from(load.clients)));
@@ -42,17 +43,14 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
 /// All latencies, those of cryptography and of the generator apart.
 pub(super) fn latencies(report: &Report, out: &mut Markup) {
     let mut table = Table::new([
-        "", "count", "mean", "p50", "p75", "p90", "p95", "p99", "p99.9", "p99.99", "max",
+        "", "p50", "p75", "p90", "p95", "p99", "p99.9", "p99.99", "max", "mean", "count",
     ]);
     for latency in Latency::ALL {
         if let Some(figures) = report.latency.get(latency.name()) {
-            let seconds = all(figures).map(time);
-            table.rows.push(
-                [described(latency).to_owned(), count(figures.count)]
-                    .into_iter()
-                    .chain(seconds)
-                    .collect(),
-            );
+            let mut row = vec![described(latency).to_owned()];
+            row.extend(all(figures).map(time));
+            row.push(count(figures.count));
+            table.rows.push(row);
         }
     }
     if !table.rows.is_empty() {
@@ -77,6 +75,7 @@ pub(super) fn outcome(report: &Report, out: &mut Markup) {
             list("Messages", &messages(report), out);
             list("Server", &server(report), out);
             list("Generator", &generator(report), out);
+            counted(report, out);
         });
     });
 }
@@ -96,88 +95,19 @@ pub(super) fn list(title: &str, facts: &[(&str, String)], out: &mut Markup) {
     });
 }
 
-/// The figures of two runs and how they changed.
-pub(super) fn compared(report: &Report, base: &Report, out: &mut Markup) {
-    let mut table = Table::new(["", "base", "this", "change"]);
-    let p = |run: &Report, name: &str, which: fn(&LatencyFigures) -> f64| run.latency.get(name).map(which);
-    let server = |run: &Report, which: fn(&crate::report::ServerFigures) -> Option<f64>| {
-        run.server.as_ref().and_then(which)
-    };
-    let both = |one: &dyn Fn(&Report) -> Option<f64>| (one(base), one(report));
-    let rows: [(&str, (Option<f64>, Option<f64>), fn(f64) -> String); 8] = [
-        (
-            "delivered",
-            both(&|run| Some(run.load.delivered_per_second)),
-            rate,
-        ),
-        (
-            "e2e p50",
-            both(&|run| p(run, "e2e", |latency| latency.p50_seconds)),
-            time,
-        ),
-        (
-            "e2e p99",
-            both(&|run| p(run, "e2e", |latency| latency.p99_seconds)),
-            time,
-        ),
-        (
-            "e2e p99.9",
-            both(&|run| p(run, "e2e", |latency| latency.p999_seconds)),
-            time,
-        ),
-        (
-            "service p99",
-            both(&|run| p(run, "service", |latency| latency.p99_seconds)),
-            time,
-        ),
-        (
-            "OK p99",
-            both(&|run| p(run, "ok", |latency| latency.p99_seconds)),
-            time,
-        ),
-        (
-            "server time per message",
-            both(&|run| server(run, |figures| figures.cpu_seconds_per_message)),
-            time,
-        ),
-        (
-            "memory per connection",
-            both(&|run| server(run, |figures| figures.rss_bytes_per_connection)),
-            figures::bytes,
-        ),
-    ];
-    for (name, (before, after), shown) in rows {
-        if before.is_some() || after.is_some() {
-            let change = before.zip(after).map_or_else(
-                || figures::NOTHING.to_owned(),
-                |(before, after)| figures::change(before, after),
-            );
-            table.rows.push(vec![
-                name.to_owned(),
-                maybe(before, shown),
-                maybe(after, shown),
-                change,
-            ]);
-        }
+/// What else was counted, if anything was.
+fn counted(report: &Report, out: &mut Markup) {
+    let counts = report.load.counts.iter().filter(|(_, figure)| **figure > 0);
+    let named: Vec<_> = counts
+        .map(|(name, figure)| (name.replace('_', " "), count(*figure)))
+        .collect();
+    let facts: Vec<_> = named
+        .iter()
+        .map(|(name, figure)| (name.as_str(), figure.clone()))
+        .collect();
+    if !facts.is_empty() {
+        list("Counted", &facts, out);
     }
-    out.tag("section", &[("id", "compared")], |out| {
-        out.tag("h2", &[], |out| {
-            out.text("Compared");
-            out.leaf(
-                "span",
-                &[("class", "unit")],
-                &format!("with {} of {}", base.run_id, base.started),
-            );
-        });
-        if base.scenario_hash != report.scenario_hash {
-            out.leaf(
-                "p",
-                &[("class", "note")],
-                "The scenarios are not the same: differences may be the scenario's.",
-            );
-        }
-        table.draw("Compared", out);
-    });
 }
 
 fn messages(report: &Report) -> Vec<(&'static str, String)> {
@@ -198,10 +128,16 @@ fn messages(report: &Report) -> Vec<(&'static str, String)> {
         ("undecryptable", done.undecryptable),
         ("one-time keys twice", done.keys_twice),
     ];
-    figures
+    let mut facts: Vec<_> = figures
         .into_iter()
         .map(|(name, figure)| (name, count(figure)))
-        .collect()
+        .collect();
+    facts.extend(
+        load.stored_per_second
+            .map(|stored| ("stored while away", rate(stored))),
+    );
+    facts.extend(load.drained_per_second.map(|drained| ("drained", rate(drained))));
+    facts
 }
 
 fn server(report: &Report) -> Vec<(&'static str, String)> {
@@ -261,7 +197,6 @@ fn generator(report: &Report) -> Vec<(&'static str, String)> {
 
 const fn all(figures: &LatencyFigures) -> [f64; 9] {
     [
-        figures.mean_seconds,
         figures.p50_seconds,
         figures.p75_seconds,
         figures.p90_seconds,
@@ -270,6 +205,7 @@ const fn all(figures: &LatencyFigures) -> [f64; 9] {
         figures.p999_seconds,
         figures.p9999_seconds,
         figures.max_seconds,
+        figures.mean_seconds,
     ]
 }
 

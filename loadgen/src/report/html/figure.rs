@@ -90,12 +90,16 @@ impl Table {
 }
 
 fn legend(marks: &[Mark], out: &mut Markup) {
-    let named = || marks.iter().filter(|mark| !mark.name.is_empty());
-    if named().next().is_none() {
+    let mut named: Vec<_> = marks.iter().filter(|mark| !mark.name.is_empty()).collect();
+    if named.is_empty() {
         return;
     }
+    // What is drawn last lies above the rest, because it matters most. Shades of a map go from few to many.
+    if !named.iter().all(|mark| matches!(mark.shape, Shape::Cells(..))) {
+        named.reverse();
+    }
     out.tag("ul", &[("class", "legend")], |out| {
-        for mark in named() {
+        for mark in named {
             out.tag("li", &[], |out| {
                 let class = mark.class();
                 out.tag(

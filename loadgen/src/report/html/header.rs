@@ -103,11 +103,20 @@ fn tiles(report: &Report, out: &mut Markup) {
         tile(out, &format!("{name} p99"), &tail(figures.p99_seconds), &more);
     }
     let planned = load.planned_per_second.map_or_else(
-        || "closed model".to_owned(),
+        || format!("{} model", load.model),
         |planned| format!("of {} planned", figures::rate(planned)),
     );
     let more = format!("{planned}\n{}/s", figures::bytes(load.delivered_bytes_per_second));
     tile(out, "delivered", &figures::rate(load.delivered_per_second), &more);
+    if let Some(drained) = load.drained_per_second {
+        let stored = figures::maybe(load.stored_per_second, figures::rate);
+        tile(
+            out,
+            "drained",
+            &figures::rate(drained),
+            &format!("stored {stored}"),
+        );
+    }
     let done = &report.integrity;
     let more = format!(
         "duplicated {}\nreordered {}\ncorrupt {}",

@@ -4,9 +4,9 @@ use crate::report::Series;
 use crate::report::figures;
 use crate::report::html::axis::Axis;
 use crate::report::html::chart::{Chart, Hint};
+use crate::report::html::columns::{across, phases};
 use crate::report::html::figure::{Figure, Table};
 use crate::report::html::shape::{Colour, Mark, Shape};
-use crate::report::html::time::{across, phases};
 
 /// Latencies end to end over time; none when nothing arrived.
 pub(super) fn heat(series: &Series) -> Option<Figure> {

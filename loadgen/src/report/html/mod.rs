@@ -4,11 +4,15 @@
 mod about;
 mod axis;
 mod chart;
+mod columns;
+mod compared;
 mod facts;
 mod figure;
 mod header;
 mod heat;
 pub(super) mod markup;
+mod paper;
+mod round;
 mod shape;
 mod tail;
 mod thin;
@@ -31,7 +35,7 @@ pub fn page(report: &Report, base: Option<&Report>) -> String {
             out.tag("main", &[], |out| {
                 header::thresholds(report, out);
                 if let Some(base) = base {
-                    facts::compared(report, base, out);
+                    compared::compared(report, base, out);
                 }
                 latency(report, base, out);
                 over_time(report, base, out);

@@ -65,6 +65,15 @@ impl Mark {
             }
         }
     }
+
+    /// The values of a line.
+    pub(super) fn values(&self) -> impl Iterator<Item = f64> {
+        let points = match &self.shape {
+            Shape::Line(points) | Shape::Faint(points) | Shape::Dashed(points) => points.as_slice(),
+            Shape::Gap(_) | Shape::Bars(_) | Shape::Cells(..) => &[],
+        };
+        points.iter().filter_map(|(_, value)| *value)
+    }
 }
 
 impl Shape {

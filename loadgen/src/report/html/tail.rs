@@ -34,17 +34,6 @@ pub(super) fn tails(report: &Report, base: Option<&Report>) -> Figure {
             .filter_map(|(_, value)| *value),
     );
     let table = table(report, base);
-    let hints = table.rows.iter().zip(SHARES.windows(2));
-    let hints = hints.map(|(row, around)| Hint {
-        from: 1.0 / (1.0 - around[0]),
-        to: 1.0 / (1.0 - around[1]).max(1.0 / most),
-        text: row
-            .iter()
-            .zip(&table.heads)
-            .map(|(cell, head)| format!("{head}: {cell}"))
-            .collect::<Vec<_>>()
-            .join("\n"),
-    });
     let marks = tails.iter().map(|(name, colour, dashed, tail)| {
         let shape = if *dashed {
             Shape::Dashed(tail.clone())
@@ -67,7 +56,7 @@ pub(super) fn tails(report: &Report, base: Option<&Report>) -> Figure {
             y,
             right: None,
             bands: Vec::new(),
-            hints: hints.collect(),
+            hints: hints(&table, most),
             marks: marks.collect(),
             wide: true,
         },
@@ -75,6 +64,21 @@ pub(super) fn tails(report: &Report, base: Option<&Report>) -> Figure {
         units: "seconds, logarithmic; share of messages that were faster",
         table,
     }
+}
+
+/// What the table says, where the shares are.
+fn hints(table: &Table, most: f64) -> Vec<Hint> {
+    let hint = |(row, around): (&Vec<String>, &[f64])| Hint {
+        from: 1.0 / (1.0 - around[0]),
+        to: (1.0 / (1.0 - around[1])).min(most),
+        text: row
+            .iter()
+            .zip(&table.heads)
+            .map(|(cell, head)| format!("{head}: {cell}"))
+            .collect::<Vec<_>>()
+            .join("\n"),
+    };
+    table.rows.iter().zip(SHARES.windows(2)).map(hint).collect()
 }
 
 fn tail(figures: &LatencyFigures) -> Option<Tail> {

@@ -34,7 +34,6 @@ pub(super) fn thin(series: &Series) -> (Series, usize) {
         server_cpu: highest(&series.server_cpu, every),
         server_rss_bytes: highest(&series.server_rss_bytes, every),
         generator_cpu: each(&series.generator_cpu, every, mean),
-        ..series.clone()
     };
     (thinner, every)
 }

@@ -2,7 +2,7 @@
 
 use crate::report::Report;
 use crate::report::figures::{self, bytes, count, maybe, rate, share, time};
-use crate::report::screen::paper::{Paint, Screen};
+use crate::report::screen::paper::{Paint, Screen, cut};
 
 /// What became of the messages. Loss is never left out; what did not happen and need not be feared is.
 pub(super) fn integrity(report: &Report, screen: &mut Screen) {
@@ -35,15 +35,14 @@ pub(super) fn errors(report: &Report, screen: &mut Screen) {
         screen.line("errors", &[(Paint::Plain, "none")]);
         return;
     }
-    let mut told: Vec<_> = errors
-        .iter()
-        .take(MOST_CLASSES)
-        .map(|error| format!("{} {}", error.class, count(error.count)))
-        .collect();
-    if let Some(rest) = errors.get(MOST_CLASSES..).filter(|rest| !rest.is_empty()) {
-        let sum = rest.iter().map(|error| error.count).sum();
-        told.push(format!("{} of {} other classes", count(sum), rest.len()));
-    }
+    let sum = errors.iter().map(|error| error.count).sum();
+    // The sum first: what does not fit after it is told in the report.
+    let mut told = vec![format!("{} of {} classes", count(sum), errors.len())];
+    told.extend(
+        errors
+            .iter()
+            .map(|error| format!("{} {}", cut(&error.class, 40), count(error.count))),
+    );
     screen.figures("errors", &told);
 }
 
@@ -143,5 +142,3 @@ pub(super) fn place(report: &Report, screen: &mut Screen) {
         ],
     );
 }
-
-const MOST_CLASSES: usize = 3;

@@ -2,6 +2,8 @@
 
 mod costs;
 mod paper;
+#[cfg(test)]
+mod tests;
 
 use crate::report::figures::{bytes, count, rate, time};
 use crate::report::screen::paper::{MARGIN, Paint, Screen, cut};
@@ -40,12 +42,15 @@ fn verdict(report: &Report, screen: &mut Screen) {
         Verdict::Interrupted => ("INTERRUPTED", Paint::Doubtful),
     };
     let load = &report.load;
-    let model = load.model.to_uppercase();
+    let model = match load.model.as_str() {
+        "none" => "nothing planned".to_owned(),
+        model => format!("{} model", model.to_uppercase()),
+    };
     let clients = count(u64::from(load.clients));
     let crypto = serde_json::to_value(report.scenario.payload.crypto).ok();
     let crypto = crypto.as_ref().and_then(|word| word.as_str()).unwrap_or_default();
     let done = format!(
-        "{}: {model} model, {} messages in {}, {clients} clients, crypto {crypto}, seed {}",
+        "{}: {model}, {} messages in {}, {clients} clients, crypto {crypto}, seed {}",
         cut(&report.scenario.name, 24),
         count(load.sent),
         time(load.seconds),
@@ -126,6 +131,13 @@ fn load(report: &Report, screen: &mut Screen) {
             format!("{}/s", bytes(load.delivered_bytes_per_second)),
         ],
     );
+    let mailboxes = [
+        load.stored_per_second
+            .map(|stored| format!("stored {}", rate(stored))),
+        load.drained_per_second
+            .map(|drained| format!("drained {}", rate(drained))),
+    ];
+    screen.figures("mailboxes", &mailboxes.into_iter().flatten().collect::<Vec<_>>());
     screen.figures(
         "messages",
         &[
@@ -232,81 +244,3 @@ const MOST_REASONS: usize = 4;
 const MOST_THRESHOLDS: usize = 12;
 const CELL: usize = 9;
 const COUNT: usize = 14;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::report::sample::{fullest, same_as_golden, sample};
-
-    #[test]
-    fn the_screen_of_a_run() {
-        same_as_golden("screen.txt", &screen(&sample(), false));
-    }
-
-    #[test]
-    fn the_fullest_screen_is_neither_too_wide_nor_too_high() {
-        let screen = screen(&fullest(), false);
-        same_as_golden("screen-fullest.txt", &screen);
-        assert!(
-            screen.lines().count() <= HEIGHT,
-            "{} lines",
-            screen.lines().count()
-        );
-        for line in screen.lines() {
-            assert!(line.chars().count() <= WIDTH, "{line}");
-        }
-    }
-
-    #[test]
-    fn colours_change_no_letter() {
-        for report in [sample(), fullest()] {
-            let mut plain = String::new();
-            for part in screen(&report, true).split('\u{1b}') {
-                plain.push_str(
-                    part.split_once('m')
-                        .filter(|(code, _)| code.starts_with('['))
-                        .map_or(part, |(_, rest)| rest),
-                );
-            }
-            let lines = |text: &str| {
-                text.lines()
-                    .map(|line| line.trim_end().to_owned())
-                    .collect::<Vec<_>>()
-            };
-            assert_eq!(lines(&plain), lines(&screen(&report, false)));
-        }
-    }
-
-    #[test]
-    fn the_verdict_stands_first_with_its_reasons() {
-        let mut report = sample();
-        for (verdict, word) in [
-            (Verdict::Pass, "PASS "),
-            (Verdict::Fail, "FAIL "),
-            (Verdict::Invalid, "INVALID "),
-            (Verdict::Interrupted, "INTERRUPTED "),
-        ] {
-            report.verdict = verdict;
-            report.reasons = vec!["the generator was late".to_owned()];
-            let screen = screen(&report, false);
-            assert!(screen.starts_with(word), "{screen}");
-            assert_eq!(
-                screen.lines().nth(1).map(str::trim),
-                Some("the generator was late")
-            );
-        }
-    }
-
-    #[test]
-    fn what_was_not_measured_is_not_shown() {
-        let mut report = sample();
-        report.latency.clear();
-        report.thresholds.clear();
-        report.server = None;
-        let screen = screen(&report, false);
-        for word in ["latency", "thresholds", "crypto", "NaN"] {
-            assert!(!screen.contains(&format!("\n{word}")), "{screen}");
-        }
-        assert!(screen.contains("server       not seen"), "{screen}");
-    }
-}
