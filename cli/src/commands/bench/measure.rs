@@ -223,7 +223,7 @@ fn failure(error: &RunError) -> Failure {
             .hint("a slower --connect-rate, a longer --connect-timeout, or what the relay's log says"),
         RunError::Setup(_) => Failure::from_error(Exit::Unavailable, error)
             .hint("are --keys, --issuer and --audience those of the relay?"),
-        RunError::Scenario(_) | RunError::NoClaims => Failure::from_error(Exit::Usage, error),
+        RunError::Scenario(_) => Failure::from_error(Exit::Usage, error),
         RunError::System { .. } => Failure::from_error(Exit::Failure, error),
     }
 }
