@@ -96,6 +96,14 @@ pub struct ServerConfig {
     /// Serve the manual of the API at /docs
     #[arg(id = "server.docs", long = "docs", env = "CHATCTL_SERVER__DOCS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub docs: bool,
+
+    /// Tell load generators on other machines, at /v1/info, that they may measure this relay
+    #[arg(
+        id = "server.allow_bench",
+        long = "allow-bench",
+        env = "CHATCTL_SERVER__ALLOW_BENCH"
+    )]
+    pub allow_bench: bool,
 }
 
 /// Whose tokens are good, for every command that makes or checks tokens.

@@ -89,6 +89,11 @@ impl Out {
         self.format == Format::Json
     }
 
+    /// Whether a person wants to hear more than the result.
+    pub(crate) fn is_chatty(&self) -> bool {
+        self.format == Format::Text && !self.quiet
+    }
+
     /// The file that the result goes to.
     pub(crate) fn file(&self) -> Option<&Path> {
         self.file.as_deref()
@@ -104,6 +109,15 @@ impl Out {
 
     /// Whether stderr may be coloured.
     pub(crate) fn colors_stderr(&self) -> bool {
+        self.colors(io::stderr().is_terminal())
+    }
+
+    /// Whether the result may be coloured: never in a file.
+    pub(crate) fn colors_stdout(&self) -> bool {
+        self.file.is_none() && self.colors(io::stdout().is_terminal())
+    }
+
+    fn colors(&self, is_terminal: bool) -> bool {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         match self.color {
             Color::Always => true,
@@ -113,7 +127,7 @@ impl Out {
             {
                 false
             }
-            Color::Auto => is_set("CLICOLOR_FORCE") || io::stderr().is_terminal(),
+            Color::Auto => is_set("CLICOLOR_FORCE") || is_terminal,
         }
     }
 

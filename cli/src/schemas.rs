@@ -7,7 +7,7 @@ use schemars::Schema;
 use serde_json::json;
 
 use crate::commands::{
-    asyncapi, chat, completions, config, dev, jobs, man, openapi, reload, schema, seed, token, tree,
+    asyncapi, bench, chat, completions, config, dev, jobs, man, openapi, reload, schema, seed, token, tree,
 };
 use crate::exit::Exit;
 use crate::out::Document;
@@ -100,6 +100,17 @@ const STORE: &[Exit] = &[
     Exit::Config,
 ];
 
+/// Of commands that measure a relay.
+const BENCH: &[Exit] = &[
+    Exit::DataErr,
+    Exit::NoInput,
+    Exit::Unavailable,
+    Exit::Protocol,
+    Exit::NoPerm,
+    Exit::Config,
+    Exit::Threshold,
+];
+
 /// Every document, by command.
 pub(crate) const ALL: &[Answer] = &[
     Answer::of::<dev::Info>("serve").exits(STORE),
@@ -128,6 +139,26 @@ pub(crate) const ALL: &[Answer] = &[
     Answer::of::<jobs::Paused>("jobs pause").exits(STORE),
     Answer::of::<jobs::Resumed>("jobs resume").exits(STORE),
     Answer::of::<jobs::Unlocked>("jobs unlock").exits(STORE),
+    Answer::of::<bench::Reported>("bench conn").exits(BENCH),
+    Answer::of::<bench::Reported>("bench pairs").exits(BENCH),
+    Answer::of::<bench::Reported>("bench fanout").exits(BENCH),
+    Answer::of::<bench::Reported>("bench rooms").exits(BENCH),
+    Answer::of::<bench::Reported>("bench offline").exits(BENCH),
+    Answer::of::<bench::Reported>("bench prekeys").exits(BENCH),
+    Answer::of::<bench::Reported>("bench storm").exits(BENCH),
+    Answer::of::<bench::Reported>("bench idle").exits(BENCH),
+    Answer::of::<bench::Reported>("bench run").exits(BENCH),
+    Answer::of::<bench::Found>("bench capacity").exits(BENCH),
+    Answer::of::<bench::Reported>("bench report").exits(&[Exit::DataErr, Exit::NoInput, Exit::Protocol]),
+    Answer::of::<bench::Compared>("bench compare").exits(&[
+        Exit::DataErr,
+        Exit::NoInput,
+        Exit::Protocol,
+        Exit::Threshold,
+    ]),
+    Answer::of::<bench::Calibrated>("bench calibrate"),
+    Answer::of::<bench::Presets>("bench list"),
+    Answer::of::<bench::Written>("bench scenario"),
     Answer::of::<config::Written>("config init"),
     Answer::of::<config::Checked>("config check").exits(SETTINGS),
     Answer::of::<config::Shown>("config show").exits(SETTINGS),

@@ -58,6 +58,9 @@ pub struct Info {
     pub version: &'static str,
     /// Subprotocols of the WebSocket, the relay's favourite first.
     pub protocols: Vec<&'static str>,
+    /// Whether a load generator on another machine may measure this relay (`server.allow_bench`).
+    #[schema(examples(false))]
+    pub allows_bench: bool,
 }
 
 impl Info {
@@ -68,6 +71,7 @@ impl Info {
             name: "chatctl",
             version: env!("CARGO_PKG_VERSION"),
             protocols: Encoding::ALL.map(Encoding::subprotocol).to_vec(),
+            allows_bench: false,
         }
     }
 }
@@ -112,8 +116,11 @@ async fn limits(State(doors): State<Doors>) -> Json<LimitsAnswer> {
     tag = "info",
     responses((status = 200, description = "About the relay", body = Info, example = json!(Info::of_this_build()))),
 )]
-async fn info() -> Json<Info> {
-    Json(Info::of_this_build())
+async fn info(State(doors): State<Doors>) -> Json<Info> {
+    Json(Info {
+        allows_bench: doors.config.server.allow_bench,
+        ..Info::of_this_build()
+    })
 }
 
 /// The public keys of good tokens, for whoever wants to check one.

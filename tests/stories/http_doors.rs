@@ -10,6 +10,14 @@ use crate::doors::answer;
 use crate::relay::{ALICE, BOB, BOBS_TABLET, Person, TestRelay, eventually, hello};
 
 #[tokio::test]
+async fn a_relay_that_allows_it_tells_load_generators_so() {
+    let relay = TestRelay::start_with(|config| config.server.allow_bench = true).await;
+    let info = answer(relay.request("GET /v1/info")).await;
+    assert_eq!(info.body["allows_bench"], true);
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn devices_are_registered_listed_and_removed() {
     let relay = TestRelay::start_with(|config| config.limits.max_devices = 2).await;
     let register = |person: Person, attributes: Value| {
@@ -201,6 +209,7 @@ async fn a_relay_says_what_it_is_to_anybody() {
         info.body["protocols"],
         json!(["chatctl.v1.proto", "chatctl.v1.json"])
     );
+    assert_eq!(info.body["allows_bench"], false);
     let jwks = answer(relay.request("GET /.well-known/jwks.json")).await;
     let key = &jwks.body["keys"][0];
     assert_eq!((&key["kid"], &key["d"]), (&"stories".into(), &Value::Null));

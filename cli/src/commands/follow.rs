@@ -168,6 +168,7 @@ fn read_again() -> Result<Reading, Vec<String>> {
             | Command::Token(_)
             | Command::Chat(_)
             | Command::Jobs(_)
+            | Command::Bench(_)
             | Command::Config(_)
             | Command::OpenApi(_)
             | Command::AsyncApi(_)

@@ -1,6 +1,7 @@
 //! The commands, one file or folder each.
 
 pub(crate) mod asyncapi;
+pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod config;
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Chat(Box<chat::Chat>),
     /// Look at scheduled jobs, run them by hand, and pause them
     Jobs(jobs::Jobs),
+    /// Measure encrypted chat from end to end, and what it costs the relay
+    Bench(bench::Bench),
     /// Write, check and show the configuration
     Config(config::Configuration),
     /// Make a running relay read its configuration and keys again
@@ -66,6 +69,7 @@ impl Command {
             Self::Token(token) => token.run(out).map(|()| Exit::Ok),
             Self::Chat(chat) => chat.run(out),
             Self::Jobs(jobs) => jobs.run(out),
+            Self::Bench(bench) => bench.run(out),
             Self::Config(config) => config.run(out).map(|()| Exit::Ok),
             Self::Reload(reload) => reload.run(out).map(|()| Exit::Ok),
             Self::OpenApi(openapi) => openapi.run(out).map(|()| Exit::Ok),

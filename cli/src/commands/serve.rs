@@ -12,6 +12,7 @@ use chatctl_relay::http::reload::Reload;
 use chatctl_relay::model::Clock;
 use chatctl_relay::server::{self, AdminSocketError, Outfit, Server};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::dev::Dev;
 use super::follow::{Follower, keyset_summary};
@@ -46,6 +47,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE", requires = "dev")]
     dev_info: Option<PathBuf>,
 
+    /// End when stdin ends, as at a signal: for a relay that must not outlive the program that started it
+    #[arg(long, hide = true)]
+    end_with_stdin: bool,
+
     #[command(flatten)]
     log: LogConfig,
 }
@@ -59,6 +64,7 @@ struct Launch {
     /// The demo, if this is one. Dropping it removes its temporary store.
     dev: Option<Dev>,
     dev_info: Option<PathBuf>,
+    ends_with_stdin: bool,
     told: Told,
 }
 
@@ -128,6 +134,7 @@ impl Serve {
             keyset,
             dev,
             dev_info: self.dev_info,
+            ends_with_stdin: self.end_with_stdin,
             told: self.told,
         })
     }
@@ -166,7 +173,7 @@ fn run(launch: Launch, level: Level, out: &Out) -> Result<Exit, Failure> {
 
 async fn serve(mut launch: Launch, level: Level, out: &Out) -> Result<Exit, Failure> {
     // Before anything that takes time: a signal during the start must end it in order, too.
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen(launch.ends_with_stdin)?;
     let fresh = match launch.dev {
         Some(_) => Fresh::SetUp,
         None => Fresh::Refuse,
@@ -190,7 +197,7 @@ async fn serve(mut launch: Launch, level: Level, out: &Out) -> Result<Exit, Fail
     }
     let follower = Arc::new(Follower::new(server.live(), level, launch.told, keys));
     let server = server.reload_with(Arc::clone(&follower) as Arc<dyn Reload>);
-    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let (stop, stopped) = oneshot::channel();
     let served = server.run(async {
         // Resolves also when the sender is gone.
         let _ = stopped.await;
@@ -261,16 +268,19 @@ struct Signals {
     hangup: Signal,
     interrupt: Signal,
     terminate: Signal,
+    /// The end of stdin, if that matters.
+    stdin: Option<oneshot::Receiver<()>>,
 }
 
 impl Signals {
-    fn listen() -> Result<Self, Failure> {
+    fn listen(to_stdin: bool) -> Result<Self, Failure> {
         let failed =
             |error: io::Error| Failure::new(Exit::Failure, "cannot listen for signals").caused_by(&error);
         Ok(Self {
             hangup: signal(SignalKind::hangup()).map_err(failed)?,
             interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
             terminate: signal(SignalKind::terminate()).map_err(failed)?,
+            stdin: to_stdin.then(end_of_stdin).transpose().map_err(failed)?,
         })
     }
 
@@ -280,8 +290,32 @@ impl Signals {
             _ = self.interrupt.recv() => Asked::End(Exit::Interrupted),
             _ = self.terminate.recv() => Asked::End(Exit::Terminated),
             _ = self.hangup.recv() => Asked::Reload,
+            () = ended(&mut self.stdin) => Asked::End(Exit::Terminated),
         }
     }
+}
+
+/// Waits for the end of stdin, once; for ever when it does not matter or has been told. Cancel safe.
+async fn ended(stdin: &mut Option<oneshot::Receiver<()>>) {
+    match stdin {
+        Some(end) => {
+            // A thread that is gone has seen the end, too.
+            let _ = end.await;
+            *stdin = None;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads stdin to its end. On a thread of its own: no other way of reading it can be left at any time.
+fn end_of_stdin() -> io::Result<oneshot::Receiver<()>> {
+    let (tell, end) = oneshot::channel();
+    let read = move || {
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        let _ = tell.send(());
+    };
+    std::thread::Builder::new().name("stdin".to_owned()).spawn(read)?;
+    Ok(end)
 }
 
 /// What a signal asks for.

@@ -181,6 +181,108 @@ pub(crate) const RECIPES: &[Recipe] = &[
         ..ANSWERS
     },
     Recipe {
+        command: "bench conn",
+        line: Some("bench conn --clients 4 --duration 1s --allow-invalid"),
+        missing_file: Some("bench conn --relay-config /nowhere/relay.toml"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "bench pairs",
+        line: Some(
+            "bench pairs --clients 4 --rate 20/s --duration 1s --allow-invalid --crypto none --warmup 0s",
+        ),
+        missing_file: Some("bench pairs --relay-config /nowhere/relay.toml"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "bench fanout",
+        line: Some(
+            "bench fanout --clients 4 --recipients 3 --rate 10/s --duration 1s --allow-invalid --crypto none --warmup 0s",
+        ),
+        missing_file: Some("bench fanout --relay-config /nowhere/relay.toml"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "bench rooms",
+        line: Some(
+            "bench rooms --clients 4 --room-size 4 --rate 10/s --duration 1s --allow-invalid --crypto none --warmup 0s",
+        ),
+        missing_file: Some("bench rooms --relay-config /nowhere/relay.toml"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "bench offline",
+        line: Some("bench offline --clients 4 --each 5 --allow-invalid --crypto none"),
+        missing_file: Some("bench offline --relay-config /nowhere/relay.toml"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "bench prekeys",
+        line: Some(
+            "bench prekeys --clients 4 --targets 2 --keys-each 50 --rate 20/s --duration 1s --allow-invalid",
+        ),
+        missing_file: Some("bench prekeys --relay-config /nowhere/relay.toml"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "bench storm",
+        line: Some("bench storm --clients 4 --times 1 --pause 100ms --allow-invalid"),
+        missing_file: Some("bench storm --relay-config /nowhere/relay.toml"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "bench idle",
+        line: Some("bench idle --clients 4 --duration 1s --allow-invalid"),
+        missing_file: Some("bench idle --relay-config /nowhere/relay.toml"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "bench run",
+        before: &[
+            "bench scenario pairs --clients 4 --rate 20/s --duration 1s --warmup 0s --crypto none -o s.toml",
+        ],
+        line: Some("bench run s.toml --allow-invalid"),
+        missing_file: Some("bench run /nowhere/s.toml"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "bench capacity",
+        line: Some(
+            "bench capacity --clients 4 --crypto none --warmup 0s --start 10/s --max 10/s --each-run 1s --slo e2e.p99<30s",
+        ),
+        missing_file: Some("bench capacity --relay-config /nowhere/relay.toml"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "bench report",
+        before: &["bench idle --clients 4 --duration 1s --json --allow-invalid -o r.json"],
+        line: Some("bench report r.json"),
+        missing_file: Some("bench report /nowhere/r.json"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "bench compare",
+        before: &["bench idle --clients 4 --duration 1s --json --allow-invalid -o r.json"],
+        line: Some("bench compare r.json r.json --anyway"),
+        missing_file: Some("bench compare /nowhere/r.json /nowhere/r.json"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "bench calibrate",
+        line: Some("bench calibrate --duration 1s"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "bench list",
+        line: Some("bench list"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "bench scenario",
+        line: Some("bench scenario pairs"),
+        ..ANSWERS
+    },
+    Recipe {
         command: "config init",
         line: Some("config init"),
         // It names the command's own file, of which it tells on stdout.

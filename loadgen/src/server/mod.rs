@@ -2,7 +2,17 @@
 //!
 //! Looks once a second, from a thread of its own, and knows nothing of messages.
 
-/// What was seen at a moment.
+mod exposition;
+mod introduction;
+mod process;
+mod watch;
+
+pub use exposition::Exposition;
+pub use introduction::{Introduction, IntroductionError};
+pub use process::{Process, listener_on};
+pub use watch::{Pid, Target, Watch};
+
+/// What was seen at a moment. What was counted so far goes on where a server was that came back after a crash.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Glance {
     /// Seconds on the run's clock.

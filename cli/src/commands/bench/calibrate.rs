@@ -1,0 +1,79 @@
+//! `chatctl bench calibrate`.
+
+use std::fmt::Write as _;
+
+use chatctl_loadgen::calibrate::{self, Calibration, How, calibrate};
+use chatctl_loadgen::units::{Size, Span};
+use schemars::JsonSchema;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::out::{Document, Out, to_json};
+
+/// Find out how many messages the generator itself can make here
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  chatctl bench calibrate --duration 3s")]
+pub(super) struct Calibrate {
+    /// Threads that generate load
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    workers: u32,
+
+    /// Payloads
+    #[arg(long, value_name = "SIZE")]
+    size: Option<Size>,
+
+    /// How long each wire is measured
+    #[arg(long, value_name = "DURATION")]
+    duration: Option<Span>,
+}
+
+/// A calibration as a document of ours. It names its schema itself.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(transparent)]
+pub(crate) struct Calibrated(Calibration);
+
+impl Document for Calibrated {
+    const SCHEMA: &'static str = calibrate::SCHEMA;
+}
+
+impl Calibrate {
+    pub(super) fn run(self, out: &Out) -> Result<Exit, Failure> {
+        let usual = How::default();
+        let how = How {
+            workers: self.workers,
+            payload: self.size.unwrap_or(usual.payload),
+            duration: self.duration.map_or(usual.duration, |duration| duration.0),
+            ..usual
+        };
+        let found = calibrate(&how, &CancellationToken::new())
+            .map_err(|error| Failure::from_error(Exit::Failure, &error))?;
+        match out.is_json() {
+            true => out.verbatim(to_json(&found)?.as_bytes())?,
+            false => out.verbatim(text(&found).as_bytes())?,
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+fn text(found: &Calibration) -> String {
+    let mut text = format!(
+        "{} B payloads, {} workers, {} cores\n",
+        found.payload_bytes, found.workers, found.cores
+    );
+    for ceiling in &found.ceilings {
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "{:<10}{:.1}us of processor a message: {:.0}/s at most; {:.0}/s with the other side on the same processors",
+            ceiling.wire,
+            ceiling.cpu_seconds_per_message * 1e6,
+            ceiling.messages_per_second,
+            ceiling.reached_per_second,
+        );
+    }
+    text
+}
