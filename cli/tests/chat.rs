@@ -307,6 +307,7 @@ async fn simulated_clients_come_to_have_sessions_through_the_directory() {
         // Two who write to each other, and a third who writes to both.
         senders: vec![sender(0, &[1]), sender(1, &[0]), sender(2, &[0, 1])],
         first: 0,
+        group: 3,
     };
     let mut rings = meet(&plan, &directories, 2).await.unwrap();
     for (from, to) in [(0, 1), (1, 0), (2, 0), (2, 1)] {

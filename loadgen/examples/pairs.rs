@@ -37,7 +37,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stage = Stage::<RelayWire> {
         place: relay.place(relay.address()),
         plan: Plan::new(&scenario, run, (0, 1))?,
-        keyrings: Vec::new(),
         passes: Arc::new(TestPasses),
         run,
         clock: RunClock::starting_at(Instant::now()),

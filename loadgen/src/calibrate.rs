@@ -22,13 +22,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bare::{self, Speech};
 use crate::clock::RunClock;
-use crate::crypto;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::run::{Outcome, RunError, Stage, run};
-use crate::scenario::{
-    Clients, Crypto, Load, Payload, Phases, SCHEMA as SCENARIO, Scenario, Sizes, Topology, Until,
-};
+use crate::scenario::{Clients, Load, Payload, Phases, SCHEMA as SCENARIO, Scenario, Sizes, Topology, Until};
 use crate::tally::Count;
 use crate::units::{Size, Span};
 use crate::wire::chatctl::{RelayPlace, RelayWire};
@@ -153,11 +150,9 @@ fn measure<W: Wire>(
     let scenario = scenario(how);
     let name = rand::random();
     let plan = Plan::new(&scenario, name, (0, 1)).map_err(|_| no_address())?;
-    let keyrings = crypto::staged(&plan, Crypto::None);
     let stage = Stage {
         place,
         plan,
-        keyrings,
         passes: Arc::new(NamesForTokens),
         run: name,
         clock: RunClock::starting_at(Instant::now()),

@@ -15,9 +15,10 @@
 //! A room imports only from floors below its own; `tests/floors.rs` reads the imports.
 //!
 //! ```text
-//! 7 capacity       agent (many hosts)      calibrate (the generator's own ceiling)
-//! 6 run (phases, workers, clients, pacing; the collector)              report
-//! 5 wire           crypto (sessions)       server (what the other side costs)
+//! 8 capacity       agent (many hosts)      calibrate (the generator's own ceiling)
+//! 7 run (phases, workers, clients, pacing; the collector)              report
+//! 6 wire           server (what the other side costs)
+//! 5 crypto (sessions)
 //! 4 plan           schedule                outcome
 //! 3 scenario
 //! 2 threshold

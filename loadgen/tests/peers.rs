@@ -240,7 +240,6 @@ async fn pairs<W: Wire>(place: W::Place, until: Until) {
     let plan = Plan::new(&scenario, run, (0, 1)).unwrap();
     let stage = Stage::<W> {
         place,
-        keyrings: chatctl_loadgen::crypto::staged(&plan, scenario.payload.crypto),
         plan,
         passes: Arc::new(NoPasses),
         run,

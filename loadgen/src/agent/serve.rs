@@ -104,7 +104,6 @@ pub async fn serve(
 
 /// The WebSocket of somebody who knows the secret.
 async fn greet(socket: TcpStream, secret: &Secret) -> Result<WebSocketStream<TcpStream>, tungstenite::Error> {
-    #[expect(clippy::result_large_err, reason = "the library wants it so")]
     let check = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
         let said = request.headers().get(header::AUTHORIZATION);
         let said = said.and_then(|said| said.to_str().ok()?.strip_prefix("Bearer "));

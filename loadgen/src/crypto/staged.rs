@@ -77,6 +77,7 @@ mod tests {
             accounts,
             senders: senders.collect(),
             first: 0,
+            group: 1,
         }
     }
 

@@ -44,21 +44,25 @@ pub(super) async fn perform<W: Wire>(scenario: &Scenario, stage: Stage<W>) -> Re
     };
     common.progress.enter(Phase::Setup);
     let place = stage.place.clone();
+    let preparing = async {
+        W::prepare(&place, &common.plan, &*common.passes, &common.progress).await?;
+        W::meet(&place, &common.plan, &*common.passes, scenario.payload.crypto).await
+    };
     let prepared = tokio::select! {
-        prepared = W::prepare(&place, &common.plan, &*common.passes, &common.progress) => Some(prepared),
+        prepared = preparing => Some(prepared),
         () = stage.stop.cancelled() => None,
     };
     let done = match prepared {
         None => Ok(interrupted()),
         Some(Err(trouble)) => Err(RunError::Setup(trouble)),
-        Some(Ok(())) => {
+        Some(Ok(keyrings)) => {
             let begins = Instant::from_std(common.clock.instant(0));
             tokio::time::sleep_until(begins).await;
             let outfit = Outfit {
                 scenario,
                 place: stage.place,
                 common: common.clone(),
-                keyrings: stage.keyrings,
+                keyrings,
                 workers: stage.workers,
                 agent: stage.agent,
                 stop: stage.stop,

@@ -38,7 +38,6 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::RunClock;
-use crate::crypto::Keyring;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::scenario::{Scenario, ScenarioError};
@@ -50,8 +49,6 @@ pub struct Stage<W: Wire> {
     pub place: W::Place,
     /// Who takes part.
     pub plan: Plan,
-    /// What each of them encrypts and decrypts with; none without cryptography.
-    pub keyrings: Vec<Keyring>,
     /// Their tokens.
     pub passes: Arc<dyn Passes>,
     /// Names the run in every label.

@@ -13,8 +13,10 @@ use chatctl_protocol::Encoding;
 use chatctl_protocol::v1::{self, frame::Body};
 use futures_util::{Sink as _, SinkExt as _, Stream as _};
 
+use crate::crypto::{self, Keyring};
 use crate::plan::Plan;
 use crate::progress::Progress;
+use crate::scenario::Crypto;
 use crate::wire::{Claimed, Heard, Parcel, Passes, Post, Receipt, Trouble, Who, Wire};
 
 /// A session with the relay.
@@ -68,6 +70,18 @@ impl Wire for RelayWire {
 
     async fn tidy(place: &RelayPlace, plan: &Plan, passes: &dyn Passes) {
         setup::remove(place, plan, passes).await;
+    }
+
+    async fn meet(
+        place: &RelayPlace,
+        plan: &Plan,
+        passes: &dyn Passes,
+        crypto: Crypto,
+    ) -> Result<Vec<Keyring>, Trouble> {
+        match crypto {
+            Crypto::Session => setup::meet(place, plan, passes).await,
+            Crypto::Staged | Crypto::None => Ok(crypto::staged(plan, crypto)),
+        }
     }
 
     async fn publish(place: &RelayPlace, who: &Who, keys: u32) -> Result<(), Trouble> {

@@ -23,8 +23,10 @@ use chatctl_client::Token;
 use chatctl_protocol::{AccountId, ClientMsgId, DeviceId};
 use smallvec::SmallVec;
 
+use crate::crypto::{self, Keyring};
 use crate::plan::Plan;
 use crate::progress::Progress;
+use crate::scenario::Crypto;
 
 /// A client's connection.
 pub trait Wire: Sized + 'static {
@@ -45,6 +47,25 @@ pub trait Wire: Sized + 'static {
     ) -> impl Future<Output = Result<(), Trouble>> {
         let _ = (place, plan, passes, progress);
         async { Ok(()) }
+    }
+
+    /// What everybody encrypts and decrypts with; called between [`Wire::prepare`] and the first connection. Sessions that are
+    /// made in the generator, unless the server has a directory to make them through.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`] when there is no directory, or it does not do its part.
+    fn meet(
+        place: &Self::Place,
+        plan: &Plan,
+        passes: &dyn Passes,
+        crypto: Crypto,
+    ) -> impl Future<Output = Result<Vec<Keyring>, Trouble>> {
+        let _ = (place, passes);
+        std::future::ready(match crypto {
+            Crypto::Session => Err(no_directory()),
+            Crypto::Staged | Crypto::None => Ok(crypto::staged(plan, crypto)),
+        })
     }
 
     /// Removes what [`Wire::prepare`] made, as far as that is possible.

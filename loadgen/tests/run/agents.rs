@@ -40,10 +40,6 @@ impl Hosts {
             addresses.push(listener.local_addr().unwrap().to_string());
             let (perform, news) = (Arc::clone(perform), Arc::clone(&news));
             let tell = move |said| news.lock().push(said);
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "an agent is a host of its own, but for the test"
-            )]
             runtime.spawn(async move {
                 agent::serve(listener, &secret(), perform, tell, CancellationToken::new()).await;
             });
@@ -79,7 +75,6 @@ fn against(relay: &TestRelay) -> Arc<Perform> {
             let stage = Stage::<RelayWire> {
                 place: place.clone(),
                 plan: part.plan,
-                keyrings: Vec::new(),
                 passes,
                 run: part.run,
                 clock: part.clock,

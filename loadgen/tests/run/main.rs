@@ -331,7 +331,6 @@ impl TestRelay {
         Stage {
             place: self.place(front),
             plan: Plan::new(scenario, run, (0, 1)).unwrap(),
-            keyrings: Vec::new(),
             passes: Arc::new(TestPasses),
             run,
             clock: RunClock::starting_at(Instant::now()),

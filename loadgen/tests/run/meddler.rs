@@ -110,7 +110,6 @@ async fn accept(listener: TcpListener, mood: Mood) {
 /// One connection, until either side ends it.
 async fn carry(socket: TcpStream, mood: Mood) -> Result<(), tungstenite::Error> {
     let mut spoken = None;
-    #[expect(clippy::result_large_err, reason = "tungstenite wants it so")]
     let answer = |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
         let offer: Option<HeaderValue> = request.headers().get(SEC_WEBSOCKET_PROTOCOL).cloned();
         if let Some(offer) = &offer {

@@ -86,7 +86,7 @@ pub(super) fn is_memory(path: &Path) -> bool {
     let covers = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
         let (point, kind) = (fields.next()?, fields.next()?);
-        path.starts_with(point).then(|| (point.len(), kind))
+        path.starts_with(point).then_some((point.len(), kind))
     });
     // The longest mount point that covers it; the last one of them hides the others.
     let kind = covers.max_by_key(|(length, _)| *length).map(|(_, kind)| kind);

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chatctl_loadgen::clock::RunClock;
-use chatctl_loadgen::crypto;
 use chatctl_loadgen::outcome::Outcome;
 use chatctl_loadgen::plan::Plan;
 use chatctl_loadgen::progress::{Phase, Progress};
@@ -84,7 +83,6 @@ pub(super) async fn measure(
     let clock = RunClock::starting_at(Instant::now());
     let stage = Stage::<RelayWire> {
         place: target.place.clone(),
-        keyrings: crypto::staged(&plan, scenario.payload.crypto),
         plan,
         passes: Arc::clone(&target.passes),
         run: number,
@@ -108,7 +106,7 @@ pub(super) async fn measure(
     };
     let mut watching = Watching::begin(out, scenario.clients.count, lasts(scenario));
     let (outcome, stopped) = running
-        .to_its_end(&mut watching, &mut signals, target.own.as_ref())
+        .until_over(&mut watching, &mut signals, target.own.as_ref())
         .await?;
     drop(watching);
     let outcome = outcome.map_err(|error| failure(&error))?;
@@ -135,7 +133,7 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    async fn to_its_end(
+    async fn until_over(
         &mut self,
         watching: &mut Watching<'_>,
         signals: &mut Signals,

@@ -111,7 +111,7 @@ impl Chat {
         me.enrol(ONE_TIME_KEYS)
             .await
             .map_err(|error| not_enrolled(&error))?;
-        let talk = Talk::new(me, self.to, voice, self.token_file);
+        let talk = Talk::new(me, self.to, voice);
         talk.run(Lines::read()?, self.follow).await
     }
 

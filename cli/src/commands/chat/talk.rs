@@ -5,8 +5,6 @@
 //! A message is shown first, then the vault is kept, then the relay hears of it: after a crash in between it is
 //! shown twice rather than never.
 
-use std::path::PathBuf;
-
 use chatctl_client::e2ee::{Answer, Installation, OpenError, SealError, SendError, safety_number};
 use chatctl_client::{Event, Mail, SendId, SendOutcome, Stop};
 use chatctl_protocol::{AccountId, Address, CloseCode, DeviceId};
@@ -16,7 +14,7 @@ use tokio::time::timeout;
 use super::command::{Command, HELP};
 use super::lines::Lines;
 use super::voice::{Voice, What, named};
-use super::{LEAVE, ONE_TIME_KEYS, read_token};
+use super::{LEAVE, ONE_TIME_KEYS};
 use crate::exit::Exit;
 use crate::failure::Failure;
 
@@ -26,19 +24,17 @@ pub(super) struct Talk {
     me: Installation,
     to: AccountId,
     voice: Voice,
-    token_file: Option<PathBuf>,
     /// Mail of identities that wait to be accepted. Not acked, so the relay's window bounds it.
     held: Vec<Mail>,
     unsent: u32,
 }
 
 impl Talk {
-    pub(super) fn new(me: Installation, to: AccountId, voice: Voice, token_file: Option<PathBuf>) -> Self {
+    pub(super) fn new(me: Installation, to: AccountId, voice: Voice) -> Self {
         Self {
             me,
             to,
             voice,
-            token_file,
             held: Vec::new(),
             unsent: 0,
         }
@@ -162,8 +158,12 @@ impl Talk {
                     .voice
                     .tell(What::Note, &format!("keys were not published: {error}"))?,
             },
-            Event::TokenExpiring(_) => self.refresh(),
+            Event::RenewalFailed { .. } => {
+                self.voice
+                    .tell(What::Note, "the token ends soon, and its file has no other")?;
+            }
             Event::QueueEmpty
+            | Event::TokenExpiring(_)
             | Event::DevicesChanged(_)
             | Event::TokenRefreshed(_)
             | Event::MailWaiting(_)
@@ -276,13 +276,6 @@ impl Talk {
         Address {
             account: self.to.clone(),
             device_id,
-        }
-    }
-
-    /// Goes on with the token that the file has now.
-    fn refresh(&mut self) {
-        if let Some(Ok(token)) = self.token_file.as_deref().map(read_token) {
-            self.me.device_mut().refresh(token);
         }
     }
 

@@ -1,12 +1,12 @@
 //! Before and after a run: every device is registered in the relay's directory, and removed again.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chatctl_client::Directory;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use std::sync::atomic::Ordering;
-
+use crate::crypto::{self, Keyring, MeetError};
 use crate::plan::{Client, Plan};
 use crate::progress::Progress;
 use crate::wire::chatctl::{RelayPlace, trouble};
@@ -41,6 +41,26 @@ pub(super) async fn register(
         .buffer_unordered(AT_ONCE)
         .try_collect()
         .await
+}
+
+/// Makes everybody's sessions through the relay's key directory.
+pub(super) async fn meet(
+    place: &RelayPlace,
+    plan: &Plan,
+    passes: &dyn Passes,
+) -> Result<Vec<Keyring>, Trouble> {
+    let directories = plan
+        .clients
+        .iter()
+        .map(|client| directory(place, plan, client, passes));
+    let directories = directories.collect::<Result<Vec<_>, _>>()?;
+    let met = crypto::meet(plan, &directories, AT_ONCE).await;
+    met.map_err(|error| match &error {
+        MeetError::Directory(error) => trouble::directory(error),
+        MeetError::NoKeys => trouble::of("keys.missing", true),
+        MeetError::BadKey => trouble::of("keys.bad", true),
+        MeetError::Directories | MeetError::Name(_) | MeetError::Stopped => trouble::of("keys", true),
+    })
 }
 
 /// Removes everybody. What cannot be removed stays.
