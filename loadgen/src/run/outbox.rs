@@ -216,7 +216,8 @@ impl Outbox {
         if due.at.is_none() {
             owner.shop.tally(due.measured).add(Count::Due, self.devices);
         }
-        let body = match owner.shop.bodies.borrow().crypto() {
+        let crypto = owner.shop.bodies.borrow().crypto();
+        let body = match crypto {
             Crypto::None => None,
             Crypto::Session | Crypto::Staged => Some(self.ready.take().or_else(|| self.encrypt(owner))),
         };

@@ -131,6 +131,12 @@ impl<W: Wire> Worker<W> {
             .chain(&others)
             .chain(&load.pacer)
             .for_each(JoinHandle::abort);
+        for ended in alive.into_iter().chain(others) {
+            // Figures without it would be wrong, and look right.
+            if ended.await.is_err_and(|error| error.is_panic()) {
+                return Err(io::Error::other("a client panicked"));
+            }
+        }
         let last = hand.last();
         Ok(harvest(&shop, &clients, (last, took)))
     }
