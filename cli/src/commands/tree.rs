@@ -78,7 +78,8 @@ impl Tree {
 }
 
 fn leaves(command: &clap::Command, path: &str, found: &mut Vec<Entry>) {
-    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+    let shown = |sub: &&clap::Command| sub.get_name() != "help" && !sub.is_hide_set();
+    for sub in command.get_subcommands().filter(shown) {
         let path = match path {
             "" => sub.get_name().to_owned(),
             path => format!("{path} {}", sub.get_name()),

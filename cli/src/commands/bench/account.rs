@@ -11,9 +11,9 @@ use chatctl_loadgen::threshold::Threshold;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::host;
 use super::measure::Measured;
 use super::place::Target;
+use super::{ceiling, host};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::{Document, Out, to_json};
@@ -85,9 +85,12 @@ pub(super) fn report(
     let thresholds = thresholds.map_err(|error| Failure::from_error(Exit::Usage, &error))?;
     let own = Process::own();
     let environment = chatctl_loadgen::report::Environment {
-        target: "chatctl".to_owned(),
+        target: target.name.to_owned(),
         url: target.url.clone(),
-        server_version: Some(target.introduction.version.clone()),
+        server_version: target
+            .introduction
+            .as_ref()
+            .map(|introduction| introduction.version.clone()),
         store: target.own.as_ref().map(|own| own.store().to_owned()),
         same_host: target.is_here,
         workers: told.workers,
@@ -97,6 +100,7 @@ pub(super) fn report(
         run_id: format!("{:016x}", measured.run),
         started: rfc3339(measured.started),
         scenario,
+        ceiling_per_second: ceiling::ceiling(&environment),
         environment,
         labels: told.labels,
         thresholds: &thresholds,
@@ -105,7 +109,6 @@ pub(super) fn report(
         server_pid: target.watched.pid.get(),
         rss_max_bytes: own.rss_max.unwrap_or_default(),
         open_files: fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64),
-        ceiling_per_second: None,
     }))
 }
 

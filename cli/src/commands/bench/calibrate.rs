@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::ceiling::Shelf;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::{Document, Out, to_json};
@@ -28,6 +29,10 @@ pub(super) struct Calibrate {
     /// How long each wire is measured
     #[arg(long, value_name = "DURATION")]
     duration: Option<Span>,
+
+    /// Only tell what was found: later reports do not have it
+    #[arg(long)]
+    no_store: bool,
 }
 
 /// A calibration as a document of ours. It names its schema itself.
@@ -49,13 +54,34 @@ impl Calibrate {
             duration: self.duration.map_or(usual.duration, |duration| duration.0),
             ..usual
         };
+        let shelf = self.shelf(out)?;
         let found = calibrate(&how, &CancellationToken::new())
             .map_err(|error| Failure::from_error(Exit::Failure, &error))?;
         match out.is_json() {
             true => out.verbatim(to_json(&found)?.as_bytes())?,
             false => out.verbatim(text(&found).as_bytes())?,
         }
+        if let Some(shelf) = shelf {
+            let path = shelf.keep(&found)?;
+            out.note(&format!(
+                "kept in {}: reports of this machine have it",
+                path.display()
+            ));
+        }
         Ok(Exit::Ok)
+    }
+
+    /// Where it will be kept, if it will.
+    fn shelf(&self, out: &Out) -> Result<Option<Shelf>, Failure> {
+        if self.no_store {
+            return Ok(None);
+        }
+        let shelf = Shelf::of_person();
+        match &shelf {
+            Some(shelf) => shelf.prepare()?,
+            None => out.note("it is not kept: neither XDG_STATE_HOME nor HOME names a folder"),
+        }
+        Ok(shelf)
     }
 }
 

@@ -82,7 +82,7 @@ impl Capacity {
         if self.start > self.max {
             return Err(Failure::new(Exit::Usage, "--start is above --max"));
         }
-        let mut scenario = Preset::Pairs.scenario();
+        let mut scenario = self.options.preset(Preset::Pairs);
         self.options.shape.clone().apply(&mut scenario)?;
         scenario.name = "capacity".to_owned();
         scenario.thresholds.extend(self.slo.iter().cloned());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use chatctl_loadgen::report::{Report, Verdict};
-use chatctl_loadgen::scenario::Scenario;
+use chatctl_loadgen::scenario::{Crypto, Preset, Scenario};
 use chatctl_loadgen::units::Rate;
 
 use super::account::{self, Told};
@@ -65,6 +65,15 @@ struct Course {
 }
 
 impl Options {
+    /// A preset's scenario, as far as the target has what it needs: only the relay has a directory of keys.
+    pub(super) fn preset(&self, preset: Preset) -> Scenario {
+        let mut scenario = preset.scenario();
+        if !self.place.is_relay() && scenario.payload.crypto == Crypto::Session {
+            scenario.payload.crypto = Crypto::None;
+        }
+        scenario
+    }
+
     /// Measures, and tells.
     ///
     /// # Errors
@@ -73,7 +82,7 @@ impl Options {
     pub(super) fn run(self, mut scenario: Scenario, out: &Out) -> Result<Exit, Failure> {
         self.shape.clone().apply(&mut scenario)?;
         sound(&scenario)?;
-        self.place.check()?;
+        self.place.check(&scenario)?;
         let manner = self.manner()?;
         self.files.check(out)?;
         host::make_room(&scenario, &manner.sources)?;
@@ -92,7 +101,7 @@ impl Options {
         out: &Out,
         mut next: impl FnMut(&mut Scenario, Option<(Rate, &Report)>) -> Option<Rate>,
     ) -> Result<Option<Exit>, Failure> {
-        self.place.check()?;
+        self.place.check(scenario)?;
         let manner = self.manner()?;
         self.files.check(out)?;
         host::make_room(scenario, &manner.sources)?;

@@ -26,7 +26,11 @@ pub(super) fn make_room(scenario: &Scenario, sources: &[IpAddr]) -> Result<(), F
 }
 
 /// Raises the limit of open files as far as it may be raised; children have it, too.
-fn files(needed: u64) -> Result<(), Failure> {
+///
+/// # Errors
+///
+/// [`Exit::Usage`] when it stays below what is needed.
+pub(super) fn files(needed: u64) -> Result<(), Failure> {
     let limit = getrlimit(Resource::Nofile);
     let most = limit.maximum.unwrap_or(u64::MAX);
     if most < needed {

@@ -12,10 +12,9 @@ use chatctl_loadgen::clock::RunClock;
 use chatctl_loadgen::outcome::Outcome;
 use chatctl_loadgen::plan::Plan;
 use chatctl_loadgen::progress::{Phase, Progress};
-use chatctl_loadgen::run::{RunError, Stage, run};
+use chatctl_loadgen::run::RunError;
 use chatctl_loadgen::scenario::{Load, Scenario};
 use chatctl_loadgen::server::{Glance, Watch};
-use chatctl_loadgen::wire::chatctl::RelayWire;
 use chatctl_relay::model::{Clock, UnixMs};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -24,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::own::OwnRelay;
 use super::place::Target;
 use super::watching::Watching;
+use super::wires::Cast;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::Out;
@@ -81,8 +81,7 @@ pub(super) async fn measure(
         Plan::new(scenario, number, (0, 1)).map_err(|error| Failure::from_error(Exit::Failure, &error))?;
     let (progress, stop) = (Arc::new(Progress::default()), CancellationToken::new());
     let clock = RunClock::starting_at(Instant::now());
-    let stage = Stage::<RelayWire> {
-        place: target.place.clone(),
+    let cast = Cast {
         plan,
         passes: Arc::clone(&target.passes),
         run: number,
@@ -96,9 +95,9 @@ pub(super) async fn measure(
     };
     let watch = Watch::begin(target.watched.clone(), clock);
     let watch = watch.map_err(|error| Failure::new(Exit::Failure, "cannot start").caused_by(&error))?;
-    let script = scenario.clone();
+    let (script, place) = (scenario.clone(), target.place.clone());
     let mut running = Running {
-        work: tokio::task::spawn_blocking(move || run(&script, stage)),
+        work: tokio::task::spawn_blocking(move || place.run(&script, cast)),
         progress,
         stop,
         blow: manner.blow.as_ref().zip(lasts(scenario)),
@@ -109,7 +108,7 @@ pub(super) async fn measure(
         .until_over(&mut watching, &mut signals, target.own.as_ref())
         .await?;
     drop(watching);
-    let outcome = outcome.map_err(|error| failure(&error))?;
+    let outcome = outcome.map_err(|error| failure(&error, target))?;
     Ok(Measured {
         run: number,
         started,
@@ -215,10 +214,12 @@ pub(super) fn lasts(scenario: &Scenario) -> Option<Duration> {
     }
 }
 
-fn failure(error: &RunError) -> Failure {
+fn failure(error: &RunError, target: &Target) -> Failure {
     match error {
         RunError::NotConnected { .. } => Failure::from_error(Exit::Unavailable, error)
             .hint("a slower --connect-rate, a longer --connect-timeout, or what the relay's log says"),
+        RunError::Setup(_) if target.introduction.is_none() => Failure::from_error(Exit::Unavailable, error)
+            .hint(format!("is it {}? does it let everybody in?", target.name)),
         RunError::Setup(_) => Failure::from_error(Exit::Unavailable, error)
             .hint("are --keys, --issuer and --audience those of the relay?"),
         RunError::Scenario(_) => Failure::from_error(Exit::Usage, error),
@@ -227,13 +228,18 @@ fn failure(error: &RunError) -> Failure {
 }
 
 /// The signals that end a run.
-struct Signals {
+pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    fn listen() -> Result<Self, Failure> {
+    /// From now on they end nothing by themselves.
+    ///
+    /// # Errors
+    ///
+    /// When the system lets nobody listen.
+    pub(super) fn listen() -> Result<Self, Failure> {
         let failed = |error: std::io::Error| {
             Failure::new(Exit::Failure, "cannot listen for signals").caused_by(&error)
         };
@@ -244,7 +250,7 @@ impl Signals {
     }
 
     /// Waits for the next one: how a process that ends for it ends. Cancel safe.
-    async fn next(&mut self) -> Exit {
+    pub(super) async fn next(&mut self) -> Exit {
         tokio::select! {
             _ = self.interrupt.recv() => Exit::Interrupted,
             _ = self.terminate.recv() => Exit::Terminated,

@@ -6,20 +6,24 @@
 mod account;
 mod calibrate;
 mod capacity;
+mod ceiling;
 mod compare;
 mod course;
+mod echo;
 mod files;
 mod host;
 mod list;
 mod measure;
 mod own;
 mod passes;
+mod peer;
 mod place;
 mod report;
 mod run;
 mod scenario;
 mod shape;
 mod watching;
+mod wires;
 
 pub(crate) use account::Reported;
 pub(crate) use calibrate::Calibrated;
@@ -56,7 +60,8 @@ enum Verb {
     #[command(after_help = "Examples:
   chatctl bench pairs --clients 1000 --rate 2000/s --duration 30s --html pairs.html
   chatctl bench pairs --rate max --in-flight 32 --crypto none
-  chatctl bench pairs --url http://127.0.0.1:8480 --keys keys.json --threshold 'e2e.p99<50ms'")]
+  chatctl bench pairs --url http://127.0.0.1:8480 --keys keys.json --threshold 'e2e.p99<50ms'
+  chatctl bench pairs --target nats --url nats://127.0.0.1:4222 --peer-mode jetstream")]
     Pairs(Box<Options>),
     /// One writes to many: time to the first recipient, and to the last
     #[command(after_help = "Example:
@@ -92,6 +97,9 @@ enum Verb {
     Compare(compare::Compare),
     /// Find out how many messages the generator itself can make here
     Calibrate(calibrate::Calibrate),
+    /// Relay over bare WebSockets, to compare with
+    #[command(hide = true)]
+    Echo(echo::Echo),
     /// List the presets, and what they do
     List(list::List),
     /// Print a preset as a scenario file, with the flags in it
@@ -100,7 +108,10 @@ enum Verb {
 
 impl Bench {
     pub(super) fn run(self, out: &Out) -> Result<Exit, Failure> {
-        let preset = |preset: Preset, options: Box<Options>| options.run(preset.scenario(), out);
+        let preset = |preset: Preset, options: Box<Options>| {
+            let scenario = options.preset(preset);
+            options.run(scenario, out)
+        };
         match self.verb {
             Verb::Conn(options) => preset(Preset::Conn, options),
             Verb::Pairs(options) => preset(Preset::Pairs, options),
@@ -115,6 +126,7 @@ impl Bench {
             Verb::Report(show) => show.run(out),
             Verb::Compare(compare) => compare.run(out),
             Verb::Calibrate(calibrate) => calibrate.run(out),
+            Verb::Echo(echo) => echo.run(out),
             Verb::List(list) => list.run(out),
             Verb::Scenario(print) => print.run(out),
         }

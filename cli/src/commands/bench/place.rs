@@ -1,11 +1,12 @@
-//! Which relay is measured: one that is started for the run, or one that runs.
+//! What is measured: a relay that is started for the run, one that runs, or a peer that runs.
 //!
 //! Owns the rule that nobody is measured who did not agree: another machine has to be named by the person and to
-//! say by itself that it may be.
+//! say by itself that it may be. A peer cannot say so, and is measured on this machine only.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chatctl_client::Http;
 use chatctl_loadgen::scenario::Scenario;
@@ -14,9 +15,12 @@ use chatctl_loadgen::wire::Passes;
 use chatctl_loadgen::wire::chatctl::RelayPlace;
 use chatctl_relay::auth::Keyset;
 use hyper::Uri;
+use tokio::net::TcpStream;
 
 use super::own::{OwnRelay, Wishes};
-use super::passes::Signed;
+use super::passes::{Nameless, Signed};
+use super::peer::{Peer, Whom};
+use super::wires::Place;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::Out;
@@ -25,8 +29,12 @@ use crate::out::Out;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Where")]
 pub(super) struct Where {
-    /// Relay to measure, as http://127.0.0.1:8480; without it one is started for the run, and removed at its end
-    #[arg(id = "bench_url", long = "url", value_name = "URL", requires = "bench_keys")]
+    #[command(flatten)]
+    whom: Whom,
+
+    /// Relay to measure, as http://127.0.0.1:8480 (with --keys), or the other --target, as nats://127.0.0.1:4222;
+    /// without it a relay is started for the run, and removed at its end
+    #[arg(id = "bench_url", long = "url", value_name = "URL")]
     url: Option<Uri>,
 
     /// Keyset file of that relay (mode 0600), to sign the clients' tokens with
@@ -62,7 +70,7 @@ pub(super) struct Where {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["bench_url", "bench_data_dir"])]
     relay_store_uri_file: Option<PathBuf>,
 
-    /// The relay's process on this machine: its number, or auto
+    /// The server's process on this machine: its number, or auto
     #[arg(long, value_name = "PID", default_value = "auto", value_parser = process)]
     server_pid: Process,
 }
@@ -74,16 +82,18 @@ enum Process {
     Number(u32),
 }
 
-/// A relay that can be measured.
+/// A relay or peer that can be measured.
 pub(super) struct Target {
+    /// What it is called in reports.
+    pub(super) name: &'static str,
     /// Its address, for people.
     pub(super) url: String,
     /// For the clients.
-    pub(super) place: RelayPlace,
+    pub(super) place: Place,
     /// Their tokens.
     pub(super) passes: Arc<dyn Passes>,
-    /// What it says of itself.
-    pub(super) introduction: Introduction,
+    /// What it says of itself, if it is a relay.
+    pub(super) introduction: Option<Introduction>,
     /// Where its figures are.
     pub(super) watched: server::Target,
     /// Whether it is on this machine.
@@ -93,13 +103,21 @@ pub(super) struct Target {
 }
 
 impl Where {
-    /// Finds out whether the relay may be measured, as far as that is seen without asking anybody.
+    /// Finds out whether the target may be measured, and can do what a scenario asks for, as far as that is seen
+    /// without asking anybody.
     ///
     /// # Errors
     ///
-    /// [`Exit::NoPerm`] for another machine that was not named; [`Exit::Usage`] for what is no address;
-    /// [`Exit::NoInput`] for files that are not there.
-    pub(super) fn check(&self) -> Result<(), Failure> {
+    /// [`Exit::NoPerm`] for another machine that was not named; [`Exit::Usage`] for what is no address, or makes no sense
+    /// with a peer; [`Exit::NoInput`] for files that are not there.
+    pub(super) fn check(&self, scenario: &Scenario) -> Result<(), Failure> {
+        if let Some(peer) = self.whom.peer()? {
+            peer.takes(scenario)?;
+            self.complete(&peer)?;
+        } else if self.url.is_some() && self.keys.is_none() {
+            return Err(Failure::new(Exit::Usage, "--url needs --keys")
+                .hint("the keyset file of that relay, or --target for what is no relay"));
+        }
         if let Some(url) = &self.url {
             self.allowed(url)?;
         }
@@ -118,16 +136,82 @@ impl Where {
         self.url.is_none()
     }
 
-    /// Reaches the relay, or starts one. Blocks a while.
+    /// Whether it is a relay, and no peer.
+    pub(super) fn is_relay(&self) -> bool {
+        self.whom.is_relay()
+    }
+
+    /// Reaches what is measured, or starts a relay. Blocks a while.
     ///
     /// # Errors
     ///
     /// [`Exit::Unavailable`] when nobody answers; [`Exit::NoPerm`] when it does not want to be measured; as
     /// [`Self::check`] and [`OwnRelay::start`].
     pub(super) async fn open(&self, out: &Out) -> Result<Target, Failure> {
-        match &self.url {
-            Some(url) => self.reach(url).await,
-            None => self.start(out).await,
+        match (&self.url, self.whom.peer()?) {
+            (Some(url), Some(peer)) => self.visit(url, &peer).await,
+            (Some(url), None) => self.reach(url).await,
+            (None, Some(peer)) => Err(no_address(&peer)),
+            (None, None) => self.start(out).await,
+        }
+    }
+
+    /// What is to be said of a peer, and nothing else.
+    fn complete(&self, peer: &Peer) -> Result<(), Failure> {
+        if self.url.is_none() {
+            return Err(no_address(peer));
+        }
+        let relays = [
+            ("--keys", self.keys.is_some()),
+            ("--allow-remote", self.allow_remote.is_some()),
+        ];
+        match relays.iter().find(|(_, is_said)| *is_said) {
+            Some((flag, _)) => Err(Failure::new(Exit::Usage, format!("{flag} is for relays"))
+                .hint(format!("{} has no use for it", peer.name()))),
+            None => Ok(()),
+        }
+    }
+
+    /// Reaches a peer.
+    async fn visit(&self, url: &Uri, peer: &Peer) -> Result<Target, Failure> {
+        let is_here = self.allowed(url)?;
+        let text = url.to_string().trim_end_matches('/').to_owned();
+        let port = url.scheme_str().and_then(|scheme| peer.port(scheme));
+        let address = port.and_then(|port| address(url, port));
+        let silent = || {
+            Failure::new(Exit::Unavailable, format!("nobody answers at {text}")).hint(format!(
+                "is {} running? a bench starts none but the relay",
+                peer.name()
+            ))
+        };
+        let address = address.ok_or_else(silent)?;
+        let reached = tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await;
+        reached
+            .map_err(|_| silent())?
+            .map_err(|error| silent().caused_by(&error))?;
+        Ok(Target {
+            name: peer.name(),
+            place: peer.at(&text)?,
+            url: text,
+            passes: Arc::new(Nameless),
+            introduction: None,
+            watched: server::Target {
+                metrics: None,
+                pid: self.pid(Some(address), is_here),
+            },
+            is_here,
+            own: None,
+        })
+    }
+
+    /// The process behind an address of this machine.
+    fn pid(&self, address: Option<SocketAddr>, is_here: bool) -> Pid {
+        match (self.server_pid, address) {
+            (Process::Number(pid), _) => Pid::of(pid),
+            (Process::Auto, Some(address)) if is_here => {
+                listener_on(address.port()).map(Pid::of).unwrap_or_default()
+            }
+            (Process::Auto, _) => Pid::default(),
         }
     }
 
@@ -145,9 +229,10 @@ impl Where {
         let passes = Signed::with(own.keyset(), "chatctl", "chatctl")?;
         let url = format!("http://{}", own.address());
         Ok(Target {
+            name: RELAY,
             place: place(&url)?,
             passes: Arc::new(passes),
-            introduction: introduce(&url).await?,
+            introduction: Some(introduce(&url).await?),
             watched: server::Target {
                 metrics: Some(own.address()),
                 pid: match self.server_pid {
@@ -176,24 +261,18 @@ impl Where {
                 .hint("whoever runs it can allow it: `allow_bench = true` in [server], or --allow-bench"));
         }
         let address = match url.scheme_str() {
-            Some("http") => address(url),
+            Some("http") => address(url, 80),
             Some(_) | None => None,
         };
-        let pid = match (self.server_pid, address) {
-            (Process::Number(pid), _) => Pid::of(pid),
-            (Process::Auto, Some(address)) if is_here => {
-                listener_on(address.port()).map(Pid::of).unwrap_or_default()
-            }
-            (Process::Auto, _) => Pid::default(),
-        };
         Ok(Target {
+            name: RELAY,
             place: place(&text)?,
             url: text,
             passes: Arc::new(passes),
-            introduction,
+            introduction: Some(introduction),
             watched: server::Target {
                 metrics: address,
-                pid,
+                pid: self.pid(address, is_here),
             },
             is_here,
             own: None,
@@ -203,8 +282,17 @@ impl Where {
     /// Whether the host is this machine; refused when it is another one that was not named.
     fn allowed(&self, url: &Uri) -> Result<bool, Failure> {
         let bad = |message: &str| Err(Failure::new(Exit::Usage, message));
-        if !matches!(url.scheme_str(), Some("http" | "https")) {
-            return bad("--url takes an http:// or https:// address");
+        let peer = self.whom.peer()?;
+        let scheme = url.scheme_str().unwrap_or_default();
+        match &peer {
+            None if !matches!(scheme, "http" | "https") => {
+                return bad("--url takes an http:// or https:// address");
+            }
+            Some(peer) if peer.port(scheme).is_none() => {
+                let example = peer.example();
+                return bad(&format!("--url of {} takes an address as {example}", peer.name()));
+            }
+            None | Some(_) => {}
         }
         if url
             .authority()
@@ -212,7 +300,9 @@ impl Where {
         {
             return bad("--url takes no login");
         }
-        if !matches!(url.path(), "" | "/") || url.query().is_some() {
+        // A WebSocket may be behind one.
+        let is_path_good = scheme == "ws" || matches!(url.path(), "" | "/");
+        if !is_path_good || url.query().is_some() {
             return bad("--url takes an address without a path");
         }
         let Some(host) = url.host() else {
@@ -220,6 +310,13 @@ impl Where {
         };
         if is_loopback(host) {
             return Ok(true);
+        }
+        if let Some(peer) = &peer {
+            let message = format!(
+                "{host} is another machine, and {} cannot agree to a bench",
+                peer.name()
+            );
+            return Err(Failure::new(Exit::NoPerm, message).hint("peers are measured on this machine only"));
         }
         if self.allow_remote.as_deref() == Some(host) {
             return Ok(false);
@@ -241,7 +338,10 @@ impl Target {
     ///
     /// [`Exit::Usage`].
     pub(super) fn takes(&self, scenario: &Scenario) -> Result<(), Failure> {
-        let (largest, limit) = (scenario.payload.max.0, self.introduction.max_payload);
+        let Some(introduction) = &self.introduction else {
+            return Ok(());
+        };
+        let (largest, limit) = (scenario.payload.max.0, introduction.max_payload);
         match scenario.load.writes() && largest > limit {
             true => Err(Failure::new(
                 Exit::Usage,
@@ -255,13 +355,13 @@ impl Target {
     }
 }
 
-fn place(url: &str) -> Result<RelayPlace, Failure> {
+fn place(url: &str) -> Result<Place, Failure> {
     let http = Http::new(url).map_err(|error| Failure::from_error(Exit::Usage, &error))?;
     let socket = match url.strip_prefix("https") {
         Some(rest) => format!("wss{rest}/v1/ws"),
         None => format!("ws{}/v1/ws", url.trim_start_matches("http")),
     };
-    Ok(RelayPlace::new(&socket, http))
+    Ok(Place::Relay(RelayPlace::new(&socket, http)))
 }
 
 async fn introduce(url: &str) -> Result<Introduction, Failure> {
@@ -275,12 +375,17 @@ async fn introduce(url: &str) -> Result<Introduction, Failure> {
 }
 
 /// The address behind a plain URL. A name is looked up.
-fn address(url: &Uri) -> Option<SocketAddr> {
+fn address(url: &Uri, usual: u16) -> Option<SocketAddr> {
     let host = url.host()?.trim_start_matches('[').trim_end_matches(']');
-    (host, url.port_u16().unwrap_or(80))
+    (host, url.port_u16().unwrap_or(usual))
         .to_socket_addrs()
         .ok()?
         .next()
+}
+
+fn no_address(peer: &Peer) -> Failure {
+    Failure::new(Exit::Usage, format!("--target {} needs --url", peer.name()))
+        .hint(format!("--url {}", peer.example()))
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -300,6 +405,11 @@ fn process(text: &str) -> Result<Process, String> {
         },
     }
 }
+
+/// What a relay is called in reports.
+const RELAY: &str = "chatctl";
+/// How long a peer may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
