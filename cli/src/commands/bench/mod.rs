@@ -4,6 +4,7 @@
 //! load generator's business.
 
 mod account;
+mod address;
 mod calibrate;
 mod capacity;
 mod ceiling;

@@ -3,7 +3,7 @@
 //! Owns the rule that nobody is measured who did not agree: another machine has to be named by the person and to
 //! say by itself that it may be. A peer cannot say so, and is measured on this machine only.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use chatctl_relay::auth::Keyset;
 use hyper::Uri;
 use tokio::net::TcpStream;
 
+use super::address::{allowed, resolve};
 use super::own::{OwnRelay, Wishes};
 use super::passes::{Nameless, Signed};
 use super::peer::{Peer, Whom};
@@ -111,15 +112,16 @@ impl Where {
     /// [`Exit::NoPerm`] for another machine that was not named; [`Exit::Usage`] for what is no address, or makes no sense
     /// with a peer; [`Exit::NoInput`] for files that are not there.
     pub(super) fn check(&self, scenario: &Scenario) -> Result<(), Failure> {
-        if let Some(peer) = self.whom.peer()? {
+        let peer = self.whom.peer()?;
+        if let Some(peer) = &peer {
             peer.takes(scenario)?;
-            self.complete(&peer)?;
+            self.complete(peer)?;
         } else if self.url.is_some() && self.keys.is_none() {
             return Err(Failure::new(Exit::Usage, "--url needs --keys")
                 .hint("the keyset file of that relay, or --target for what is no relay"));
         }
         if let Some(url) = &self.url {
-            self.allowed(url)?;
+            allowed(url, peer.as_ref(), self.allow_remote.as_deref())?;
         }
         let files = [&self.keys, &self.relay_config, &self.relay_store_uri_file];
         match files.into_iter().flatten().find(|file| !file.is_file()) {
@@ -174,10 +176,10 @@ impl Where {
 
     /// Reaches a peer.
     async fn visit(&self, url: &Uri, peer: &Peer) -> Result<Target, Failure> {
-        let is_here = self.allowed(url)?;
+        let is_here = allowed(url, Some(peer), None)?;
         let text = url.to_string().trim_end_matches('/').to_owned();
         let port = url.scheme_str().and_then(|scheme| peer.port(scheme));
-        let address = port.and_then(|port| address(url, port));
+        let address = port.and_then(|port| resolve(url, port));
         let silent = || {
             Failure::new(Exit::Unavailable, format!("nobody answers at {text}")).hint(format!(
                 "is {} running? a bench starts none but the relay",
@@ -247,7 +249,7 @@ impl Where {
     }
 
     async fn reach(&self, url: &Uri) -> Result<Target, Failure> {
-        let is_here = self.allowed(url)?;
+        let is_here = allowed(url, None, self.allow_remote.as_deref())?;
         let keys = self
             .keys
             .as_deref()
@@ -261,7 +263,7 @@ impl Where {
                 .hint("whoever runs it can allow it: `allow_bench = true` in [server], or --allow-bench"));
         }
         let address = match url.scheme_str() {
-            Some("http") => address(url, 80),
+            Some("http") => resolve(url, 80),
             Some(_) | None => None,
         };
         Ok(Target {
@@ -277,57 +279,6 @@ impl Where {
             is_here,
             own: None,
         })
-    }
-
-    /// Whether the host is this machine; refused when it is another one that was not named.
-    fn allowed(&self, url: &Uri) -> Result<bool, Failure> {
-        let bad = |message: &str| Err(Failure::new(Exit::Usage, message));
-        let peer = self.whom.peer()?;
-        let scheme = url.scheme_str().unwrap_or_default();
-        match &peer {
-            None if !matches!(scheme, "http" | "https") => {
-                return bad("--url takes an http:// or https:// address");
-            }
-            Some(peer) if peer.port(scheme).is_none() => {
-                let example = peer.example();
-                return bad(&format!("--url of {} takes an address as {example}", peer.name()));
-            }
-            None | Some(_) => {}
-        }
-        if url
-            .authority()
-            .is_some_and(|authority| authority.as_str().contains('@'))
-        {
-            return bad("--url takes no login");
-        }
-        // A WebSocket may be behind one.
-        let is_path_good = scheme == "ws" || matches!(url.path(), "" | "/");
-        if !is_path_good || url.query().is_some() {
-            return bad("--url takes an address without a path");
-        }
-        let Some(host) = url.host() else {
-            return bad("--url names no host");
-        };
-        if is_loopback(host) {
-            return Ok(true);
-        }
-        if let Some(peer) = &peer {
-            let message = format!(
-                "{host} is another machine, and {} cannot agree to a bench",
-                peer.name()
-            );
-            return Err(Failure::new(Exit::NoPerm, message).hint("peers are measured on this machine only"));
-        }
-        if self.allow_remote.as_deref() == Some(host) {
-            return Ok(false);
-        }
-        Err(Failure::new(
-            Exit::NoPerm,
-            format!("{host} is another machine, and a bench is hard on it"),
-        )
-        .hint(format!(
-            "where you may measure it: --allow-remote {host}, and `allow_bench = true` in its [server]"
-        )))
     }
 }
 
@@ -374,26 +325,9 @@ async fn introduce(url: &str) -> Result<Introduction, Failure> {
     })
 }
 
-/// The address behind a plain URL. A name is looked up.
-fn address(url: &Uri, usual: u16) -> Option<SocketAddr> {
-    let host = url.host()?.trim_start_matches('[').trim_end_matches(']');
-    (host, url.port_u16().unwrap_or(usual))
-        .to_socket_addrs()
-        .ok()?
-        .next()
-}
-
 fn no_address(peer: &Peer) -> Failure {
     Failure::new(Exit::Usage, format!("--target {} needs --url", peer.name()))
         .hint(format!("--url {}", peer.example()))
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 fn process(text: &str) -> Result<Process, String> {
@@ -410,62 +344,3 @@ fn process(text: &str) -> Result<Process, String> {
 const RELAY: &str = "chatctl";
 /// How long a peer may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser as _;
-
-    use super::*;
-
-    #[derive(clap::Parser)]
-    struct Line {
-        #[command(flatten)]
-        place: Where,
-    }
-
-    fn allowed(args: &[&str]) -> Result<bool, Exit> {
-        let place = Line::parse_from([&["bench", "--keys", "k", "--url"], args].concat()).place;
-        let url = place.url.clone().unwrap();
-        place.allowed(&url).map_err(|failure| failure.exit)
-    }
-
-    #[test]
-    fn this_machine_may_be_measured_and_another_one_only_by_its_exact_name() {
-        for here in [
-            "http://127.0.0.1:8480",
-            "http://localhost:1/",
-            "http://[::1]:1",
-            "https://127.1.2.3",
-        ] {
-            assert_eq!(allowed(&[here]), Ok(true), "{here}");
-        }
-        for there in [
-            "http://192.0.2.1:1",
-            "http://localhost.example.org",
-            "http://[::ffff:192.0.2.1]:1",
-        ] {
-            assert_eq!(allowed(&[there]), Err(Exit::NoPerm), "{there}");
-            assert_eq!(
-                allowed(&[there, "--allow-remote", "example.org"]),
-                Err(Exit::NoPerm),
-                "{there}"
-            );
-        }
-        assert_eq!(
-            allowed(&["http://192.0.2.1:1", "--allow-remote", "192.0.2.1"]),
-            Ok(false)
-        );
-    }
-
-    #[test]
-    fn what_is_no_address_is_refused() {
-        for bad in [
-            "ftp://127.0.0.1",
-            "http://me:secret@127.0.0.1",
-            "http://127.0.0.1/v1",
-            "127.0.0.1",
-        ] {
-            assert_eq!(allowed(&[bad]), Err(Exit::Usage), "{bad}");
-        }
-    }
-}

@@ -91,10 +91,10 @@ pub(super) fn generator(report: &Report, screen: &mut Screen) {
                 share(generator.busiest_worker)
             ),
             format!("late p99 {}", time(generator.late_p99_seconds)),
-            format!("files {}", count(generator.open_files)),
             generator
                 .ceiling_per_second
                 .map_or_else(String::new, |ceiling| format!("ceiling {}", rate(ceiling))),
+            format!("files {}", count(generator.open_files)),
         ],
     );
     if report.environment.same_host {
