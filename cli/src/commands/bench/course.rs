@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use chatctl_loadgen::report::{Report, Verdict};
 use chatctl_loadgen::scenario::Scenario;
 use chatctl_loadgen::units::Rate;
 
 use super::account::{self, Told};
+use super::agent::read_secret;
 use super::files::Files;
-use super::host;
 use super::measure::{Blow, Manner, measure};
 use super::place::{Target, Where};
 use super::shape::Shape;
@@ -46,6 +47,19 @@ struct Course {
     #[arg(long, value_name = "IP", value_delimiter = ',')]
     source_ip: Vec<IpAddr>,
 
+    /// Agents that simulate the clients, as HOST:PORT (see `chatctl bench agent`); they reach the relay by its --url
+    #[arg(
+        long,
+        value_name = "AGENT",
+        value_delimiter = ',',
+        requires = "agent_secret_file"
+    )]
+    agents: Vec<String>,
+
+    /// File with the secret that the agents know, too (mode 0600)
+    #[arg(long, value_name = "FILE", requires = "agents")]
+    agent_secret_file: Option<PathBuf>,
+
     /// A word about the run, for its report (repeatable)
     #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
@@ -76,7 +90,7 @@ impl Options {
         self.place.check()?;
         let manner = self.manner()?;
         self.files.check(out)?;
-        host::make_room(&scenario, &manner.sources)?;
+        manner.make_room(&scenario)?;
         wait_for(self.repeat(&scenario, &manner, out))
     }
 
@@ -95,7 +109,7 @@ impl Options {
         self.place.check()?;
         let manner = self.manner()?;
         self.files.check(out)?;
-        host::make_room(scenario, &manner.sources)?;
+        manner.make_room(scenario)?;
         wait_for(async {
             let target = self.place.open(out).await?;
             target.takes(scenario)?;
@@ -156,7 +170,7 @@ impl Options {
         let stopped = measured.stopped;
         let told = Told {
             labels,
-            workers: manner.workers,
+            workers: manner.workers(),
         };
         Ok((account::report(scenario, target, measured, told)?, stopped))
     }
@@ -174,8 +188,16 @@ impl Options {
             }
             Some(command) => Some(Blow::Command(command.to_owned())),
         };
+        let secret = self
+            .course
+            .agent_secret_file
+            .as_deref()
+            .map(read_secret)
+            .transpose()?;
         Ok(Manner {
-            workers: self.course.workers.unwrap_or_else(|| host::cores().div_ceil(2)),
+            workers: self.course.workers,
+            agents: self.course.agents.clone(),
+            secret,
             sources: self.course.source_ip.clone(),
             blow,
         })

@@ -4,6 +4,7 @@
 //! load generator's business.
 
 mod account;
+mod agent;
 mod calibrate;
 mod capacity;
 mod compare;
@@ -22,6 +23,7 @@ mod shape;
 mod watching;
 
 pub(crate) use account::Reported;
+pub(crate) use agent::Listening;
 pub(crate) use calibrate::Calibrated;
 pub(crate) use capacity::Found;
 pub(crate) use compare::Compared;
@@ -92,6 +94,8 @@ enum Verb {
     Compare(compare::Compare),
     /// Find out how many messages the generator itself can make here
     Calibrate(calibrate::Calibrate),
+    /// Simulate a share of the clients of runs that are led from another host
+    Agent(agent::Agent),
     /// List the presets, and what they do
     List(list::List),
     /// Print a preset as a scenario file, with the flags in it
@@ -115,6 +119,7 @@ impl Bench {
             Verb::Report(show) => show.run(out),
             Verb::Compare(compare) => compare.run(out),
             Verb::Calibrate(calibrate) => calibrate.run(out),
+            Verb::Agent(agent) => agent.run(out),
             Verb::List(list) => list.run(out),
             Verb::Scenario(print) => print.run(out),
         }

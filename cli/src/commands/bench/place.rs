@@ -101,7 +101,7 @@ impl Where {
     /// [`Exit::NoInput`] for files that are not there.
     pub(super) fn check(&self) -> Result<(), Failure> {
         if let Some(url) = &self.url {
-            self.allowed(url)?;
+            allowed(url, self.allow_remote.as_deref())?;
         }
         let files = [&self.keys, &self.relay_config, &self.relay_store_uri_file];
         match files.into_iter().flatten().find(|file| !file.is_file()) {
@@ -162,7 +162,7 @@ impl Where {
     }
 
     async fn reach(&self, url: &Uri) -> Result<Target, Failure> {
-        let is_here = self.allowed(url)?;
+        let is_here = allowed(url, self.allow_remote.as_deref())?;
         let keys = self
             .keys
             .as_deref()
@@ -170,11 +170,7 @@ impl Where {
         let passes = Signed::with(&Keyset::load(keys)?, &self.issuer, &self.audience)?;
         let text = url.to_string().trim_end_matches('/').to_owned();
         let introduction = introduce(&text).await?;
-        if !is_here && !introduction.allows_bench {
-            let message = format!("the relay at {text} does not allow to be measured");
-            return Err(Failure::new(Exit::NoPerm, message)
-                .hint("whoever runs it can allow it: `allow_bench = true` in [server], or --allow-bench"));
-        }
+        agreed(is_here, &introduction, &text)?;
         let address = match url.scheme_str() {
             Some("http") => address(url),
             Some(_) | None => None,
@@ -199,39 +195,6 @@ impl Where {
             own: None,
         })
     }
-
-    /// Whether the host is this machine; refused when it is another one that was not named.
-    fn allowed(&self, url: &Uri) -> Result<bool, Failure> {
-        let bad = |message: &str| Err(Failure::new(Exit::Usage, message));
-        if !matches!(url.scheme_str(), Some("http" | "https")) {
-            return bad("--url takes an http:// or https:// address");
-        }
-        if url
-            .authority()
-            .is_some_and(|authority| authority.as_str().contains('@'))
-        {
-            return bad("--url takes no login");
-        }
-        if !matches!(url.path(), "" | "/") || url.query().is_some() {
-            return bad("--url takes an address without a path");
-        }
-        let Some(host) = url.host() else {
-            return bad("--url names no host");
-        };
-        if is_loopback(host) {
-            return Ok(true);
-        }
-        if self.allow_remote.as_deref() == Some(host) {
-            return Ok(false);
-        }
-        Err(Failure::new(
-            Exit::NoPerm,
-            format!("{host} is another machine, and a bench is hard on it"),
-        )
-        .hint(format!(
-            "where you may measure it: --allow-remote {host}, and `allow_bench = true` in its [server]"
-        )))
-    }
 }
 
 impl Target {
@@ -255,7 +218,63 @@ impl Target {
     }
 }
 
-fn place(url: &str) -> Result<RelayPlace, Failure> {
+/// Whether the host is this machine.
+///
+/// # Errors
+///
+/// [`Exit::NoPerm`] when it is another one that was not named; [`Exit::Usage`] for what is no address.
+pub(super) fn allowed(url: &Uri, allow_remote: Option<&str>) -> Result<bool, Failure> {
+    let bad = |message: &str| Err(Failure::new(Exit::Usage, message));
+    if !matches!(url.scheme_str(), Some("http" | "https")) {
+        return bad("--url takes an http:// or https:// address");
+    }
+    if url
+        .authority()
+        .is_some_and(|authority| authority.as_str().contains('@'))
+    {
+        return bad("--url takes no login");
+    }
+    if !matches!(url.path(), "" | "/") || url.query().is_some() {
+        return bad("--url takes an address without a path");
+    }
+    let Some(host) = url.host() else {
+        return bad("--url names no host");
+    };
+    if is_loopback(host) {
+        return Ok(true);
+    }
+    if allow_remote == Some(host) {
+        return Ok(false);
+    }
+    Err(Failure::new(
+        Exit::NoPerm,
+        format!("{host} is another machine, and a bench is hard on it"),
+    )
+    .hint(format!(
+        "where you may measure it: --allow-remote {host}, and `allow_bench = true` in its [server]"
+    )))
+}
+
+/// Whether a relay agrees to be measured: on this machine, it is not asked.
+///
+/// # Errors
+///
+/// [`Exit::NoPerm`].
+pub(super) fn agreed(is_here: bool, introduction: &Introduction, url: &str) -> Result<(), Failure> {
+    if is_here || introduction.allows_bench {
+        return Ok(());
+    }
+    let message = format!("the relay at {url} does not allow to be measured");
+    Err(Failure::new(Exit::NoPerm, message)
+        .hint("whoever runs it can allow it: `allow_bench = true` in [server], or --allow-bench"))
+}
+
+/// The doors of a relay.
+///
+/// # Errors
+///
+/// [`Exit::Usage`] for what is no address.
+pub(super) fn place(url: &str) -> Result<RelayPlace, Failure> {
     let http = Http::new(url).map_err(|error| Failure::from_error(Exit::Usage, &error))?;
     let socket = match url.strip_prefix("https") {
         Some(rest) => format!("wss{rest}/v1/ws"),
@@ -264,7 +283,12 @@ fn place(url: &str) -> Result<RelayPlace, Failure> {
     Ok(RelayPlace::new(&socket, http))
 }
 
-async fn introduce(url: &str) -> Result<Introduction, Failure> {
+/// What a relay says of itself.
+///
+/// # Errors
+///
+/// [`Exit::Unavailable`] when nobody answers; [`Exit::Protocol`] when it is no relay.
+pub(super) async fn introduce(url: &str) -> Result<Introduction, Failure> {
     Introduction::of(url).await.map_err(|error| {
         let failure = match &error {
             IntroductionError::Unreachable { .. } => Failure::from_error(Exit::Unavailable, &error),
@@ -316,7 +340,7 @@ mod tests {
     fn allowed(args: &[&str]) -> Result<bool, Exit> {
         let place = Line::parse_from([&["bench", "--keys", "k", "--url"], args].concat()).place;
         let url = place.url.clone().unwrap();
-        place.allowed(&url).map_err(|failure| failure.exit)
+        super::allowed(&url, place.allow_remote.as_deref()).map_err(|failure| failure.exit)
     }
 
     #[test]
