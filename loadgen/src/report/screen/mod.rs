@@ -7,7 +7,7 @@ mod tests;
 
 use crate::report::figures::{bytes, count, rate, time};
 use crate::report::screen::paper::{MARGIN, Paint, Screen, cut};
-use crate::report::{LatencyFigures, Report, Verdict};
+use crate::report::{Report, Verdict};
 use crate::tally::Latency;
 
 /// The screen, in colour or not. At most [`WIDTH`] columns and [`HEIGHT`] lines, whatever the report holds.
@@ -161,7 +161,8 @@ fn latencies(report: &Report, screen: &mut Screen) {
         screen.line("latency", &[(Paint::Dim, &format!("{heads}{:>COUNT$}", "count"))]);
     }
     for (latency, figures) in rows {
-        let cells: String = percentiles(figures)
+        let cells: String = figures
+            .percentiles()
             .iter()
             .map(|seconds| format!("{:>CELL$}", time(*seconds)))
             .collect();
@@ -225,19 +226,6 @@ const fn shown(latency: Latency) -> &'static str {
         | Latency::Decrypt
         | Latency::Late => latency.name(),
     }
-}
-
-const fn percentiles(figures: &LatencyFigures) -> [f64; 8] {
-    [
-        figures.p50_seconds,
-        figures.p75_seconds,
-        figures.p90_seconds,
-        figures.p95_seconds,
-        figures.p99_seconds,
-        figures.p999_seconds,
-        figures.p9999_seconds,
-        figures.max_seconds,
-    ]
 }
 
 const MOST_REASONS: usize = 4;
