@@ -68,6 +68,12 @@ impl Failure {
         Self::new(Exit::CantCreate, "cannot write the result").caused_by(error)
     }
 
+    /// The sentence and its causes in one line, to be told by somebody else.
+    pub(crate) fn sentence(&self) -> String {
+        let parts = std::iter::once(&self.message).chain(&self.causes);
+        parts.map(String::as_str).collect::<Vec<_>>().join(": ")
+    }
+
     /// What goes to stderr; nothing for an exit of 0.
     pub(crate) fn report(&self, format: Format) -> String {
         if self.exit == Exit::Ok {

@@ -157,6 +157,12 @@ pub(crate) const ALL: &[Answer] = &[
         Exit::Threshold,
     ]),
     Answer::of::<bench::Calibrated>("bench calibrate"),
+    Answer::of::<bench::Listening>("bench agent").exits(&[
+        Exit::DataErr,
+        Exit::NoInput,
+        Exit::NoPerm,
+        Exit::Unavailable,
+    ]),
     Answer::of::<bench::Presets>("bench list"),
     Answer::of::<bench::Written>("bench scenario"),
     Answer::of::<config::Written>("config init"),

@@ -6,7 +6,8 @@
 #![expect(clippy::unwrap_used, reason = "a test: its helpers may fail loudly, too")]
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Output, Stdio};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -174,6 +175,58 @@ fn what_was_measured_until_ctrl_c_is_told() {
         "{told}"
     );
     assert_eq!(names(&folder), [""; 0]);
+}
+
+/// An agent, killed at the end.
+struct Agent(Child, String);
+
+impl Agent {
+    fn start(folder: &TempDir) -> Self {
+        let line = "agent --listen 127.0.0.1:0 --secret-file agents.secret";
+        let mut child = command(folder, line).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut said)
+            .unwrap();
+        let address = said.trim().strip_prefix("listening on ").unwrap();
+        Self(child, address.to_owned())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn two_agents_share_a_run_and_an_agent_that_is_gone_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("agents.secret");
+    std::fs::write(&secret, "0123456789abcdef0123").unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let (one, two) = (Agent::start(&folder), Agent::start(&folder));
+    let run = format!("pairs {SHORT} --agent-secret-file agents.secret --json");
+    let output = command(&folder, &format!("{run} --agents {},{}", one.1, two.1))
+        .output()
+        .unwrap();
+    let report = report(&output);
+    assert_eq!(code(&output), Some(0), "{report:#}");
+    let load = &report["load"];
+    assert_eq!((&load["sent"], &load["delivered"]), (&50.into(), &50.into()));
+    let agents = report["environment"]["agents"].as_array().unwrap();
+    let shares = agents.iter().map(|agent| (&agent["address"], &agent["clients"]));
+    let expected = [&one.1, &two.1].map(|address| (Value::from(address.as_str()), Value::from(2)));
+    assert!(shares.eq(expected.iter().map(|(address, clients)| (address, clients))));
+    let gone = two.1.clone();
+    drop(two);
+    let output = command(&folder, &format!("{run} --agents {},{gone}", one.1))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(code(&output), Some(69), "{said}");
+    assert!(said.contains(&gone), "{said}");
 }
 
 #[test]

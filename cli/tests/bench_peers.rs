@@ -166,6 +166,10 @@ fn what_a_peer_cannot_do_is_refused_with_what_can_be_done() {
         (format!("pairs {ws} --peer-domain here"), "--target xmpp"),
         (format!("pairs {ws} --keys keys.json"), "--keys is for relays"),
         (
+            format!("pairs {ws} --agents 127.0.0.1:1 --agent-secret-file secret"),
+            "--agents is for relays",
+        ),
+        (
             "pairs --target xmpp".to_owned(),
             "--url ws://127.0.0.1:5280/xmpp-websocket",
         ),

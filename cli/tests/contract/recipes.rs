@@ -272,6 +272,12 @@ pub(crate) const RECIPES: &[Recipe] = &[
         line: Some("bench calibrate --duration 1s"),
         ..ANSWERS
     },
+    // Until a signal: it has a test of its own.
+    Recipe {
+        command: "bench agent",
+        missing_file: Some("bench agent --listen 127.0.0.1:0 --secret-file /nowhere/secret"),
+        ..ANSWERS
+    },
     Recipe {
         command: "bench list",
         line: Some("bench list"),

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -41,6 +41,8 @@ pub struct Lead<'a> {
     pub workers: Option<u32>,
     /// Where clients connect from.
     pub sources: &'a [IpAddr],
+    /// The run's clock.
+    pub clock: RunClock,
     /// Sums of what agents say, while it lasts.
     pub progress: &'a Progress,
     /// Ends the run early.
@@ -56,8 +58,6 @@ pub struct Found {
     pub agents: Vec<AgentFigures>,
     /// Clients of all of them.
     pub clients: u32,
-    /// The run's clock, for what is measured here meanwhile.
-    pub clock: RunClock,
 }
 
 /// An agent that does not do its part.
@@ -83,9 +83,8 @@ impl Lead<'_> {
     ///
     /// [`AgentError`] of the first agent that fails; the others stop.
     pub async fn run(&self, agents: &[String], secret: &Secret) -> Result<Found, AgentError> {
-        let zero = Instant::now();
-        let clock = RunClock::starting_at(zero);
-        let mut peers = try_join_all(agents.iter().map(|agent| Peer::meet(agent, secret, zero))).await?;
+        let meeting = agents.iter().map(|agent| Peer::meet(agent, secret, self.clock));
+        let mut peers = try_join_all(meeting).await?;
         let sums = Sums::new(self.progress, peers.len());
         let all = peers.len() as u32;
         let prepared = peers
@@ -102,7 +101,7 @@ impl Lead<'_> {
         )
         .await?;
         // Everybody hears of it before it begins.
-        let at = clock.now() + nanos(AHEAD);
+        let at = self.clock.now() + nanos(AHEAD);
         for peer in &mut peers {
             peer.say(&Order::Go { at }).await?;
         }
@@ -119,7 +118,6 @@ impl Lead<'_> {
             outcome: sum,
             clients: peers.iter().map(|peer| peer.clients).sum(),
             agents: peers.iter().map(Peer::figures).collect(),
-            clock,
         })
     }
 
@@ -159,7 +157,7 @@ impl Lead<'_> {
 struct Peer {
     address: String,
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    zero: Instant,
+    clock: RunClock,
     offset: Offset,
     clients: u32,
     is_stopped: bool,
@@ -167,7 +165,7 @@ struct Peer {
 }
 
 impl Peer {
-    async fn meet(address: &str, secret: &Secret, zero: Instant) -> Result<Self, AgentError> {
+    async fn meet(address: &str, secret: &Secret, clock: RunClock) -> Result<Self, AgentError> {
         let wrong = |what: String| AgentError {
             address: address.to_owned(),
             what,
@@ -193,7 +191,7 @@ impl Peer {
         Ok(Self {
             address: address.to_owned(),
             socket,
-            zero,
+            clock,
             offset: Offset {
                 ahead: 0,
                 uncertainty: 0,
@@ -207,14 +205,14 @@ impl Peer {
     async fn learn_time(&mut self) -> Result<(), AgentError> {
         let mut exchanges = Vec::with_capacity(EXCHANGES);
         while exchanges.len() < EXCHANGES {
-            let asked = nanos(self.zero.elapsed());
+            let asked = self.clock.now();
             self.say(&Order::Clock).await?;
             let answer = timeout(PATIENCE, self.hear()).await;
             let answer = answer.map_err(|_| self.wrong("does not answer"))??;
             let Answer::Clock { now: theirs } = answer else {
                 return Err(self.wrong("says something that makes no sense here"));
             };
-            let answered = nanos(self.zero.elapsed());
+            let answered = self.clock.now();
             exchanges.push(Exchange {
                 asked,
                 theirs,

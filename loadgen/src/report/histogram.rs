@@ -1,19 +1,14 @@
 //! Whole histograms, as a report carries them.
 
-use std::io::Cursor;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::Deserializer;
 
+use crate::packed;
 use crate::report::LatencyFigures;
 
 /// The histogram of a latency, of nanoseconds; none when it cannot be read.
 #[must_use]
 pub fn histogram(figures: &LatencyFigures) -> Option<Histogram<u64>> {
-    let packed = STANDARD.decode(&figures.hdr_v2).ok()?;
-    Deserializer::new().deserialize(&mut Cursor::new(packed)).ok()
+    packed::unpack(&figures.hdr_v2)
 }
 
 #[cfg(test)]

@@ -1,13 +1,7 @@
 //! Figures of a report by the names of metrics, and whether thresholds hold. Needs nothing but the report, so that one
 //! can be judged again later.
 
-use std::io::Cursor;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hdrhistogram::Histogram;
-use hdrhistogram::serialization::Deserializer;
-
+use crate::report::histogram::histogram;
 use crate::report::{Judged, LatencyFigures, Report};
 use crate::tally::Count;
 use crate::threshold::{Aggregate, Cost, Fault, Metric, Threshold};
@@ -73,8 +67,7 @@ fn aggregated(figures: &LatencyFigures, aggregate: Aggregate) -> Option<f64> {
 
 /// Any percentile, from the whole histogram.
 fn unpacked(figures: &LatencyFigures, percentile: f64) -> Option<f64> {
-    let bytes = STANDARD.decode(&figures.hdr_v2).ok()?;
-    let histogram: Histogram<u64> = Deserializer::new().deserialize(&mut Cursor::new(bytes)).ok()?;
+    let histogram = histogram(figures)?;
     Some(histogram.value_at_quantile(percentile / 100.0) as f64 / 1e9)
 }
 

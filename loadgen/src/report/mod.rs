@@ -194,6 +194,23 @@ pub struct LatencyFigures {
     pub hdr_v2: String,
 }
 
+impl LatencyFigures {
+    /// The percentiles 50, 75, 90, 95, 99, 99.9 and 99.99, and the longest, in seconds.
+    #[must_use]
+    pub const fn percentiles(&self) -> [f64; 8] {
+        [
+            self.p50_seconds,
+            self.p75_seconds,
+            self.p90_seconds,
+            self.p95_seconds,
+            self.p99_seconds,
+            self.p999_seconds,
+            self.p9999_seconds,
+            self.max_seconds,
+        ]
+    }
+}
+
 /// Errors of a class.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorFigures {

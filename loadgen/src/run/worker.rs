@@ -131,15 +131,20 @@ impl<W: Wire> Worker<W> {
             .chain(&others)
             .chain(&load.pacer)
             .for_each(JoinHandle::abort);
-        for ended in alive.into_iter().chain(others) {
-            // Figures without it would be wrong, and look right.
-            if ended.await.is_err_and(|error| error.is_panic()) {
-                return Err(io::Error::other("a client panicked"));
-            }
-        }
+        whole(alive.into_iter().chain(others)).await?;
         let last = hand.last();
         Ok(harvest(&shop, &clients, (last, took)))
     }
+}
+
+/// Whether nobody has panicked: figures without them would be wrong, and look right.
+async fn whole(tasks: impl Iterator<Item = JoinHandle<()>>) -> io::Result<()> {
+    for task in tasks {
+        if task.await.is_err_and(|error| error.is_panic()) {
+            return Err(io::Error::other("a client panicked"));
+        }
+    }
+    Ok(())
 }
 
 /// Remembers how much of the processor was used when the measured part began.

@@ -4,6 +4,7 @@
 //! came. It measures nothing, keeps no history and never waits by itself. The engine is compiled once for each kind,
 //! so the others cost the default one nothing.
 
+mod accounts;
 pub mod chatctl;
 mod dial;
 mod fence;

@@ -12,12 +12,10 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
 use chatctl_protocol::AccountId;
-use futures_util::{StreamExt as _, TryStreamExt as _};
 use rumqttc::mqttbytes::v4::{
     Connect, ConnectReturnCode, Disconnect, Packet, PingReq, PubAck, Publish, Subscribe,
 };
@@ -25,6 +23,7 @@ use rumqttc::mqttbytes::{Error as CodecError, QoS};
 
 use crate::plan::Plan;
 use crate::progress::Progress;
+use crate::wire::accounts;
 use crate::wire::dial::{Address, AddressError, fatal, trouble};
 use crate::wire::fence::Fence;
 use crate::wire::pipe::Pipe;
@@ -99,32 +98,25 @@ impl Wire for Mqtt {
         if place.mode == Mode::AtMostOnce {
             return Ok(());
         }
-        futures_util::stream::iter(&plan.accounts)
-            .map(async |account| {
-                let mut session = Self::open(place, &account.name, None, false).await?;
-                session.subscribe(&account.name, place.qos()).await?;
-                session.leave().await?;
-                let devices = account.devices.end - account.devices.start;
-                progress.prepared.fetch_add(u64::from(devices), Ordering::Relaxed);
-                Ok(())
-            })
-            .buffer_unordered(AT_ONCE)
-            .try_collect()
-            .await
+        accounts::set_up(plan, progress, async |account| {
+            let mut session = Self::open(place, account, None, false).await?;
+            session.subscribe(account, place.qos()).await?;
+            session.leave().await
+        })
+        .await
     }
 
     async fn tidy(place: &Place, plan: &Plan, _passes: &dyn Passes) {
         if place.mode == Mode::AtMostOnce {
             return;
         }
-        futures_util::stream::iter(&plan.accounts)
-            .for_each_concurrent(AT_ONCE, async |account| {
-                // A clean session takes the place of the persistent one, and ends at once.
-                if let Ok(mut session) = Self::open(place, &account.name, None, true).await {
-                    let _ = session.leave().await;
-                }
-            })
-            .await;
+        accounts::remove(plan, async |account| {
+            // A clean session takes the place of the persistent one, and ends at once.
+            if let Ok(mut session) = Self::open(place, account, None, true).await {
+                let _ = session.leave().await;
+            }
+        })
+        .await;
     }
 
     async fn connect(place: &Place, who: &Who) -> Result<Self, Trouble> {
@@ -371,8 +363,6 @@ fn malformed(_error: CodecError) -> Trouble {
 const TOPICS: &str = "chatctl-bench/";
 /// In place of a kind: a letter to itself.
 const CLOSING: u8 = 0xff;
-/// Sessions that are opened at once.
-const AT_ONCE: usize = 64;
 /// Messages without an answer at most: packet ids are two bytes.
 const UNANSWERED: usize = 32 * 1024;
 const LARGEST_PACKET: usize = 64 << 20;

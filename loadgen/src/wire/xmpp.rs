@@ -19,18 +19,18 @@ mod stanza;
 
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Buf as _, Bytes};
 use chatctl_protocol::AccountId;
-use futures_util::{Sink, Stream, StreamExt as _, TryStreamExt as _};
+use futures_util::{Sink, Stream};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::plan::Plan;
 use crate::progress::Progress;
+use crate::wire::accounts;
 use crate::wire::dial::{Address, AddressError, Web, broken, closed, fatal, trouble};
 use crate::wire::fence::Fence;
 use crate::wire::{Heard, Parcel, Passes, Post, Receipt, Trouble, Who, Wire};
@@ -92,29 +92,22 @@ impl Wire for Xmpp {
         _passes: &dyn Passes,
         progress: &Progress,
     ) -> Result<(), Trouble> {
-        futures_util::stream::iter(&plan.accounts)
-            .map(async |account| {
-                let mut session = Self::open(place, None).await?;
-                session.register(&account.name).await?;
-                let devices = account.devices.end - account.devices.start;
-                progress.prepared.fetch_add(u64::from(devices), Ordering::Relaxed);
-                Ok(())
-            })
-            .buffer_unordered(AT_ONCE)
-            .try_collect()
-            .await
+        accounts::set_up(plan, progress, async |account| {
+            let mut session = Self::open(place, None).await?;
+            session.register(account).await
+        })
+        .await
     }
 
     async fn tidy(place: &Place, plan: &Plan, _passes: &dyn Passes) {
-        futures_util::stream::iter(&plan.accounts)
-            .for_each_concurrent(AT_ONCE, async |account| {
-                // What cannot be removed stays: it is an account of a server for tests.
-                if let Ok(mut session) = Self::sign_on(place, &account.name, None).await {
-                    let _ = session.say(stanza::UNREGISTER.to_owned()).await;
-                    let _ = session.hear().await;
-                }
-            })
-            .await;
+        accounts::remove(plan, async |account| {
+            // What cannot be removed stays: it is an account of a server for tests.
+            if let Ok(mut session) = Self::sign_on(place, account, None).await {
+                let _ = session.say(stanza::UNREGISTER.to_owned()).await;
+                let _ = session.hear().await;
+            }
+        })
+        .await;
     }
 
     async fn connect(place: &Place, who: &Who) -> Result<Self, Trouble> {
@@ -369,5 +362,3 @@ enum Waiting {
 
 /// In place of a kind: a letter to itself.
 const CLOSING: u8 = 0xff;
-/// Accounts that are set up at once.
-const AT_ONCE: usize = 16;

@@ -1,8 +1,10 @@
 //! Several hosts: what agents find adds up, and an agent that fails ends the run.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use chatctl_loadgen::agent::{self, AgentError, Found, Lead, News, Part, Perform, Secret};
+use chatctl_loadgen::clock::RunClock;
 use chatctl_loadgen::run::{self, Outcome, Stage};
 use chatctl_loadgen::tally::{Count, Latency};
 use chatctl_loadgen::wire::Passes;
@@ -60,6 +62,7 @@ impl Hosts {
             passes: &TestPasses as &dyn Passes,
             workers: Some(1),
             sources: &[],
+            clock: RunClock::starting_at(Instant::now()),
             progress: &Default::default(),
             stop,
         };

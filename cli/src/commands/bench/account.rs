@@ -94,6 +94,7 @@ pub(super) fn report(
         store: target.own.as_ref().map(|own| own.store().to_owned()),
         same_host: target.is_here,
         workers: told.workers,
+        agents: measured.agents,
         ..host::environment()
     };
     Ok(Report::build(Material {

@@ -82,7 +82,7 @@ impl Shelf {
             .ok()?;
         let kept: Kept = serde_json::from_slice(&text).ok()?;
         let found = &kept.calibration;
-        let is_here = (kept.cpu == machine.cpu) && found.cores == machine.cores;
+        let is_here = kept.cpu == machine.cpu && found.cores == machine.cores;
         if !is_here || found.schema != calibrate::SCHEMA {
             return None;
         }
@@ -91,9 +91,12 @@ impl Shelf {
     }
 }
 
-/// The ceiling that a report on this machine and target has.
-pub(super) fn ceiling(machine: &Environment) -> Option<f64> {
-    Shelf::of_person()?.ceiling(machine, &machine.target)
+/// The ceiling that a report has; none where others generated, of whose machines nothing is known here.
+pub(super) fn ceiling(environment: &Environment) -> Option<f64> {
+    match environment.agents.is_empty() {
+        true => Shelf::of_person()?.ceiling(environment, &environment.target),
+        false => None,
+    }
 }
 
 const FILE: &str = "calibration.json";

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use chatctl_loadgen::report::{Report, Verdict};
 use chatctl_loadgen::scenario::{Crypto, Preset, Scenario};
 use chatctl_loadgen::units::Rate;
 
 use super::account::{self, Told};
+use super::agent::read_secret;
 use super::files::Files;
-use super::host;
 use super::measure::{Blow, Manner, measure};
 use super::place::{Target, Where};
 use super::shape::Shape;
@@ -45,6 +46,19 @@ struct Course {
     /// Addresses that clients connect from, in turn: more than one has ports for
     #[arg(long, value_name = "IP", value_delimiter = ',')]
     source_ip: Vec<IpAddr>,
+
+    /// Agents that simulate the clients, as HOST:PORT (see `chatctl bench agent`); they reach the relay by its --url
+    #[arg(
+        long,
+        value_name = "AGENT",
+        value_delimiter = ',',
+        requires = "agent_secret_file"
+    )]
+    agents: Vec<String>,
+
+    /// File with the secret that the agents know, too (mode 0600)
+    #[arg(long, value_name = "FILE", requires = "agents")]
+    agent_secret_file: Option<PathBuf>,
 
     /// A word about the run, for its report (repeatable)
     #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
@@ -85,7 +99,7 @@ impl Options {
         self.place.check(&scenario)?;
         let manner = self.manner()?;
         self.files.check(out)?;
-        host::make_room(&scenario, &manner.sources)?;
+        manner.make_room(&scenario)?;
         wait_for(self.repeat(&scenario, &manner, out))
     }
 
@@ -104,7 +118,7 @@ impl Options {
         self.place.check(scenario)?;
         let manner = self.manner()?;
         self.files.check(out)?;
-        host::make_room(scenario, &manner.sources)?;
+        manner.make_room(scenario)?;
         wait_for(async {
             let target = self.place.open(out).await?;
             target.takes(scenario)?;
@@ -165,12 +179,16 @@ impl Options {
         let stopped = measured.stopped;
         let told = Told {
             labels,
-            workers: manner.workers,
+            workers: manner.workers(),
         };
         Ok((account::report(scenario, target, measured, told)?, stopped))
     }
 
     fn manner(&self) -> Result<Manner, Failure> {
+        if !self.course.agents.is_empty() && !self.place.is_relay() {
+            return Err(Failure::new(Exit::Usage, "--agents is for relays")
+                .hint("agents measure no peers: leave --agents out, and the clients are simulated here"));
+        }
         let blow = match self.course.verify_restart.as_deref() {
             None => None,
             Some("") if self.place.is_own() => Some(Blow::Kill),
@@ -183,8 +201,16 @@ impl Options {
             }
             Some(command) => Some(Blow::Command(command.to_owned())),
         };
+        let secret = self
+            .course
+            .agent_secret_file
+            .as_deref()
+            .map(read_secret)
+            .transpose()?;
         Ok(Manner {
-            workers: self.course.workers.unwrap_or_else(|| host::cores().div_ceil(2)),
+            workers: self.course.workers,
+            agents: self.course.agents.clone(),
+            secret,
             sources: self.course.source_ip.clone(),
             blow,
         })

@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use chatctl_loadgen::report::Environment;
-use chatctl_loadgen::scenario::Scenario;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::exit::Exit;
@@ -19,8 +18,8 @@ use crate::figures::thousands;
 /// # Errors
 ///
 /// [`Exit::Usage`] when this machine does not let one process have that many, with what to do about it.
-pub(super) fn make_room(scenario: &Scenario, sources: &[IpAddr]) -> Result<(), Failure> {
-    let clients = u64::from(scenario.clients.count);
+pub(super) fn make_room(clients: usize, sources: &[IpAddr]) -> Result<(), Failure> {
+    let clients = clients as u64;
     files(clients + SPARE_FILES)?;
     ports(clients, sources, &fs::read_to_string(PORTS).unwrap_or_default())
 }

@@ -8,22 +8,32 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chatctl_loadgen::agent::{Lead, Secret};
 use chatctl_loadgen::clock::RunClock;
 use chatctl_loadgen::outcome::Outcome;
 use chatctl_loadgen::plan::Plan;
 use chatctl_loadgen::progress::{Phase, Progress};
-use chatctl_loadgen::run::RunError;
+use chatctl_loadgen::report::AgentFigures;
+use chatctl_loadgen::run::{RunError, Stage, run};
 use chatctl_loadgen::scenario::{Load, Scenario};
 use chatctl_loadgen::server::{Glance, Watch};
+use chatctl_loadgen::wire::chatctl::RelayWire;
+use chatctl_loadgen::wire::mqtt::Mqtt;
+use chatctl_loadgen::wire::nats::Nats;
+use chatctl_loadgen::wire::ws_echo::WsEcho;
+use chatctl_loadgen::wire::xmpp::Xmpp;
+use chatctl_loadgen::wire::{Passes, Wire};
 use chatctl_relay::model::{Clock, UnixMs};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::host;
 use super::own::OwnRelay;
+use super::peer::Place;
 use super::place::Target;
 use super::watching::Watching;
-use super::wires::Cast;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::Out;
@@ -31,12 +41,35 @@ use crate::out::Out;
 /// How a run is done.
 #[derive(Debug, Clone)]
 pub(super) struct Manner {
-    /// Threads that generate.
-    pub(super) workers: u32,
+    /// Threads that generate, where that is not left to us.
+    pub(super) workers: Option<u32>,
+    /// Who simulates the clients; nobody else does when there is none.
+    pub(super) agents: Vec<String>,
+    /// What they know.
+    pub(super) secret: Option<Secret>,
     /// Where clients connect from.
     pub(super) sources: Vec<IpAddr>,
     /// What happens to the relay in the middle.
     pub(super) blow: Option<Blow>,
+}
+
+impl Manner {
+    /// Threads that generate here.
+    pub(super) fn workers(&self) -> u32 {
+        self.workers.unwrap_or_else(|| host::cores().div_ceil(2))
+    }
+
+    /// Makes room for the connections of those who are simulated here.
+    ///
+    /// # Errors
+    ///
+    /// As [`host::make_room`].
+    pub(super) fn make_room(&self, scenario: &Scenario) -> Result<(), Failure> {
+        match self.agents.is_empty() {
+            true => host::make_room(scenario.clients.count as usize, &self.sources),
+            false => Ok(()),
+        }
+    }
 }
 
 /// How the relay is brought down in the middle of a run.
@@ -56,6 +89,8 @@ pub(super) struct Measured {
     /// When it began.
     pub(super) started: UnixMs,
     pub(super) outcome: Outcome,
+    /// Who took part.
+    pub(super) agents: Vec<AgentFigures>,
     /// What was seen of the server.
     pub(super) glances: Vec<Glance>,
     /// Signal that ended it early.
@@ -77,42 +112,39 @@ pub(super) async fn measure(
 ) -> Result<Measured, Failure> {
     let mut signals = Signals::listen()?;
     let (number, started): (u64, _) = (rand::random(), Clock::system().now());
-    let plan =
-        Plan::new(scenario, number, (0, 1)).map_err(|error| Failure::from_error(Exit::Failure, &error))?;
     let (progress, stop) = (Arc::new(Progress::default()), CancellationToken::new());
     let clock = RunClock::starting_at(Instant::now());
-    let cast = Cast {
-        plan,
-        passes: Arc::clone(&target.passes),
+    let play = Play {
+        scenario: scenario.clone(),
         run: number,
         clock,
-        agent: (0, 1),
-        workers: manner.workers,
-        sources: manner.sources.clone(),
-        gate: None,
+        place: target.place.clone(),
+        url: target.url.clone(),
+        passes: Arc::clone(&target.passes),
+        manner: manner.clone(),
         progress: Arc::clone(&progress),
         stop: stop.clone(),
     };
     let watch = Watch::begin(target.watched.clone(), clock);
     let watch = watch.map_err(|error| Failure::new(Exit::Failure, "cannot start").caused_by(&error))?;
-    let (script, place) = (scenario.clone(), target.place.clone());
     let mut running = Running {
-        work: tokio::task::spawn_blocking(move || place.run(&script, cast)),
+        work: tokio::task::spawn_blocking(move || play.play()),
         progress,
         stop,
         blow: manner.blow.as_ref().zip(lasts(scenario)),
         struck: None,
     };
     let mut watching = Watching::begin(out, scenario.clients.count, lasts(scenario));
-    let (outcome, stopped) = running
+    let (found, stopped) = running
         .until_over(&mut watching, &mut signals, target.own.as_ref())
         .await?;
     drop(watching);
-    let outcome = outcome.map_err(|error| failure(&error, target))?;
+    let (outcome, agents) = found?;
     Ok(Measured {
         run: number,
         started,
         outcome,
+        agents,
         // The thread ends within the time of one answer.
         glances: watch.end(),
         stopped,
@@ -120,9 +152,78 @@ pub(super) async fn measure(
     })
 }
 
+/// What was counted, and who took part.
+type Found = Result<(Outcome, Vec<AgentFigures>), Failure>;
+
+/// A run, ready to begin.
+struct Play {
+    scenario: Scenario,
+    run: u64,
+    clock: RunClock,
+    place: Place,
+    url: String,
+    passes: Arc<dyn Passes>,
+    manner: Manner,
+    progress: Arc<Progress>,
+    stop: CancellationToken,
+}
+
+impl Play {
+    /// Runs it, here or on agents. Blocks.
+    fn play(self) -> Found {
+        match &self.manner.secret {
+            Some(secret) => self.led(secret),
+            None => match self.place.clone() {
+                Place::Relay(place) => self.here::<RelayWire>(place),
+                Place::WsEcho(place) => self.here::<WsEcho>(place),
+                Place::Nats(place) => self.here::<Nats>(place),
+                Place::Mqtt(place) => self.here::<Mqtt>(place),
+                Place::Xmpp(place) => self.here::<Xmpp>(place),
+            },
+        }
+    }
+
+    fn led(&self, secret: &Secret) -> Found {
+        let lead = Lead {
+            scenario: &self.scenario,
+            run: self.run,
+            url: &self.url,
+            passes: &*self.passes,
+            workers: self.manner.workers,
+            sources: &self.manner.sources,
+            clock: self.clock,
+            progress: &self.progress,
+            stop: &self.stop,
+        };
+        let found = Handle::current().block_on(lead.run(&self.manner.agents, secret));
+        let found = found.map_err(|error| Failure::from_error(Exit::Unavailable, &error))?;
+        Ok((found.outcome, found.agents))
+    }
+
+    fn here<W: Wire>(self, place: W::Place) -> Found {
+        let is_relay = matches!(self.place, Place::Relay(_));
+        let plan = Plan::new(&self.scenario, self.run, (0, 1));
+        let stage = Stage::<W> {
+            place,
+            plan: plan.map_err(|error| Failure::from_error(Exit::Failure, &error))?,
+            passes: self.passes,
+            run: self.run,
+            clock: self.clock,
+            agent: (0, 1),
+            workers: self.manner.workers(),
+            sources: self.manner.sources,
+            gate: None,
+            progress: self.progress,
+            stop: self.stop,
+        };
+        let outcome = run(&self.scenario, stage).map_err(|error| failure(&error, is_relay))?;
+        Ok((outcome, Vec::new()))
+    }
+}
+
 /// A run under way.
 struct Running<'a> {
-    work: JoinHandle<Result<Outcome, RunError>>,
+    work: JoinHandle<Found>,
     progress: Arc<Progress>,
     stop: CancellationToken,
     /// What will be done to the relay, and how long the load lasts.
@@ -137,7 +238,7 @@ impl Running<'_> {
         watching: &mut Watching<'_>,
         signals: &mut Signals,
         own: Option<&OwnRelay>,
-    ) -> Result<(Result<Outcome, RunError>, Option<Exit>), Failure> {
+    ) -> Result<(Found, Option<Exit>), Failure> {
         let mut stopped = None;
         let mut tick = tokio::time::interval(TICK);
         loop {
@@ -214,12 +315,13 @@ pub(super) fn lasts(scenario: &Scenario) -> Option<Duration> {
     }
 }
 
-fn failure(error: &RunError, target: &Target) -> Failure {
+/// Why a run counted nothing.
+pub(super) fn failure(error: &RunError, is_relay: bool) -> Failure {
     match error {
         RunError::NotConnected { .. } => Failure::from_error(Exit::Unavailable, error)
             .hint("a slower --connect-rate, a longer --connect-timeout, or what the relay's log says"),
-        RunError::Setup(_) if target.introduction.is_none() => Failure::from_error(Exit::Unavailable, error)
-            .hint(format!("is it {}? does it let everybody in?", target.name)),
+        RunError::Setup(_) if !is_relay => Failure::from_error(Exit::Unavailable, error)
+            .hint("is it what --target says, and does it let everybody in?"),
         RunError::Setup(_) => Failure::from_error(Exit::Unavailable, error)
             .hint("are --keys, --issuer and --audience those of the relay?"),
         RunError::Scenario(_) => Failure::from_error(Exit::Usage, error),

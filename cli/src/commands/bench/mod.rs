@@ -5,6 +5,7 @@
 
 mod account;
 mod address;
+mod agent;
 mod calibrate;
 mod capacity;
 mod ceiling;
@@ -24,9 +25,9 @@ mod run;
 mod scenario;
 mod shape;
 mod watching;
-mod wires;
 
 pub(crate) use account::Reported;
+pub(crate) use agent::Listening;
 pub(crate) use calibrate::Calibrated;
 pub(crate) use capacity::Found;
 pub(crate) use compare::Compared;
@@ -101,6 +102,8 @@ enum Verb {
     /// Relay over bare WebSockets, to compare with
     #[command(hide = true)]
     Echo(echo::Echo),
+    /// Simulate a share of the clients of runs that are led from another host
+    Agent(agent::Agent),
     /// List the presets, and what they do
     List(list::List),
     /// Print a preset as a scenario file, with the flags in it
@@ -128,6 +131,7 @@ impl Bench {
             Verb::Compare(compare) => compare.run(out),
             Verb::Calibrate(calibrate) => calibrate.run(out),
             Verb::Echo(echo) => echo.run(out),
+            Verb::Agent(agent) => agent.run(out),
             Verb::List(list) => list.run(out),
             Verb::Scenario(print) => print.run(out),
         }

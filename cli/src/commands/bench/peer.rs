@@ -4,9 +4,9 @@
 //! their protocols, and starts none of them.
 
 use chatctl_loadgen::scenario::{Crypto, Load, Scenario};
+use chatctl_loadgen::wire::chatctl::RelayPlace;
 use chatctl_loadgen::wire::{AddressError, mqtt, nats, ws_echo, xmpp};
 
-use super::wires::Place;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
@@ -65,6 +65,21 @@ pub(super) enum Peer {
     Mqtt(mqtt::Mode),
     /// XMPP, with the domain of its accounts.
     Xmpp(String),
+}
+
+/// Where the clients go, by what they speak there.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    /// The relay.
+    Relay(RelayPlace),
+    /// The bare relay.
+    WsEcho(ws_echo::Place),
+    /// NATS.
+    Nats(nats::Place),
+    /// MQTT.
+    Mqtt(mqtt::Place),
+    /// XMPP.
+    Xmpp(xmpp::Place),
 }
 
 impl Whom {

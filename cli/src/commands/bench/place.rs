@@ -20,8 +20,7 @@ use tokio::net::TcpStream;
 use super::address::{allowed, resolve};
 use super::own::{OwnRelay, Wishes};
 use super::passes::{Nameless, Signed};
-use super::peer::{Peer, Whom};
-use super::wires::Place;
+use super::peer::{Peer, Place, Whom};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::Out;
@@ -232,7 +231,7 @@ impl Where {
         let url = format!("http://{}", own.address());
         Ok(Target {
             name: RELAY,
-            place: place(&url)?,
+            place: Place::Relay(place(&url)?),
             passes: Arc::new(passes),
             introduction: Some(introduce(&url).await?),
             watched: server::Target {
@@ -257,18 +256,14 @@ impl Where {
         let passes = Signed::with(&Keyset::load(keys)?, &self.issuer, &self.audience)?;
         let text = url.to_string().trim_end_matches('/').to_owned();
         let introduction = introduce(&text).await?;
-        if !is_here && !introduction.allows_bench {
-            let message = format!("the relay at {text} does not allow to be measured");
-            return Err(Failure::new(Exit::NoPerm, message)
-                .hint("whoever runs it can allow it: `allow_bench = true` in [server], or --allow-bench"));
-        }
+        agreed(is_here, &introduction, &text)?;
         let address = match url.scheme_str() {
             Some("http") => resolve(url, 80),
             Some(_) | None => None,
         };
         Ok(Target {
             name: RELAY,
-            place: place(&text)?,
+            place: Place::Relay(place(&text)?),
             url: text,
             passes: Arc::new(passes),
             introduction: Some(introduction),
@@ -306,16 +301,40 @@ impl Target {
     }
 }
 
-fn place(url: &str) -> Result<Place, Failure> {
+/// Whether a relay agrees to be measured: on this machine, it is not asked.
+///
+/// # Errors
+///
+/// [`Exit::NoPerm`].
+pub(super) fn agreed(is_here: bool, introduction: &Introduction, url: &str) -> Result<(), Failure> {
+    if is_here || introduction.allows_bench {
+        return Ok(());
+    }
+    let message = format!("the relay at {url} does not allow to be measured");
+    Err(Failure::new(Exit::NoPerm, message)
+        .hint("whoever runs it can allow it: `allow_bench = true` in [server], or --allow-bench"))
+}
+
+/// The doors of a relay.
+///
+/// # Errors
+///
+/// [`Exit::Usage`] for what is no address.
+pub(super) fn place(url: &str) -> Result<RelayPlace, Failure> {
     let http = Http::new(url).map_err(|error| Failure::from_error(Exit::Usage, &error))?;
     let socket = match url.strip_prefix("https") {
         Some(rest) => format!("wss{rest}/v1/ws"),
         None => format!("ws{}/v1/ws", url.trim_start_matches("http")),
     };
-    Ok(Place::Relay(RelayPlace::new(&socket, http)))
+    Ok(RelayPlace::new(&socket, http))
 }
 
-async fn introduce(url: &str) -> Result<Introduction, Failure> {
+/// What a relay says of itself.
+///
+/// # Errors
+///
+/// [`Exit::Unavailable`] when nobody answers; [`Exit::Protocol`] when it is no relay.
+pub(super) async fn introduce(url: &str) -> Result<Introduction, Failure> {
     Introduction::of(url).await.map_err(|error| {
         let failure = match &error {
             IntroductionError::Unreachable { .. } => Failure::from_error(Exit::Unavailable, &error),

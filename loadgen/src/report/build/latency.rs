@@ -1,11 +1,9 @@
 //! Figures of a histogram of nanoseconds.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 
 use crate::clock::Nanos;
+use crate::packed;
 use crate::report::LatencyFigures;
 
 pub(super) fn figures(histogram: &Histogram<u64>) -> LatencyFigures {
@@ -22,16 +20,7 @@ pub(super) fn figures(histogram: &Histogram<u64>) -> LatencyFigures {
         p999_seconds: at(0.999),
         p9999_seconds: at(0.9999),
         max_seconds: seconds(histogram.max()),
-        hdr_v2: packed(histogram),
-    }
-}
-
-/// Writing into memory does not fail; an empty text would be read as no histogram.
-fn packed(histogram: &Histogram<u64>) -> String {
-    let mut bytes = Vec::new();
-    match V2DeflateSerializer::new().serialize(histogram, &mut bytes) {
-        Ok(_) => STANDARD.encode(bytes),
-        Err(_) => String::new(),
+        hdr_v2: packed::pack(histogram),
     }
 }
 
@@ -41,9 +30,7 @@ pub(super) fn seconds(nanos: Nanos) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
 
-    use hdrhistogram::serialization::Deserializer;
     use proptest::prelude::*;
 
     use super::*;
@@ -80,8 +67,7 @@ mod tests {
                 prop_assert!((found - expected).abs() <= expected / 999.0 + 1.1e-6, "{name}: {found}, not {expected}");
             }
             prop_assert_eq!(found.count, took.len() as u64);
-            let bytes = STANDARD.decode(found.hdr_v2).unwrap();
-            let again: Histogram<u64> = Deserializer::new().deserialize(&mut Cursor::new(bytes)).unwrap();
+            let again = packed::unpack(&found.hdr_v2).unwrap();
             prop_assert_eq!(&again, histogram);
         }
     }

@@ -1,9 +1,9 @@
 //! Figures of a whole run as sentences and tables.
 
+use crate::report::Report;
 use crate::report::figures::{self, count, maybe, rate, share, time};
 use crate::report::html::figure::Table;
 use crate::report::html::markup::Markup;
-use crate::report::{LatencyFigures, Report};
 use crate::tally::Latency;
 
 /// What was done, in a sentence.
@@ -48,7 +48,8 @@ pub(super) fn latencies(report: &Report, out: &mut Markup) {
     for latency in Latency::ALL {
         if let Some(figures) = report.latency.get(latency.name()) {
             let mut row = vec![described(latency).to_owned()];
-            row.extend(all(figures).map(time));
+            row.extend(figures.percentiles().map(time));
+            row.push(time(figures.mean_seconds));
             row.push(count(figures.count));
             table.rows.push(row);
         }
@@ -192,20 +193,6 @@ fn generator(report: &Report) -> Vec<(&'static str, String)> {
             "ceiling on this machine",
             maybe(generator.ceiling_per_second, rate),
         ),
-    ]
-}
-
-const fn all(figures: &LatencyFigures) -> [f64; 9] {
-    [
-        figures.p50_seconds,
-        figures.p75_seconds,
-        figures.p90_seconds,
-        figures.p95_seconds,
-        figures.p99_seconds,
-        figures.p999_seconds,
-        figures.p9999_seconds,
-        figures.max_seconds,
-        figures.mean_seconds,
     ]
 }
 

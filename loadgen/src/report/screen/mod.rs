@@ -7,7 +7,7 @@ mod tests;
 
 use crate::report::figures::{bytes, count, rate, time};
 use crate::report::screen::paper::{MARGIN, Paint, Screen, cut};
-use crate::report::{LatencyFigures, Report, Verdict};
+use crate::report::{Report, Verdict};
 use crate::tally::Latency;
 
 /// The screen, in colour or not. At most [`WIDTH`] columns and [`HEIGHT`] lines, whatever the report holds.
@@ -42,17 +42,18 @@ fn verdict(report: &Report, screen: &mut Screen) {
         Verdict::Interrupted => ("INTERRUPTED", Paint::Doubtful),
     };
     let load = &report.load;
-    let model = match load.model.as_str() {
-        "none" => "nothing planned".to_owned(),
-        model => format!("{} model", model.to_uppercase()),
+    let claims = counted(report, "claimed") + counted(report, "fallback");
+    let what = match load.model.as_str() {
+        "none" => "no load".to_owned(),
+        model if claims > 0 => format!("{} model, {} claims", model.to_uppercase(), count(claims)),
+        model => format!("{} model, {} messages", model.to_uppercase(), count(load.sent)),
     };
     let clients = count(u64::from(load.clients));
     let crypto = serde_json::to_value(report.scenario.payload.crypto).ok();
     let crypto = crypto.as_ref().and_then(|word| word.as_str()).unwrap_or_default();
     let done = format!(
-        "{}: {model}, {} messages in {}, {clients} clients, crypto {crypto}, seed {}",
+        "{}: {what} in {}, {clients} clients, crypto {crypto}, seed {}",
         cut(&report.scenario.name, 24),
-        count(load.sent),
         time(load.seconds),
         report.scenario.seed
     );
@@ -116,8 +117,31 @@ fn thresholds(report: &Report, screen: &mut Screen) {
     }
 }
 
+/// How often something was counted.
+fn counted(report: &Report, name: &str) -> u64 {
+    report.load.counts.get(name).copied().unwrap_or_default()
+}
+
 fn load(report: &Report, screen: &mut Screen) {
     let load = &report.load;
+    let (claimed, fallback) = (counted(report, "claimed"), counted(report, "fallback"));
+    if claimed + fallback > 0 {
+        let told = [
+            load.planned_per_second
+                .map_or_else(String::new, |planned| format!("planned {}", rate(planned))),
+            format!(
+                "answered {}",
+                rate((claimed + fallback) as f64 / load.seconds.max(1e-9))
+            ),
+            format!("one-time keys {}", count(claimed)),
+            format!("fallbacks {}", count(fallback)),
+        ];
+        screen.figures("claims", &told);
+    }
+    // Being there is all that some loads are about.
+    if load.sent == 0 && (load.due == 0 || claimed + fallback > 0) {
+        return;
+    }
     let planned = load
         .planned_per_second
         .map_or_else(String::new, |planned| format!("planned {}", rate(planned)));
@@ -161,7 +185,8 @@ fn latencies(report: &Report, screen: &mut Screen) {
         screen.line("latency", &[(Paint::Dim, &format!("{heads}{:>COUNT$}", "count"))]);
     }
     for (latency, figures) in rows {
-        let cells: String = percentiles(figures)
+        let cells: String = figures
+            .percentiles()
             .iter()
             .map(|seconds| format!("{:>CELL$}", time(*seconds)))
             .collect();
@@ -225,19 +250,6 @@ const fn shown(latency: Latency) -> &'static str {
         | Latency::Decrypt
         | Latency::Late => latency.name(),
     }
-}
-
-const fn percentiles(figures: &LatencyFigures) -> [f64; 8] {
-    [
-        figures.p50_seconds,
-        figures.p75_seconds,
-        figures.p90_seconds,
-        figures.p95_seconds,
-        figures.p99_seconds,
-        figures.p999_seconds,
-        figures.p9999_seconds,
-        figures.max_seconds,
-    ]
 }
 
 const MOST_REASONS: usize = 4;
