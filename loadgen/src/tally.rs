@@ -34,7 +34,7 @@ pub enum Latency {
     Encrypt,
     /// Decrypting one. In no other latency.
     Decrypt,
-    /// How late the generator itself was with a message that was due.
+    /// How late the generator itself was with a message that was due, once there was a session to send it on.
     Late,
 }
 

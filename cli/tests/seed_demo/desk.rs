@@ -100,6 +100,12 @@ impl Relay {
         format!("http://{}", self.address)
     }
 
+    /// Its process.
+    #[allow(dead_code, reason = "not every test asks for it")]
+    pub(crate) fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
     /// What waits for a device: kinds and payloads.
     pub(crate) fn mail(&self, token: &str) -> Vec<(u32, Vec<u8>)> {
         let runtime = tokio::runtime::Builder::new_current_thread()

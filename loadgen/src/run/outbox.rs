@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use crate::clock::Nanos;
 use crate::crypto::Keyring;
 use crate::label::Label;
 use crate::plan::{Plan, Sender};
@@ -31,6 +32,8 @@ pub(super) struct Outbox {
     /// Encrypted ahead of time for `next_seq`.
     ready: Option<Body>,
     unanswered: Unanswered,
+    /// When the session began.
+    since: Nanos,
     /// Devices' copies that left, and those that were refused.
     sent: u64,
     refused: u64,
@@ -61,6 +64,7 @@ impl Outbox {
             under_way: None,
             ready: None,
             unanswered: Unanswered::new(limits),
+            since: 0,
             sent: 0,
             refused: 0,
         }
@@ -92,7 +96,8 @@ impl Outbox {
     }
 
     /// On a new connection: what was not answered comes first.
-    pub(super) fn restart(&mut self) {
+    pub(super) fn restart(&mut self, now: Nanos) {
+        self.since = now;
         self.unanswered.restart();
     }
 
@@ -260,7 +265,8 @@ impl Outbox {
         tally.add(Count::Sent, devices);
         tally.add(Count::SentBytes, sent.bytes() as u64);
         if message.due.at.is_some() {
-            tally.record(Latency::Late, left.saturating_sub(due));
+            // While there was no session, it was not the generator that was late.
+            tally.record(Latency::Late, left.saturating_sub(due.max(self.since)));
         }
         Some(sent)
     }

@@ -43,7 +43,7 @@ struct Course {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     workers: Option<u32>,
 
-    /// Addresses that clients connect from, in turn: more than one has ports for
+    /// Addresses of this machine that clients connect from, in turn, for more clients than one address has ports
     #[arg(long, value_name = "IP", value_delimiter = ',')]
     source_ip: Vec<IpAddr>,
 

@@ -34,11 +34,11 @@ pub(super) struct Shape {
     #[arg(long, value_name = "N", conflicts_with = "stages", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     in_flight: Option<u32>,
 
-    /// When a message is over, with --in-flight
+    /// When a message is over, with --in-flight: ok (the relay has it safe), or delivered
     #[arg(long, value_name = "WHEN", value_parser = until)]
     until: Option<Until>,
 
-    /// How messages are spread over the time
+    /// How messages are spread over the time: constant (evenly), or poisson (as from very many people)
     #[arg(long, value_name = "HOW", value_parser = arrival)]
     arrival: Option<Arrival>,
 
@@ -82,7 +82,8 @@ pub(super) struct Shape {
     #[arg(long, value_name = "N", conflicts_with = "topology", value_parser = clap::value_parser!(u32).range(2..))]
     room_size: Option<u32>,
 
-    /// How bodies are made: session is real end-to-end encryption through the relay's directory
+    /// How bodies are made: session is real end-to-end encryption through the relay's directory, staged the same without
+    /// the directory, none random bytes
     #[arg(long, value_name = "HOW", value_parser = crypto)]
     crypto: Option<Crypto>,
 
