@@ -57,11 +57,11 @@ const HOMES: &[Home] = &[
 
 /// The libraries of the load generator.
 const LOADGEN_HOMES: &[Home] = &[
-    ("hdrhistogram", &["tally", "report", "run"]),
+    ("hdrhistogram", &["packed", "tally", "report", "run"]),
     ("vodozemac", &["crypto"]),
-    ("tokio_tungstenite", &["wire", "calibrate"]),
-    ("sha2", &["scenario/digest"]),
-    ("humantime", &["units"]),
+    ("tokio_tungstenite", &["wire", "bare", "agent"]),
+    ("sha2", &["scenario/digest", "agent/secret"]),
+    ("humantime", &["units", "report/hlog"]),
     ("crc32fast", &["label"]),
 ];
 

@@ -105,7 +105,8 @@ fn a_relay_that_stands_still_for_a_second_is_seen_by_those_whose_messages_were_d
 #[test]
 fn a_generator_that_cannot_keep_up_says_so_instead_of_blaming_the_relay() {
     let desk = Desk::new();
-    let line = "pairs --clients 20 --workers 1 --rate 60k/s --duration 2s --warmup 0s --crypto none";
+    let line =
+        "pairs --clients 20 --workers 1 --rate 400k/s --duration 2s --warmup 0s --drain 1s --crypto none";
     let (code, report) = Bench::begin(&desk, line).ends(&desk);
     assert_eq!((code, &report["verdict"]), (Some(65), &Value::from("invalid")));
     let reasons = report["reasons"].as_array().unwrap();

@@ -150,7 +150,7 @@ impl Client {
     async fn session<W: Wire>(&self, mut wire: W) -> Parted {
         self.inbox.borrow_mut().restart();
         if let Some(outbox) = &self.outbox {
-            outbox.borrow_mut().restart(self.shop.now());
+            outbox.borrow_mut().restart();
         }
         let _alive = Alive::begin(&self.shop);
         std::future::poll_fn(|cx| self.poll_turns(&mut wire, cx)).await

@@ -116,6 +116,7 @@ async fn conduct<W: Wire>(
         common,
         gate,
         earliest: 0,
+        planned: None,
         outcome: Outcome::default(),
         cpu: None,
     };
@@ -134,6 +135,8 @@ struct Play<'a> {
     gate: Option<Gate>,
     /// When the load may begin.
     earliest: Nanos,
+    /// How long the measured part was to be, in seconds, when it was just that.
+    planned: Option<f64>,
     outcome: Outcome,
     /// Processor time when the measured part began.
     cpu: Option<f64>,
@@ -217,6 +220,7 @@ impl Play<'_> {
             starts,
             measured: starts + nanos(warmup),
             ends: starts + nanos(lasts),
+            gives_up: starts + nanos(lasts) + nanos(self.scenario.phases.drain.0),
         };
         self.begin(hours).await;
         if !warmup.is_zero() {
@@ -226,8 +230,28 @@ impl Play<'_> {
         self.measure(hours.measured);
         match waited {
             Waited::Stopped => Waited::Stopped,
-            Waited::Done | Waited::TimedOut => self.wait_for(hours.ends).await,
+            Waited::Done | Waited::TimedOut => match self.wait_for(hours.ends).await {
+                Waited::Stopped => Waited::Stopped,
+                Waited::Done | Waited::TimedOut => self.leave(hours).await,
+            },
         }
+    }
+
+    /// Lets everything leave that is due, as long as there is patience for it: what takes longer than planned is
+    /// measured for as long as it takes.
+    async fn leave(&mut self, hours: Hours) -> Waited {
+        let waited = self
+            .crew
+            .until(
+                Some(Instant::from_std(self.common.clock.instant(hours.gives_up))),
+                Gauges::has_left,
+            )
+            .await;
+        let late = self.common.clock.now().saturating_sub(hours.ends);
+        if late < nanos(NOT_LATE) {
+            self.planned = Some((hours.ends - hours.measured) as f64 / 1e9);
+        }
+        waited
     }
 
     /// Load that ends when it is done.
@@ -237,6 +261,7 @@ impl Play<'_> {
             starts,
             measured: starts,
             ends: Nanos::MAX,
+            gives_up: Nanos::MAX,
         };
         self.begin(hours).await;
         self.measure(starts);
@@ -263,13 +288,14 @@ impl Play<'_> {
 
     /// The measured part is over.
     async fn end(&mut self, waited: Waited) {
-        let early = waited == Waited::Stopped;
+        let early = waited != Waited::Done;
         self.crew.tell(Cue::Drain { early }).await;
         self.crew.enter(Phase::Drain);
         let now = self.common.clock.now() as f64 / 1e9;
-        self.outcome.seconds = (now - self.outcome.began).max(0.0);
+        let took = (now - self.outcome.began).max(0.0);
+        self.outcome.seconds = self.planned.unwrap_or(took);
         self.outcome.cpu = self.cpu.map_or(0.0, |before| process_cpu() - before);
-        self.outcome.is_interrupted |= early;
+        self.outcome.is_interrupted |= waited == Waited::Stopped;
     }
 
     async fn storm(&mut self, times: u32, pause: Duration) -> Waited {
@@ -349,6 +375,8 @@ fn interrupted() -> Outcome {
 
 /// Workers hear of the load before it begins.
 const AHEAD: Duration = Duration::from_millis(5);
+/// A last message that leaves so much later than planned is on time.
+const NOT_LATE: Duration = Duration::from_millis(100);
 /// How long it stays quiet before it is over.
 const QUIET: Duration = Duration::from_millis(100);
 const LONGEST_TIDY: Duration = Duration::from_secs(60);

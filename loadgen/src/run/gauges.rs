@@ -121,6 +121,12 @@ impl Gauges {
         self.last.lock().clone()
     }
 
+    /// Whether everything that is due has left.
+    pub(super) fn has_left(&self) -> bool {
+        let waiting = [&self.pacing, &self.queued];
+        waiting.iter().all(|gauge| gauge.load(Ordering::Relaxed) <= 0)
+    }
+
     /// Whether everything that is due has left and was answered.
     pub(super) fn is_answered(&self) -> bool {
         let waiting = [&self.pacing, &self.queued, &self.unanswered];

@@ -39,7 +39,7 @@ impl LoadOf<'_> {
             };
             self.pacer = Some(spawn_local(async move {
                 let _guard = guard;
-                pacer.run(hours.starts).await;
+                pacer.run(hours.starts, hours.gives_up).await;
             }));
             return;
         }
@@ -73,6 +73,11 @@ impl LoadOf<'_> {
         for client in self.clients {
             let feed = client.desk.feed.take();
             turn.queued -= i64::try_from(feed.waiting()).unwrap_or(0);
+            let devices = client
+                .outbox
+                .as_ref()
+                .map_or(0, |outbox| outbox.borrow().devices());
+            self.shop.missed(feed.waiting() * devices);
         }
         self.shop.turn(&turn);
     }

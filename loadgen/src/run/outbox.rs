@@ -32,8 +32,10 @@ pub(super) struct Outbox {
     /// Encrypted ahead of time for `next_seq`.
     ready: Option<Body>,
     unanswered: Unanswered,
-    /// When the session began.
-    since: Nanos,
+    /// Whether messages wait for the connection, or for answers.
+    is_blocked: bool,
+    /// Since when they do not.
+    free_since: Nanos,
     /// Devices' copies that left, and those that were refused.
     sent: u64,
     refused: u64,
@@ -64,7 +66,8 @@ impl Outbox {
             under_way: None,
             ready: None,
             unanswered: Unanswered::new(limits),
-            since: 0,
+            is_blocked: true,
+            free_since: 0,
             sent: 0,
             refused: 0,
         }
@@ -96,8 +99,8 @@ impl Outbox {
     }
 
     /// On a new connection: what was not answered comes first.
-    pub(super) fn restart(&mut self, now: Nanos) {
-        self.since = now;
+    pub(super) fn restart(&mut self) {
+        self.is_blocked = true;
         self.unanswered.restart();
     }
 
@@ -111,11 +114,18 @@ impl Outbox {
         let mut has_put = false;
         for _ in 0..MOST_AT_ONCE {
             if !self.has_work(owner) {
+                self.is_blocked |= owner.desk.feed.borrow().has_some(owner.shop.now());
                 return Ok(has_put);
             }
             match wire.poll_ready(cx) {
                 Poll::Ready(ready) => ready?,
-                Poll::Pending => return Ok(has_put),
+                Poll::Pending => {
+                    self.is_blocked = true;
+                    return Ok(has_put);
+                }
+            }
+            if std::mem::take(&mut self.is_blocked) {
+                self.free_since = owner.shop.now();
             }
             match self.unanswered.take_again() {
                 Some(sent) => self.put(wire, sent)?,
@@ -265,8 +275,8 @@ impl Outbox {
         tally.add(Count::Sent, devices);
         tally.add(Count::SentBytes, sent.bytes() as u64);
         if message.due.at.is_some() {
-            // While there was no session, it was not the generator that was late.
-            tally.record(Latency::Late, left.saturating_sub(due.max(self.since)));
+            // What waited for the connection or for answers was not late by the generator's fault.
+            tally.record(Latency::Late, left.saturating_sub(due.max(self.free_since)));
         }
         Some(sent)
     }

@@ -32,8 +32,8 @@ pub(super) struct Pacer {
 }
 
 impl Pacer {
-    /// Hands out everything that is due from `starts` on.
-    pub(super) async fn run(self, starts: Nanos) {
+    /// Hands out everything that is due from `starts` on. After `gives_up`, what is left never leaves.
+    pub(super) async fn run(self, starts: Nanos, gives_up: Nanos) {
         let Self {
             shop,
             mut schedule,
@@ -50,6 +50,13 @@ impl Pacer {
             }
             let now = shop.now();
             let mut turn = Turn::default();
+            if now > gives_up {
+                for (due, (_, devices)) in next.into_iter().chain(schedule).zip(in_turn) {
+                    shop.tally(due.measured).add(Count::Due, *devices);
+                    shop.missed(*devices);
+                }
+                return;
+            }
             for _ in 0..MOST_AT_ONCE {
                 let Some(due) = next.filter(|due| starts + due.at <= now) else {
                     break;

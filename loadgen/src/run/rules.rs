@@ -31,6 +31,8 @@ pub(super) struct Hours {
     pub(super) measured: Nanos,
     /// Nothing is due from here on. Far away when it ends otherwise.
     pub(super) ends: Nanos,
+    /// What has not left by then never does.
+    pub(super) gives_up: Nanos,
 }
 
 impl Rules {

@@ -61,16 +61,12 @@ fn verdict(report: &Report, screen: &mut Screen) {
     screen.paint(paint, &word);
     screen.paint(Paint::Bold, &cut(&done, WIDTH - MARGIN));
     screen.text.push('\n');
-    for reason in report.reasons.iter().take(MOST_REASONS) {
-        screen.line("", &[(paint, reason)]);
+    let lines: Vec<String> = report.reasons.iter().flat_map(|reason| wrap(reason)).collect();
+    for line in lines.iter().take(MOST_REASONS) {
+        screen.line("", &[(paint, line)]);
     }
-    if let Some(more) = report
-        .reasons
-        .len()
-        .checked_sub(MOST_REASONS)
-        .filter(|more| *more > 0)
-    {
-        screen.line("", &[(Paint::Dim, &format!("and {more} reasons more"))]);
+    if lines.len() > MOST_REASONS {
+        screen.line("", &[(Paint::Dim, "and more: --json has all of it")]);
     }
     if load.model == "closed" {
         screen.line(
@@ -81,6 +77,21 @@ fn verdict(report: &Report, screen: &mut Screen) {
             )],
         );
     }
+}
+
+/// A sentence in lines as wide as the screen.
+fn wrap(sentence: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in sentence.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH - MARGIN => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(_) | None => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// Two beside each other. When there are too many, those that do not hold are shown first.
