@@ -14,6 +14,7 @@ mod private_dir;
 mod relay;
 mod runtime;
 mod schemas;
+mod signals;
 mod store;
 mod when;
 

@@ -5,6 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: its helpers may fail loudly, too")]
 
+#[path = "dev/bench.rs"]
+mod desk;
+
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Output, Stdio};
@@ -13,19 +16,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-const SHORT: &str = "--clients 4 --rate 50/s --duration 1s --warmup 0s --crypto none --allow-invalid";
+use desk::command;
 
-fn command(folder: &TempDir, line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_chatctl"));
-    command
-        .arg("bench")
-        .args(line.split_whitespace())
-        .current_dir(folder)
-        .env_clear()
-        .env("TMPDIR", folder.path())
-        .stdin(Stdio::null());
-    command
-}
+const SHORT: &str = "--clients 4 --rate 50/s --duration 1s --warmup 0s --crypto none --allow-invalid";
 
 fn ran(line: &str) -> (TempDir, Output) {
     let folder = tempfile::tempdir().unwrap();

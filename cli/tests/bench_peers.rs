@@ -5,28 +5,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: its helpers may fail loudly, too")]
 
+#[path = "dev/bench.rs"]
+mod desk;
+
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-const SHORT: &str = "--clients 4 --rate 50/s --duration 1s --warmup 0s --allow-invalid";
+use desk::command;
 
-fn command(folder: &TempDir, line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_chatctl"));
-    command
-        .arg("bench")
-        .args(line.split_whitespace())
-        .current_dir(folder)
-        .env_clear()
-        .env("TMPDIR", folder.path())
-        .env("XDG_STATE_HOME", folder.path().join("state"))
-        .stdin(Stdio::null());
-    command
-}
+const SHORT: &str = "--clients 4 --rate 50/s --duration 1s --warmup 0s --allow-invalid";
 
 fn ran(folder: &TempDir, line: &str) -> Output {
     command(folder, line).output().unwrap()

@@ -9,14 +9,11 @@
 mod relay;
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use chatctl_loadgen::clock::RunClock;
 use chatctl_loadgen::plan::Plan;
 use chatctl_loadgen::run::{self, Stage};
 use chatctl_loadgen::tally::{Count, Latency};
 use chatctl_loadgen::wire::chatctl::RelayWire;
-use tokio_util::sync::CancellationToken;
 
 use crate::relay::{TestPasses, TestRelay};
 
@@ -34,19 +31,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let scenario = toml::from_str(&text)?;
     let relay = TestRelay::start();
     let run = rand::random();
-    let stage = Stage::<RelayWire> {
-        place: relay.place(relay.address()),
-        plan: Plan::new(&scenario, run, (0, 1))?,
-        passes: Arc::new(TestPasses),
-        run,
-        clock: RunClock::starting_at(Instant::now()),
-        agent: (0, 1),
-        gate: None,
-        workers: 1,
-        sources: Vec::new(),
-        progress: Arc::default(),
-        stop: CancellationToken::new(),
-    };
+    let plan = Plan::new(&scenario, run, (0, 1))?;
+    let stage = Stage::<RelayWire>::alone(relay.place(relay.address()), plan, Arc::new(TestPasses), run);
     let outcome = run::run(&scenario, stage)?;
     let delivered = outcome.measured.count(Count::Delivered) as f64;
     let worker = outcome.busiest_worker * outcome.seconds;

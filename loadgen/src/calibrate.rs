@@ -11,7 +11,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chatctl_client::{Http, Token};
 use chatctl_protocol::{AccountId, DeviceId};
@@ -21,9 +21,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::bare::{self, Speech};
-use crate::clock::RunClock;
 use crate::plan::Plan;
-use crate::progress::Progress;
 use crate::run::{Outcome, RunError, Stage, run};
 use crate::scenario::{Clients, Load, Payload, Phases, SCHEMA as SCENARIO, Scenario, Sizes, Topology, Until};
 use crate::tally::Count;
@@ -151,17 +149,9 @@ fn measure<W: Wire>(
     let name = rand::random();
     let plan = Plan::new(&scenario, name, (0, 1)).map_err(|_| no_address())?;
     let stage = Stage {
-        place,
-        plan,
-        passes: Arc::new(NamesForTokens),
-        run: name,
-        clock: RunClock::starting_at(Instant::now()),
-        agent: (0, 1),
-        gate: None,
         workers: how.workers,
-        sources: Vec::new(),
-        progress: Arc::new(Progress::default()),
         stop: stop.clone(),
+        ..Stage::alone(place, plan, Arc::new(NamesForTokens), name)
     };
     Ok(run::<W>(&scenario, stage)?)
 }

@@ -12,12 +12,11 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use chatctl_client::Token;
 use chatctl_loadgen::bare::Speech;
-use chatctl_loadgen::clock::RunClock;
 use chatctl_loadgen::outcome::Integrity;
 use chatctl_loadgen::plan::{Account, Client, Plan};
 use chatctl_loadgen::progress::Progress;
@@ -34,7 +33,6 @@ use chatctl_protocol::{AccountId, ClientMsgId, DeviceId};
 use futures_util::{SinkExt as _, StreamExt as _};
 use smallvec::smallvec;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
 async fn the_bare_relay_carries_mail_in_order() {
@@ -238,19 +236,7 @@ async fn pairs<W: Wire>(place: W::Place, until: Until) {
     };
     let run = std::process::id().into();
     let plan = Plan::new(&scenario, run, (0, 1)).unwrap();
-    let stage = Stage::<W> {
-        place,
-        plan,
-        passes: Arc::new(NoPasses),
-        run,
-        clock: RunClock::starting_at(Instant::now()),
-        agent: (0, 1),
-        gate: None,
-        workers: 1,
-        sources: Vec::new(),
-        progress: Arc::default(),
-        stop: CancellationToken::new(),
-    };
+    let stage = Stage::<W>::alone(place, plan, Arc::new(NoPasses), run);
     let running = tokio::task::spawn_blocking(move || chatctl_loadgen::run::run(&scenario, stage));
     let outcome = running.await.unwrap().unwrap();
     let arrived = outcome.measured.count(Count::Delivered);

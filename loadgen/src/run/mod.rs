@@ -34,6 +34,7 @@ pub use crate::outcome::{MOST_MOMENTS, Moment, Outcome, heat_rows};
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
@@ -67,6 +68,26 @@ pub struct Stage<W: Wire> {
     pub progress: Arc<Progress>,
     /// Ends the run early: what was measured until then is the outcome.
     pub stop: CancellationToken,
+}
+
+impl<W: Wire> Stage<W> {
+    /// A run that begins now, on one thread, by itself, and that nobody watches.
+    #[must_use]
+    pub fn alone(place: W::Place, plan: Plan, passes: Arc<dyn Passes>, run: u64) -> Self {
+        Self {
+            place,
+            plan,
+            passes,
+            run,
+            clock: RunClock::starting_at(Instant::now()),
+            agent: (0, 1),
+            workers: 1,
+            sources: Vec::new(),
+            gate: None,
+            progress: Arc::default(),
+            stop: CancellationToken::new(),
+        }
+    }
 }
 
 impl<W: Wire> std::fmt::Debug for Stage<W> {

@@ -11,9 +11,8 @@ mod truth;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use chatctl_loadgen::clock::RunClock;
 use chatctl_loadgen::outcome::Integrity;
 use chatctl_loadgen::plan::Plan;
 use chatctl_loadgen::progress::Progress;
@@ -328,18 +327,10 @@ impl TestRelay {
 
     fn stage(&self, scenario: &Scenario, front: SocketAddr) -> Stage<RelayWire> {
         let run = rand::random();
+        let plan = Plan::new(scenario, run, (0, 1)).unwrap();
         Stage {
-            place: self.place(front),
-            plan: Plan::new(scenario, run, (0, 1)).unwrap(),
-            passes: Arc::new(TestPasses),
-            run,
-            clock: RunClock::starting_at(Instant::now()),
-            agent: (0, 1),
-            gate: None,
             workers: 2,
-            sources: Vec::new(),
-            progress: Arc::default(),
-            stop: CancellationToken::new(),
+            ..Stage::alone(self.place(front), plan, Arc::new(TestPasses), run)
         }
     }
 }

@@ -16,7 +16,6 @@ use hyper::Uri;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::address::allowed;
@@ -26,6 +25,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::{Document, Out};
 use crate::runtime::wait_for;
+use crate::signals::Signals;
 
 /// What an agent is told.
 #[derive(Debug, Clone, clap::Args)]
@@ -81,11 +81,7 @@ impl Agent {
             Failure::new(Exit::Unavailable, format!("cannot listen on {}", self.listen)).caused_by(&error)
         })?;
         let address = listener.local_addr().unwrap_or(self.listen);
-        let failed = |error: std::io::Error| {
-            Failure::new(Exit::Failure, "cannot listen for signals").caused_by(&error)
-        };
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut signals = Signals::listen()?;
         let listening = Listening {
             address: address.to_string(),
         };
@@ -101,8 +97,7 @@ impl Agent {
         tokio::pin!(serving);
         let exit = tokio::select! {
             () = &mut serving => Exit::Ok,
-            _ = interrupt.recv() => Exit::Interrupted,
-            _ = terminate.recv() => Exit::Terminated,
+            exit = signals.next() => exit,
         };
         // A run under way ends early, and its coordinator is told what was found.
         stop.cancel();

@@ -10,11 +10,11 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 
 use super::host;
-use super::measure::Signals;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::{Document, Out};
 use crate::runtime::wait_for;
+use crate::signals::Signals;
 
 /// Relay over bare WebSockets, to compare with: no accounts, no store, no acks
 #[derive(Debug, clap::Args)]

@@ -25,7 +25,6 @@ use chatctl_loadgen::wire::xmpp::Xmpp;
 use chatctl_loadgen::wire::{Passes, Wire};
 use chatctl_relay::model::{Clock, UnixMs};
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +36,7 @@ use super::watching::Watching;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::Out;
+use crate::signals::Signals;
 
 /// How a run is done.
 #[derive(Debug, Clone)]
@@ -326,37 +326,6 @@ pub(super) fn failure(error: &RunError, is_relay: bool) -> Failure {
             .hint("are --keys, --issuer and --audience those of the relay?"),
         RunError::Scenario(_) => Failure::from_error(Exit::Usage, error),
         RunError::System { .. } => Failure::from_error(Exit::Failure, error),
-    }
-}
-
-/// The signals that end a run.
-pub(super) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    /// From now on they end nothing by themselves.
-    ///
-    /// # Errors
-    ///
-    /// When the system lets nobody listen.
-    pub(super) fn listen() -> Result<Self, Failure> {
-        let failed = |error: std::io::Error| {
-            Failure::new(Exit::Failure, "cannot listen for signals").caused_by(&error)
-        };
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
-            terminate: signal(SignalKind::terminate()).map_err(failed)?,
-        })
-    }
-
-    /// Waits for the next one: how a process that ends for it ends. Cancel safe.
-    pub(super) async fn next(&mut self) -> Exit {
-        tokio::select! {
-            _ = self.interrupt.recv() => Exit::Interrupted,
-            _ = self.terminate.recv() => Exit::Terminated,
-        }
     }
 }
 

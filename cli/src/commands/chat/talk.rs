@@ -8,7 +8,6 @@
 use chatctl_client::e2ee::{Answer, Installation, OpenError, SealError, SendError, safety_number};
 use chatctl_client::{Event, Mail, SendId, SendOutcome, Stop};
 use chatctl_protocol::{AccountId, Address, CloseCode, DeviceId};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
 use super::command::{Command, HELP};
@@ -17,6 +16,7 @@ use super::voice::{Voice, What, named};
 use super::{LEAVE, ONE_TIME_KEYS};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::signals::Signals;
 
 /// A conversation.
 #[derive(Debug)]
@@ -46,16 +46,11 @@ impl Talk {
     ///
     /// Of a relay that does not want the device, of a vault that cannot be kept, and when something was not sent.
     pub(super) async fn run(mut self, lines: Lines, follow: bool) -> Result<Exit, Failure> {
-        let failed = |error: std::io::Error| {
-            Failure::new(Exit::Failure, "cannot listen for signals").caused_by(&error)
-        };
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut signals = Signals::listen()?;
         // Whatever is dropped here: the vault was kept before anything left.
         let ended = tokio::select! {
             talked = self.talk(lines, follow) => talked.map(|()| Exit::Ok),
-            _ = interrupt.recv() => Ok(Exit::Interrupted),
-            _ = terminate.recv() => Ok(Exit::Terminated),
+            exit = signals.next() => Ok(exit),
         };
         let unsent = self.unsent;
         // Nobody waits for a relay that is away.

@@ -10,10 +10,11 @@ use chatctl_relay::store::holder;
 use tokio_util::sync::CancellationToken;
 
 use super::screen::Screen;
-use super::signals::{STOPPING, Signals, left};
+use super::signals::{STOPPING, left};
 use super::{Ended, held};
 use crate::commands::jobs::entry::{Found, Held};
 use crate::failure::Failure;
+use crate::signals::Signals;
 use crate::store::store_failure;
 
 /// Runs a job to its end, or until a signal stops it.

@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::screen::Screen;
-use super::signals::{STOPPING, Signals, left};
+use super::signals::{STOPPING, left};
 use super::{Ended, held};
 use crate::commands::jobs::entry::{Found, Job, Run, read};
 use crate::commands::jobs::history;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::relay::Relay;
+use crate::signals::Signals;
 
 /// Begins a job on a relay and waits for its end, or until a signal stops it there.
 ///
