@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
 
 use super::error::KeysetError;
@@ -53,12 +53,34 @@ fn place(path: &Path, bytes: &[u8], access: Access, existing: Existing) -> io::R
         .permissions(std::fs::Permissions::from_mode(mode))
         .tempfile_in(folder)?;
     file.write_all(bytes)?;
+    if existing == Existing::Replace {
+        give_to_owner_of(path, file.as_file())?;
+    }
     file.as_file().sync_all()?;
     match existing {
         Existing::Keep => file.persist_noclobber(path)?,
         Existing::Replace => file.persist(path)?,
     };
     File::open(folder)?.sync_all()
+}
+
+/// Whose file takes the place of another's stays theirs: when root rotates the relay's keys, the relay must still
+/// be able to read them. Only root can give files away; for everybody else nothing changes.
+fn give_to_owner_of(path: &Path, file: &File) -> io::Result<()> {
+    let old = match std::fs::symlink_metadata(path) {
+        Ok(old) if old.is_file() => old,
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let new = file.metadata()?;
+    if (old.uid(), old.gid()) == (new.uid(), new.gid()) {
+        return Ok(());
+    }
+    match fchown(file, Some(old.uid()), Some(old.gid())) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        done => done,
+    }
 }
 
 /// Holds a file for itself until it is dropped, so that of two who change it one sees what the other did.
@@ -134,3 +156,27 @@ fn is_credential(path: &Path) -> bool {
 }
 
 const MAX_BYTES: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_takes_anothers_place_belongs_to_the_same_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.json");
+        write(&path, b"old", Access::Owner, Existing::Keep).unwrap();
+        let (uid, gid) = (65_534, 65_533);
+        // Only root gives files away; whoever else runs this keeps the file, and the rest must hold all the same.
+        let given = std::os::unix::fs::chown(&path, Some(uid), Some(gid)).is_ok();
+        let before = std::fs::metadata(&path).unwrap();
+        assert!(!given || before.uid() == uid);
+        write(&path, b"new", Access::Owner, Existing::Replace).unwrap();
+        let after = std::fs::metadata(&path).unwrap();
+        assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
+        assert_eq!(
+            (after.mode() & 0o777, std::fs::read(&path).unwrap()),
+            (0o600, b"new".to_vec())
+        );
+    }
+}
