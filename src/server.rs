@@ -35,9 +35,11 @@ use crate::metrics::Metrics;
 use crate::model::Clock;
 use crate::store::{self, Store};
 use crate::switchboard::{Parts, Switchboard};
+use crate::tls::{Certificate, CertificateError, Tls};
 
 pub use self::admin_socket::{AdminSocket, Error as AdminSocketError, MAX_PATH as MAX_SOCKET_PATH};
-pub use self::connections::{Incoming, accept};
+use self::connections::Guarded;
+pub use self::connections::{Arrival, Incoming, accept};
 
 /// Why the relay could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +56,9 @@ pub enum Error {
     /// The keys of an outside issuer cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysetError),
+    /// There is no certificate to give, although the settings name one.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The operator's socket cannot be listened on.
     #[error(transparent)]
     AdminSocket(#[from] AdminSocketError),
@@ -94,6 +99,8 @@ impl Server {
     /// [`Error`] when the address or the store cannot be used.
     pub async fn bind(config: Config, outfit: Outfit) -> Result<Self, Error> {
         let Outfit { store, keyset, clock } = outfit;
+        // Before the address is bound: with a bad certificate nobody may connect.
+        let certificate = Certificate::of(&config.server)?;
         let (listener, address) = listen(config.server.listen).await?;
         let admin = match &config.server.admin_socket {
             Some(path) => Some(AdminSocket::bind(path).await?),
@@ -127,6 +134,8 @@ impl Server {
             holder: store::holder(),
         });
         let doors = Doors {
+            arrivals: Arc::default(),
+            tls: Tls::new(certificate, Arc::clone(&metrics)),
             switchboard,
             verifier,
             live,
@@ -227,6 +236,7 @@ impl Server {
             let router = router.clone().layer(axum::Extension(OnAdminSocket));
             tasks.spawn(accept(admin, router, connections.clone(), closing.clone()));
         }
+        let listener = Guarded::new(listener, doors.tls.clone());
         tasks.spawn(accept(listener, router, connections.clone(), closing.clone()));
         info!(addr = %address, "listening");
         let stopped = tokio::select! {
