@@ -6,6 +6,7 @@
 
 pub mod jobs;
 pub mod live;
+pub mod network;
 pub mod schedule;
 
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use chatctl_protocol::Limits;
 mod trust;
 
 use crate::config::jobs::JobsConfig;
+use crate::config::network::Network;
 
 pub use trust::{Trust, TrustedKeys};
 
@@ -92,6 +94,47 @@ pub struct ServerConfig {
         value_name = "FILE"
     )]
     pub admin_socket: Option<PathBuf>,
+
+    /// Certificate in PEM, the leaf first, then those between it and its authority; the relay speaks TLS alone then
+    /// (default: the systemd credential `tls-certificate`)
+    #[arg(
+        id = "server.tls_certificate",
+        long = "tls-certificate",
+        env = "CHATCTL_SERVER__TLS_CERTIFICATE",
+        value_name = "FILE"
+    )]
+    pub tls_certificate: Option<PathBuf>,
+
+    /// The certificate's private key in PEM, without a passphrase (mode 0600, or 0640; default: the systemd
+    /// credential `tls-key`)
+    #[arg(
+        id = "server.tls_key",
+        long = "tls-key",
+        env = "CHATCTL_SERVER__TLS_KEY",
+        value_name = "FILE"
+    )]
+    pub tls_key: Option<PathBuf>,
+
+    /// Proxies whose word on a client's address is believed, for --connect-rate: an address or a network such as
+    /// 10.0.0.0/8 (repeatable, or separated by commas)
+    #[arg(
+        id = "server.trusted_proxies",
+        long = "trusted-proxy",
+        env = "CHATCTL_SERVER__TRUSTED_PROXIES",
+        value_name = "NETWORK",
+        value_delimiter = ','
+    )]
+    pub trusted_proxies: Vec<Network>,
+
+    /// New sessions per minute and client address (IPv6: /64); more are answered 429; 0 for no bound
+    #[arg(
+        id = "server.connect_rate",
+        long = "connect-rate",
+        env = "CHATCTL_SERVER__CONNECT_RATE",
+        value_name = "COUNT",
+        default_value_t = 0
+    )]
+    pub connect_rate: u32,
 
     /// Serve the manual of the API at /docs
     #[arg(id = "server.docs", long = "docs", env = "CHATCTL_SERVER__DOCS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]

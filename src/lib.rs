@@ -12,7 +12,7 @@
 //! 4 http           the doors: ws, devices, keys, messages, health, token, problem
 //! 3 switchboard    the only holder of store and hub        session (one device, no socket)        jobs (clean-up)
 //! 2 mailbox        directory (devices, bundles, claims)    committer (tail, group commit)
-//! 1 store          hub (who is here; the bells)            auth
+//! 1 store          hub (who is here; the bells)            auth            tls (certificate, handshakes)
 //! 0 model          config          metrics                 (and the protocol package)
 //! ```
 
@@ -30,3 +30,4 @@ pub mod server;
 pub mod session;
 pub mod store;
 pub mod switchboard;
+pub mod tls;

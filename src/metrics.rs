@@ -22,6 +22,13 @@ pub struct Reason {
 /// A counter for each reason.
 pub type ByReason = Family<Reason, Counter<u64, AtomicU64>>;
 
+/// No label at all.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Unlabelled {}
+
+/// A gauge that is there only while there is something to show.
+pub type Perhaps = Family<Unlabelled, Gauge>;
+
 /// A label for the job.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfJob {
@@ -108,6 +115,12 @@ impl New for Histogram {
     }
 }
 
+impl New for Perhaps {
+    fn new() -> Self {
+        Self::default()
+    }
+}
+
 impl New for JobCounter {
     fn new() -> Self {
         Self::default()
@@ -176,6 +189,12 @@ metrics! {
     devices_low_on_keys: Gauge = "devices_low_on_keys";
     /// Requests over a budget or rate, by which
     rate_limited: ByReason = "rate_limited";
+    /// TLS handshakes done
+    tls_handshakes: Counter = "tls_handshakes";
+    /// TLS handshakes that came to nothing: plain, slow, lost, alert, incompatible, protocol
+    tls_handshakes_failed: ByReason = "tls_handshakes_failed";
+    /// When the certificate ends that new connections are given; not there without TLS
+    tls_certificate_expiry: Perhaps = "tls_certificate_expiry_timestamp", Unit::Seconds;
     /// Tokens verified, by result
     tokens_verified: ByReason = "tokens_verified";
     /// Whether the configuration was good when it was last read: 1, or 0 while an older one is kept
@@ -236,6 +255,21 @@ pub trait Count {
 impl Count for ByReason {
     fn count(&self, reason: &'static str) {
         self.get_or_create(&Reason { reason }).inc();
+    }
+}
+
+/// Shows a value, or nothing.
+pub trait Show {
+    /// Shows this from now on.
+    fn show(&self, value: Option<i64>);
+}
+
+impl Show for Perhaps {
+    fn show(&self, value: Option<i64>) {
+        match value {
+            Some(value) => drop(self.get_or_create(&Unlabelled {}).set(value)),
+            None => self.clear(),
+        }
     }
 }
 

@@ -39,12 +39,14 @@ use crate::metrics::Metrics;
 use crate::model::Clock;
 use crate::store::{self, Store};
 use crate::switchboard::{Parts, Switchboard};
+use crate::tls::{Certificate, CertificateError, Tls};
 
+use self::connections::Guarded;
 use self::listeners::{Listener, listen};
 use self::vigil::{Vigil, grouped};
 
 pub use self::admin_socket::{AdminSocket, Error as AdminSocketError, MAX_PATH as MAX_SOCKET_PATH};
-pub use self::connections::{Incoming, Reception, accept};
+pub use self::connections::{Arrival, Incoming, Reception, accept};
 pub use self::listeners::{Inherited, InheritedError, Listening};
 pub use self::supervisor::Supervisor;
 
@@ -66,6 +68,9 @@ pub enum Error {
     /// The keys of an outside issuer cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysetError),
+    /// There is no certificate to give, although the settings name one.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The operator's socket cannot be listened on.
     #[error(transparent)]
     AdminSocket(#[from] AdminSocketError),
@@ -117,6 +122,8 @@ impl Server {
     /// As [`Self::bind`].
     pub async fn bind_on(inherited: Inherited, config: Config, outfit: Outfit) -> Result<Self, Error> {
         let Outfit { store, keyset, clock } = outfit;
+        // Before the address is bound: with a bad certificate nobody may connect.
+        let certificate = Certificate::of(&config.server)?;
         let address = config.server.listen;
         let listeners = listen(inherited, address).await?;
         let address = listeners.first().map_or(address, |first| first.at.address);
@@ -153,6 +160,8 @@ impl Server {
             holder: store::holder(),
         });
         let doors = Doors {
+            arrivals: Arc::default(),
+            tls: Tls::new(certificate, Arc::clone(&metrics)),
             switchboard,
             verifier,
             live,
@@ -342,7 +351,11 @@ fn open(listener: Listener, doors: &Doors, reception: &Reception) -> impl Future
         ..reception.clone()
     };
     info!(addr = %at.address, inherited = at.inherited, "listening");
-    accept(socket, http::router(doors.clone()), reception)
+    accept(
+        Guarded::new(socket, doors.tls.clone()),
+        http::router(doors.clone()),
+        reception,
+    )
 }
 
 /// Takes operators in, who are asked for no token.

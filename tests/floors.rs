@@ -26,6 +26,7 @@ mod paths;
 /// The sideways imports that are meant: who, from whom, and why.
 const SIDEWAYS: &[Sideways] = &[
     ("config", "model", "a schedule's ticks are instants"),
+    ("tls", "auth", "a certificate's key is a private file"),
     (
         "session",
         "switchboard",
@@ -53,6 +54,9 @@ const HOMES: &[Home] = &[
     ("chrono", &["config/schedule", "jobs/pulse"]),
     ("chrono_tz", &["config/schedule"]),
     ("tokio_cron_scheduler", &["jobs/pulse"]),
+    ("rustls", &["tls", "auth/fetch"]),
+    ("tokio_rustls", &["tls"]),
+    ("ipnet", &["config/network"]),
 ];
 
 /// The libraries of the load generator.

@@ -2,6 +2,7 @@
 //!
 //! Parses the command line, runs one command, and ends with its exit code. Must not know what commands do.
 
+mod authority;
 mod commands;
 mod config;
 mod exit;

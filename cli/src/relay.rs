@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
+use chatctl_client::Dial;
 use chatctl_relay::auth::private_file;
 use chatctl_relay::server::MAX_SOCKET_PATH;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -17,9 +18,10 @@ use hyper::{Method, Request, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use crate::authority::Authority;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
@@ -35,7 +37,7 @@ pub(crate) struct RelayOptions {
     )]
     pub(crate) admin_socket: Option<PathBuf>,
 
-    /// The relay's address instead: plain HTTP, so on this machine or through a tunnel
+    /// The relay's address instead: https://, or http:// on this machine
     #[arg(
         id = "relay.url",
         long = "url",
@@ -52,6 +54,9 @@ pub(crate) struct RelayOptions {
         requires = "relay.url"
     )]
     pub(crate) token_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) authority: Authority,
 }
 
 /// A relay that can be asked.
@@ -64,7 +69,7 @@ pub(crate) struct Relay {
 #[derive(Clone)]
 enum Place {
     Socket(PathBuf),
-    Address { authority: String, token: String },
+    Address { url: Uri, token: String, dial: Dial },
 }
 
 /// Without the token.
@@ -78,7 +83,7 @@ impl Place {
     fn name(&self) -> String {
         match self {
             Self::Socket(path) => path.display().to_string(),
-            Self::Address { authority, .. } => format!("http://{authority}"),
+            Self::Address { url, .. } => url.to_string().trim_end_matches('/').to_owned(),
         }
     }
 }
@@ -131,7 +136,7 @@ impl Relay {
         data_dir: Option<&Path>,
     ) -> Result<Option<Self>, Failure> {
         if let (Some(url), Some(token_file)) = (&options.url, &options.token_file) {
-            return Self::at(url, token_file).map(Some);
+            return Self::at(url, token_file, options.authority.dial()?).map(Some);
         }
         for path in sockets(options, data_dir) {
             match in_time(DEADLINE, UnixStream::connect(&path)).await {
@@ -154,13 +159,15 @@ impl Relay {
         Ok(None)
     }
 
-    fn at(url: &Uri, token_file: &Path) -> Result<Self, Failure> {
+    fn at(url: &Uri, token_file: &Path, dial: Dial) -> Result<Self, Failure> {
         let bad = |message: &str| Failure::new(Exit::Usage, message);
-        if url.scheme_str() != Some("http") {
-            return Err(bad("--url takes an http:// address")
-                .hint("where the relay is behind TLS, forward its port: `ssh -L 8480:127.0.0.1:8480 HOST`, then --url http://127.0.0.1:8480"));
+        if !matches!(url.scheme_str(), Some("http" | "https")) {
+            return Err(bad("--url takes an https:// or http:// address"));
         }
         let authority = url.authority().ok_or_else(|| bad("--url names no host"))?;
+        if !matches!(url.path(), "" | "/") || url.query().is_some() {
+            return Err(bad("--url takes an address without a path"));
+        }
         if authority.as_str().contains('@') {
             return Err(bad("--url takes no login"));
         }
@@ -174,8 +181,9 @@ impl Relay {
         }
         Ok(Self {
             place: Place::Address {
-                authority: authority.to_string(),
+                url: url.clone(),
                 token: token.to_owned(),
+                dial,
             },
             deadline: DEADLINE,
         })
@@ -248,7 +256,10 @@ impl Relay {
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Failure> {
         let (host, token) = match &self.place {
             Place::Socket(_) => ("localhost", None),
-            Place::Address { authority, token } => (authority.as_str(), Some(token)),
+            Place::Address { url, token, .. } => (
+                url.authority().map_or("", |authority| authority.as_str()),
+                Some(token),
+            ),
         };
         let mut request = Request::builder()
             .method(method)
@@ -267,14 +278,11 @@ impl Relay {
         let answered = async {
             match &self.place {
                 Place::Socket(path) => exchange(UnixStream::connect(path).await?, request).await,
-                Place::Address { authority, .. } => {
-                    let default = match authority.rsplit_once(':') {
-                        Some((_, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
-                            authority.clone()
-                        }
-                        _ => format!("{authority}:80"),
-                    };
-                    exchange(TcpStream::connect(default).await?, request).await
+                Place::Address { url, dial, .. } => {
+                    let secure = url.scheme_str() == Some("https");
+                    let usual = if secure { 443 } else { 80 };
+                    let (host, port) = (url.host().unwrap_or_default(), url.port_u16());
+                    exchange(dial.stream(host, port.unwrap_or(usual), secure).await?, request).await
                 }
             }
         };
@@ -384,11 +392,14 @@ fn sockets(options: &RelayOptions, data_dir: Option<&Path>) -> Vec<PathBuf> {
 
 fn unreachable(place: &Place, error: &io::Error) -> Failure {
     let message = format!("cannot reach the relay at {}", place.name());
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => Failure::new(Exit::NoPerm, message)
+    match (error.kind(), place) {
+        (io::ErrorKind::PermissionDenied, Place::Address { .. }) => Failure::new(Exit::NoPerm, message)
+            .caused_by(error)
+            .hint("--ca FILE names the authority that vouches for it, where the system does not know it"),
+        (io::ErrorKind::PermissionDenied, Place::Socket(_)) => Failure::new(Exit::NoPerm, message)
             .caused_by(error)
             .hint("the socket is for root and the user that the relay runs as"),
-        _ => Failure::new(Exit::Unavailable, message)
+        (_, _) => Failure::new(Exit::Unavailable, message)
             .caused_by(error)
             .hint("is it running? --admin-socket FILE or --url URL says where"),
     }
@@ -453,6 +464,7 @@ mod tests {
             admin_socket: Some(folder.path().join("admin.sock")),
             url: None,
             token_file: None,
+            authority: Authority::default(),
         };
         assert!(Relay::find(&options, None).await.unwrap().is_none());
         drop(std::os::unix::net::UnixListener::bind(folder.path().join("admin.sock")).unwrap());
@@ -464,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_plain_http_and_its_token_never_shows() {
+    fn an_address_is_https_or_http_and_its_token_never_shows() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         private_file::write(
@@ -474,8 +486,12 @@ mod tests {
             private_file::Existing::Keep,
         )
         .unwrap();
-        let at = |url: &'static str| Relay::at(&Uri::from_static(url), &file);
-        assert_eq!(at("https://relay.example.org").unwrap_err().exit, Exit::Usage);
+        let at = |url: &'static str| Relay::at(&Uri::from_static(url), &file, Dial::default());
+        assert_eq!(at("ftp://relay.example.org").unwrap_err().exit, Exit::Usage);
+        assert_eq!(
+            at("https://relay.example.org/").unwrap().name(),
+            "https://relay.example.org"
+        );
         let relay = at("http://127.0.0.1:8480").unwrap();
         assert_eq!(
             format!("{relay:?}"),

@@ -6,6 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
@@ -53,6 +54,26 @@ impl Dial {
 
     pub(crate) fn tls(&self) -> Result<Tls, TlsError> {
         self.tls.clone().map_or_else(Tls::system, Ok)
+    }
+
+    /// Connects to a host, inside TLS or not, for what else is said to a relay than this library says.
+    ///
+    /// # Errors
+    ///
+    /// That nobody answers, or that whoever answers is not trusted: rustls's error is inside then.
+    pub async fn stream(
+        &self,
+        host: &str,
+        port: u16,
+        secure: bool,
+    ) -> io::Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>> {
+        let connected = self.connect(host, port, secure).await;
+        connected.map_err(|error| match error {
+            DialError::Io(error) => error,
+            DialError::Untrusted(error) => io::Error::new(io::ErrorKind::PermissionDenied, error),
+            DialError::Tls(error) => io::Error::other(error),
+            DialError::Host => io::Error::from(io::ErrorKind::InvalidInput),
+        })
     }
 
     pub(crate) async fn connect(&self, host: &str, port: u16, secure: bool) -> Result<Line, DialError> {

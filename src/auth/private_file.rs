@@ -121,6 +121,29 @@ fn hold_file(path: &Path) -> io::Result<Held> {
 /// [`KeysetError::TooOpen`] when others may, [`KeysetError::Io`] when it is not there, cannot be read,
 /// or is larger than a mebibyte.
 pub fn read(path: &Path) -> Result<Vec<u8>, KeysetError> {
+    read_unless(path, 0o077)
+}
+
+/// Reads a file that nobody but its owner may write, and nobody but its owner and its group may read.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_with_group(path: &Path) -> Result<Vec<u8>, KeysetError> {
+    read_unless(path, 0o037)
+}
+
+/// Reads a file that everybody may read.
+///
+/// # Errors
+///
+/// [`KeysetError::Io`], as [`read`].
+pub fn read_public(path: &Path) -> Result<Vec<u8>, KeysetError> {
+    read_unless(path, 0)
+}
+
+/// Reads a file whose mode has none of these bits.
+fn read_unless(path: &Path, forbidden: u32) -> Result<Vec<u8>, KeysetError> {
     let fail = |source| KeysetError::Io {
         what: "read",
         path: path.to_owned(),
@@ -129,7 +152,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, KeysetError> {
     let file = File::open(path).map_err(fail)?;
     // Asked of the open file: the name may point elsewhere a moment later.
     let mode = file.metadata().map_err(fail)?.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 && !is_credential(path) {
+    if mode & forbidden != 0 && !is_credential(path) {
         return Err(KeysetError::TooOpen {
             path: path.to_owned(),
             mode,
@@ -148,7 +171,8 @@ pub fn read(path: &Path) -> Result<Vec<u8>, KeysetError> {
 
 /// Whether systemd made the file for this service alone. It lets us in by an access list, whose mask looks
 /// like a mode for the group; the folder is what keeps others out.
-fn is_credential(path: &Path) -> bool {
+#[must_use]
+pub fn is_credential(path: &Path) -> bool {
     std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|folder| {
         let is_named = !folder.is_empty() && path.parent() == Some(Path::new(&folder));
         is_named && path.file_name().is_some()

@@ -17,7 +17,9 @@ use crate::jobs::runner::Runner;
 use crate::metrics::Metrics;
 use crate::model::Clock;
 use crate::switchboard::Switchboard;
+use crate::tls::Tls;
 
+use self::arrivals::Arrivals;
 use self::health::Readiness;
 pub use self::openapi::openapi;
 use self::reload::Reload;
@@ -25,6 +27,7 @@ use self::sessions::Sessions;
 
 pub mod admin;
 pub mod answers;
+pub mod arrivals;
 pub mod asyncapi;
 pub mod body;
 pub mod bytes64;
@@ -37,6 +40,7 @@ pub mod info;
 pub mod keys;
 pub mod messages;
 pub mod openapi;
+pub mod origin;
 pub mod problem;
 pub mod reload;
 pub mod sessions;
@@ -69,6 +73,10 @@ pub struct Doors {
     pub sessions: Sessions,
     /// Scheduled jobs.
     pub jobs: Arc<Runner>,
+    /// How often each address opens sessions.
+    pub arrivals: Arc<Arrivals>,
+    /// The certificate that new connections are given.
+    pub tls: Tls,
 }
 
 /// Every route with its description.

@@ -1,12 +1,13 @@
 //! The WebSocket under `/v1/ws`: the upgrade, frames in, frames out.
 //!
 //! Owns framing, buffers and the codes of broken input; must not know what a frame means. The upgrade
-//! goes through hyper and the socket is tokio-tungstenite's, on the raw TCP stream.
+//! goes through hyper and the socket is tokio-tungstenite's, on the connection itself.
 //!
 //! # Why
 //!
 //! tungstenite's default read buffer is 128 KiB per connection, zeroed at each read; a small one costs
-//! a fraction of the memory and of the time. Many frames are written per flush: a flush is a system call.
+//! a fraction of the memory and of the time. Many frames are written per flush: a flush is a system call. So it is
+//! inside TLS, too: what is gathered becomes one record (two, where it is more than 16 KiB), written at once.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use chatctl_protocol::{CloseCode, Code, Encoding, FrameError, frame};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
@@ -28,6 +29,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use crate::http::problem::Problem;
 use crate::session::Leave;
+use crate::tls::Line;
 
 /// What came over a socket.
 #[derive(Debug)]
@@ -110,9 +112,9 @@ fn has_token(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> boo
 
 /// The upgraded connection as a WebSocket, with the relay's buffers and bounds. `None` when the
 /// connection was lost meanwhile.
-pub async fn connect(on_upgrade: OnUpgrade, max_frame_bytes: usize) -> Option<WebSocketStream<TcpStream>> {
+pub async fn connect(on_upgrade: OnUpgrade, max_frame_bytes: usize) -> Option<WebSocketStream<Line>> {
     let upgraded = on_upgrade.await.ok()?;
-    let Parts { io, read_buf, .. } = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    let Parts { io, read_buf, .. } = upgraded.downcast::<TokioIo<Line>>().ok()?;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
@@ -126,7 +128,7 @@ pub async fn connect(on_upgrade: OnUpgrade, max_frame_bytes: usize) -> Option<We
 /// One connection that speaks frames in one encoding.
 #[derive(Debug)]
 pub struct Socket {
-    ws: WebSocketStream<TcpStream>,
+    ws: WebSocketStream<Line>,
     encoding: Encoding,
     patience: Duration,
 }
@@ -134,7 +136,7 @@ pub struct Socket {
 impl Socket {
     /// A socket whose writes may take `patience`.
     #[must_use]
-    pub const fn new(ws: WebSocketStream<TcpStream>, encoding: Encoding, patience: Duration) -> Self {
+    pub const fn new(ws: WebSocketStream<Line>, encoding: Encoding, patience: Duration) -> Self {
         Self {
             ws,
             encoding,
@@ -225,7 +227,11 @@ impl Socket {
     /// Answers the other side's close, if there was one: the answer waits for the next write.
     pub async fn part(mut self) {
         // A lost connection fails at once, and nobody is left to be told.
-        let _ = timeout(FAREWELL, self.ws.flush()).await;
+        let _ = timeout(FAREWELL, async {
+            self.ws.flush().await?;
+            hang_up(&mut self.ws).await
+        })
+        .await;
     }
 
     /// Says goodbye, closes, and waits a moment for the other side to do so too.
@@ -243,16 +249,26 @@ impl Socket {
 
 /// Closes with a code, and reads on until the other side has closed too, so that it sees the code.
 /// Waits as long as the caller lets it.
-pub async fn close(ws: &mut WebSocketStream<TcpStream>, code: CloseCode, reason: &'static str) {
+pub async fn close(ws: &mut WebSocketStream<Line>, code: CloseCode, reason: &'static str) {
     let frame = CloseFrame {
         code: code.number().into(),
         reason: reason.into(),
     };
     if ws.close(Some(frame)).await.is_ok() {
         while let Some(Ok(_)) = ws.next().await {}
+        // It has its answer: that nobody hears this is no loss.
+        let _ = hang_up(ws).await;
     }
     // What is unread when the stream is dropped makes the kernel answer with a reset, which can eat
     // the close frame on its way: a client that still floods is read dry for a moment.
+}
+
+/// Ends TLS in order, where there is any: who hears no end of it must take the connection for cut off.
+async fn hang_up(ws: &mut WebSocketStream<Line>) -> Result<(), WsError> {
+    match ws.get_mut() {
+        Line::Plain(_) => Ok(()),
+        Line::Secure(stream) => stream.shutdown().await.map_err(WsError::Io),
+    }
 }
 
 fn encode(body: Body, encoding: Encoding) -> Option<Message> {

@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::model::{Clock, UnixMs};
 use crate::store::model::Model;
 use crate::switchboard::{Parts, Switchboard};
+use crate::tls::Tls;
 
 /// What its clock shows.
 pub(in crate::http) const NOW: UnixMs = UnixMs(1_795_348_800_000);
@@ -40,6 +41,8 @@ pub(in crate::http) async fn doors(store: Arc<Model>, config: &Config, keyset: K
     let verifier = Verifier::new(Policy::of(keyset, &config.auth).unwrap(), metrics.clone());
     let parts = parts(store, hub, config, &clock, &metrics).await;
     Doors {
+        arrivals: Arc::default(),
+        tls: Tls::new(None, metrics.clone()),
         switchboard: Arc::new(Switchboard::new(parts, config).await.unwrap()),
         verifier: Arc::new(verifier),
         config: Arc::new(config.clone()),

@@ -17,6 +17,7 @@ use tracing::{debug, info};
 
 use crate::auth::TokenError;
 use crate::http::Doors;
+use crate::http::arrivals;
 use crate::http::openapi::refusals::refusals;
 use crate::http::problem::Problem;
 use crate::http::sessions::Seat;
@@ -29,7 +30,7 @@ use crate::session::{Leave, REVOKED, Session, Surroundings};
 
 refusals! {
     /// Why no session is opened.
-    OpenRefusals: , BadRequest, UnsupportedProtocol, Unauthorized, Unavailable
+    OpenRefusals: , BadRequest, UnsupportedProtocol, Unauthorized, RateLimited, Unavailable
 }
 
 /// Opens a session over a WebSocket.
@@ -62,6 +63,8 @@ pub async fn open(
     State(doors): State<Doors>,
     mut request: Request<HttpBody>,
 ) -> Result<Response<HttpBody>, Problem> {
+    // Before anything that costs more.
+    arrivals::admit(&doors, &request)?;
     let offers = request
         .headers()
         .get_all(header::SEC_WEBSOCKET_PROTOCOL)

@@ -13,6 +13,7 @@ use crate::http::sessions::Sessions;
 use crate::metrics::Metrics;
 use crate::model::Clock;
 use crate::switchboard::Switchboard;
+use crate::tls::{Certificate, Facts, Tls};
 
 /// A handle on a running relay's settings. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -23,6 +24,7 @@ pub struct Live {
     sessions: Sessions,
     metrics: Arc<Metrics>,
     clock: Clock,
+    tls: Tls,
 }
 
 impl Live {
@@ -34,6 +36,7 @@ impl Live {
             sessions: doors.sessions.clone(),
             metrics: Arc::clone(&doors.metrics),
             clock: doors.clock.clone(),
+            tls: doors.tls.clone(),
         }
     }
 
@@ -72,6 +75,17 @@ impl Live {
         }
         self.metrics.config_good.set(1);
         self.metrics.config_read_at.set(super::seconds(&self.clock));
+    }
+
+    /// Gives new connections this certificate; without one, they are plain. Those that are open stay as they are.
+    pub fn secure(&self, certificate: Option<Certificate>) {
+        self.tls.follow(certificate);
+    }
+
+    /// What is known of the certificate that new connections are given.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Facts> {
+        self.tls.facts()
     }
 
     /// Notes that newer settings were not good, and that the old ones are kept.

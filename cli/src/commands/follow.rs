@@ -11,12 +11,14 @@ use chatctl_relay::auth::{Keyset, Policy};
 use chatctl_relay::http::reload::{Change, Refused, Reload, Reloaded};
 use chatctl_relay::server::Supervisor;
 use chatctl_relay::server::live::Live;
+use chatctl_relay::tls::{Certificate, Facts};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use super::Command;
 use super::serve::Reading;
+use crate::config::certificate;
 use crate::config::told::{Told, plain};
 use crate::config::{Refusal, is_live};
 use crate::log::Level;
@@ -37,11 +39,21 @@ struct Running {
     generation: u64,
     values: BTreeMap<String, Value>,
     keys: String,
+    certificate: Option<Facts>,
+}
+
+/// What the files hold that settings name.
+#[derive(Debug)]
+struct Content {
+    /// What is believed; nothing for a demo.
+    keys: Option<String>,
+    certificate: Option<Facts>,
 }
 
 impl Follower {
     /// For a relay that was started with these settings, and with a keyset that has this summary.
     pub(super) fn new(live: Live, level: Level, told: Told, keys: String) -> Self {
+        let certificate = live.certificate();
         Self {
             live,
             level,
@@ -50,6 +62,7 @@ impl Follower {
                 generation: 1,
                 values: told.values,
                 keys,
+                certificate,
             }),
             read: read_again,
         }
@@ -83,14 +96,18 @@ impl Follower {
         let read = read.unwrap_or_else(|_| Err(vec!["reading it failed".to_owned()]));
         let reading = read.map_err(|problems| self.refuse(problems))?;
         // Before anything is followed: what outside issuers' files hold may be refused, too.
-        let summary = reading.keyset.as_ref().map(keyset_summary);
+        let content = Content {
+            keys: reading.keyset.as_ref().map(keyset_summary),
+            certificate: reading.certificate.as_ref().map(Certificate::facts).cloned(),
+        };
         let policy = reading
             .keyset
             .map(|keyset| Policy::of(keyset, &reading.config.auth))
             .transpose()
             .map_err(|error| self.refuse(vec![sentence(&error)]))?;
-        let reloaded = running.follow(&reading.told, summary);
+        let reloaded = running.follow(&reading.told, content);
         self.live.follow(&reading.config, policy);
+        self.live.secure(reading.certificate);
         self.level.follow(&reading.log);
         let (applied, deferred) = (keys(&reloaded.applied), keys(&reloaded.deferred));
         info!(generation = reloaded.generation, %applied, %deferred, "reloaded");
@@ -108,7 +125,7 @@ impl Follower {
 
 impl Running {
     /// Notes what is followed from now on, and tells what that changes.
-    fn follow(&mut self, told: &Told, keys: Option<String>) -> Reloaded {
+    fn follow(&mut self, told: &Told, content: Content) -> Reloaded {
         let newer = &told.values;
         let mut names: Vec<_> = self.values.keys().chain(newer.keys()).cloned().collect();
         names.sort();
@@ -125,7 +142,7 @@ impl Running {
                 to: to.as_ref().map(plain),
             };
             // A demo's keys are in memory alone: nothing about tokens changes under them.
-            if !is_live(&key) || key.starts_with("auth.") && keys.is_none() {
+            if !is_live(&key) || key.starts_with("auth.") && content.keys.is_none() {
                 deferred.push(change);
                 continue;
             }
@@ -135,7 +152,8 @@ impl Running {
             };
             applied.push(change);
         }
-        applied.extend(self.follow_keys(keys));
+        applied.extend(self.follow_keys(content.keys));
+        applied.extend(self.follow_certificate(content.certificate));
         self.generation += 1;
         Reloaded {
             generation: self.generation,
@@ -155,6 +173,19 @@ impl Running {
             key: "auth.keys (content)".to_owned(),
             from: Some(from),
             to: Some(keys),
+        })
+    }
+
+    /// Another certificate, in the same files or in others.
+    fn follow_certificate(&mut self, certificate: Option<Facts>) -> Option<Change> {
+        if certificate == self.certificate {
+            return None;
+        }
+        let from = std::mem::replace(&mut self.certificate, certificate);
+        Some(Change {
+            key: "server.tls (content)".to_owned(),
+            from: from.as_ref().map(certificate::summary),
+            to: self.certificate.as_ref().map(certificate::summary),
         })
     }
 }

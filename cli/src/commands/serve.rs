@@ -13,6 +13,7 @@ use chatctl_relay::config::Config;
 use chatctl_relay::http::reload::Reload;
 use chatctl_relay::model::Clock;
 use chatctl_relay::server::{self, AdminSocketError, Inherited, Outfit, Server, Supervisor};
+use chatctl_relay::tls::Certificate;
 use tokio::sync::oneshot;
 
 use self::signals::{Asked, Signals};
@@ -20,7 +21,7 @@ use super::dev::Dev;
 use super::follow::{Follower, keyset_summary};
 use crate::config::problem::{Problem, Severity};
 use crate::config::told::Told;
-use crate::config::{self, checks};
+use crate::config::{self, certificate, checks};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::log::{self, Level, LogConfig};
@@ -84,6 +85,8 @@ pub(super) struct Reading {
     pub(super) told: Told,
     /// Nothing for a demo whose keys are in memory alone: there is nothing to read.
     pub(super) keyset: Option<Keyset>,
+    /// Nothing for a relay that speaks without TLS.
+    pub(super) certificate: Option<Certificate>,
 }
 
 impl Serve {
@@ -105,8 +108,11 @@ impl Serve {
         if !errors.is_empty() {
             return Err(errors.into_iter().map(Problem::line).collect());
         }
+        warn_of(&problems);
         let keyset = self.config.auth.keys.as_deref().map(Keyset::load).transpose();
+        let certificate = Certificate::of(&self.config.server);
         Ok(Reading {
+            certificate: certificate.map_err(|error| vec![format!("{}: {error}", error.key())])?,
             keyset: keyset.map_err(|error| vec![format!("auth.keys: {error}")])?,
             config: self.config,
             log: self.log,
@@ -117,7 +123,9 @@ impl Serve {
     fn launch(self, out: &Out) -> Result<Launch, Failure> {
         let now = Clock::system().now();
         self_test(&mut rand::rng()).map_err(|error| Failure::from_error(Exit::Failure, &error))?;
-        let problems = checks::contradictions(&self.config);
+        let mut problems = checks::contradictions(&self.config);
+        problems.extend(certificate::problems(&self.config.server));
+        warn_of(&problems);
         if problems.iter().any(is_error) {
             return Err(config::failure(&problems));
         }
@@ -148,6 +156,13 @@ impl Serve {
             ends_with_stdin: self.end_with_stdin,
             told: self.told,
         })
+    }
+}
+
+/// Logs what a relay lives with.
+fn warn_of(problems: &[Problem]) {
+    for problem in problems.iter().filter(|problem| !is_error(problem)) {
+        tracing::warn!("{}", problem.line());
     }
 }
 
@@ -259,7 +274,7 @@ fn start_failure(error: &server::Error) -> Failure {
             .hint("is another program there? --listen 127.0.0.1:0 picks a free port"),
         server::Error::Adopt(_) => Failure::from_error(Exit::Config, error)
             .hint("the socket unit has to be of TCP: ListenStream=8480"),
-        server::Error::Keys(_) => Failure::from_error(Exit::Config, error),
+        server::Error::Keys(_) | server::Error::Certificate(_) => Failure::from_error(Exit::Config, error),
         server::Error::AdminSocket(admin) => {
             let (exit, hint) = match admin {
                 AdminSocketError::InUse { .. } => (

@@ -3,6 +3,7 @@
 use chatctl_relay::auth::{Keyset, private_file};
 use chatctl_relay::config::Config;
 
+use crate::config::certificate;
 use crate::config::problem::Problem;
 
 /// Everything that is wrong with settings as a whole.
@@ -100,6 +101,7 @@ fn files(config: &Config) -> Vec<Problem> {
     {
         problems.push(file_problem("auth.keys", &error));
     }
+    problems.extend(certificate::problems(&config.server));
     if let Some(path) = &config.store.uri_file
         && let Err(error) = private_file::read(path)
     {

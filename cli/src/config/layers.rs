@@ -2,7 +2,7 @@
 //!
 //! The parser of the command line does the rest of it by itself: what a file says takes the place of an
 //! argument's default. Owns what that does not cover: arguments that exclude each other, `limits`, whose
-//! members come from several places, and the systemd credential that is the keyset's default.
+//! members come from several places, and the systemd credentials that are defaults of files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,8 +26,8 @@ pub(crate) type Variables = BTreeMap<String, String>;
 pub(crate) struct Layers {
     pub(crate) file: Option<File>,
     pub(crate) variables: Variables,
-    /// The keyset that systemd gave us.
-    credential: Option<PathBuf>,
+    /// The files that systemd gave us, by setting.
+    credentials: BTreeMap<&'static str, PathBuf>,
     /// What is wrong with the file and with the variables.
     pub(crate) problems: Vec<Problem>,
 }
@@ -41,8 +41,8 @@ pub(crate) enum Origin {
     Variable(String),
     /// File and line.
     File(String, usize),
-    /// systemd.
-    Credential,
+    /// systemd; the credential's name.
+    Credential(&'static str),
     /// Nobody said anything.
     Default,
 }
@@ -57,20 +57,32 @@ impl Layers {
         let file = path.map(|path| File::read(path, keys)).transpose()?;
         let mut problems = file.as_ref().map_or_else(Vec::new, |file| file.problems.clone());
         problems.extend(of_variables(&variables, keys));
-        let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
-            .map(|folder| Path::new(&folder).join("jwt-keys"))
-            .filter(|path| path.exists());
+        let mut credentials = credentials();
+        let is_named = |key: &&str| {
+            let in_file = file.as_ref().is_some_and(|file| file.entries.contains_key(*key));
+            in_file || variables.contains_key(&keys::variable(key))
+        };
+        // Half a certificate from here and half from there fits by accident at best.
+        if TLS.iter().any(|key| is_named(&key)) {
+            credentials.retain(|key, _| !TLS.contains(key));
+        }
         Ok(Self {
             file,
             variables,
-            credential,
+            credentials,
             problems,
         })
     }
 
     /// The command with these layers under its flags. `parsed` is a first look at the command line.
     pub(crate) fn under(&self, command: Command, parsed: &ArgMatches) -> Command {
-        let settled = self.settled(parsed);
+        let mut settled = self.settled(parsed);
+        if TLS
+            .iter()
+            .any(|key| is_from(parsed, key, ValueSource::CommandLine))
+        {
+            settled.extend(TLS);
+        }
         let command = command.mut_args(|arg| self.argument(arg, &settled));
         match parsed.subcommand() {
             Some((name, parsed)) if command.find_subcommand(name).is_some() => {
@@ -96,15 +108,15 @@ impl Layers {
         }
         match self.file.as_ref().and_then(|file| file.entries.get(&name)) {
             Some(entry) => arg.default_values(entry.values.clone()),
-            None if name == KEYSET => match &self.credential {
+            None => match self.credentials.get(name.as_str()) {
                 Some(path) => arg.default_value(path.clone().into_os_string()),
                 None => arg,
             },
-            None => arg,
         }
     }
 
-    /// Those of the arguments which exclude each other that a higher layer has made meaningless.
+    /// Those of the arguments which exclude each other that a higher layer has made meaningless. (The two of TLS belong
+    /// together, and come from there both or neither.)
     fn settled(&self, parsed: &ArgMatches) -> Vec<&'static str> {
         let is_flag = |key: &&&str| is_from(parsed, key, ValueSource::CommandLine);
         if EXCLUSIVE.iter().any(|key| is_flag(&key)) {
@@ -172,10 +184,10 @@ impl Layers {
         if let Some(entry) = self.file.as_ref().and_then(|file| file.entries.get(key)) {
             return Origin::File(entry.spot.file.clone(), entry.spot.line);
         }
-        if key == KEYSET && self.credential.is_some() {
-            return Origin::Credential;
-        }
-        Origin::Default
+        let credential = CREDENTIALS
+            .iter()
+            .find(|(name, _)| *name == key && self.credentials.contains_key(name));
+        credential.map_or(Origin::Default, |(_, credential)| Origin::Credential(credential))
     }
 }
 
@@ -184,7 +196,7 @@ impl std::fmt::Display for Origin {
         match self {
             Self::Flag(name) | Self::Variable(name) => f.write_str(name),
             Self::File(file, line) => write!(f, "{file}:{line}"),
-            Self::Credential => f.write_str("credential jwt-keys"),
+            Self::Credential(name) => write!(f, "credential {name}"),
             Self::Default => f.write_str("default"),
         }
     }
@@ -277,8 +289,24 @@ fn of_limits(variables: &Variables) -> Vec<Problem> {
     problems
 }
 
-/// The setting that systemd can give as a credential.
-const KEYSET: &str = "auth.keys";
+/// The credentials that are there, by the setting whose file they are.
+fn credentials() -> BTreeMap<&'static str, PathBuf> {
+    let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") else {
+        return BTreeMap::new();
+    };
+    let files = CREDENTIALS.map(|(key, name)| (key, Path::new(&folder).join(name)));
+    files.into_iter().filter(|(_, path)| path.exists()).collect()
+}
+
+/// The settings that systemd can give as credentials, and their names there.
+const CREDENTIALS: [(&str, &str); 3] = [
+    ("auth.keys", "jwt-keys"),
+    (TLS[0], "tls-certificate"),
+    (TLS[1], "tls-key"),
+];
+
+/// A certificate and its key.
+const TLS: [&str; 2] = ["server.tls_certificate", "server.tls_key"];
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,7 @@
 //! The settings themselves are the command line's arguments, made from the relay's own structs; here they are
 //! found there, and what a file says is put under them. Must not know what settings do.
 
+pub(crate) mod certificate;
 pub(crate) mod checks;
 pub(crate) mod file;
 pub(crate) mod keys;

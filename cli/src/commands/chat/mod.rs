@@ -19,6 +19,7 @@ use vodozemac::base64_decode;
 
 pub(crate) use voice::Line;
 
+use crate::authority::Authority;
 use crate::commands::seed;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -42,6 +43,9 @@ pub(crate) struct Chat {
     /// The relay's address
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8480")]
     url: String,
+
+    #[command(flatten)]
+    authority: Authority,
 
     /// The account to write as: the token's `sub`
     #[arg(long = "as", value_name = "ACCOUNT", value_parser = AccountId::parse)]
@@ -116,9 +120,12 @@ impl Chat {
     }
 
     fn installation(&self, token: Token, vault: Vault, home: &Home) -> Result<Installation, Failure> {
-        let bad =
-            |error: DirectoryError| Failure::from_error(Exit::Usage, &error).hint("--url http://HOST:PORT");
-        let http = Http::new(&self.url).map_err(bad)?;
+        let bad = |error: DirectoryError| {
+            Failure::from_error(Exit::Usage, &error)
+                .hint("--url https://HOST, or --url http://127.0.0.1:PORT")
+        };
+        let dial = self.authority.dial()?;
+        let http = Http::with(&dial, &self.url).map_err(bad)?;
         let sockets = format!(
             "{}/v1/ws",
             self.url.trim_end_matches('/').replacen("http", "ws", 1)
@@ -133,7 +140,11 @@ impl Chat {
             let token = other.unwrap_or_else(|| token.clone());
             Box::pin(std::future::ready(Ok(token)))
         };
-        let device = Device::new(Options::new(&sockets), source.clone());
+        let options = Options {
+            dial,
+            ..Options::new(&sockets)
+        };
+        let device = Device::new(options, source.clone());
         Ok(Installation::new(
             device,
             http.directory(source),

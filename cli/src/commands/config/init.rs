@@ -111,7 +111,7 @@ fn example(key: &str) -> &'static str {
         .map_or("", |(_, example)| example)
 }
 
-const EXAMPLES: [(&str, &str); 7] = [
+const EXAMPLES: [(&str, &str); 10] = [
     ("auth.trust", "https://id.example=https://id.example/jwks.json"),
     ("auth.keys", "/etc/chatctl/keys.json"),
     ("store.data_dir", "/var/lib/chatctl"),
@@ -119,6 +119,9 @@ const EXAMPLES: [(&str, &str); 7] = [
     ("store.uri_file", "/etc/chatctl/store-uri"),
     ("jobs.set", "expire-mail=every 30s; timeout=5m"),
     ("server.admin_socket", "/run/chatctl/admin.sock"),
+    ("server.tls_certificate", "/etc/chatctl/tls/fullchain.pem"),
+    ("server.tls_key", "/etc/chatctl/tls/privkey.pem"),
+    ("server.trusted_proxies", "127.0.0.1"),
 ];
 
 const HEAD: &str = "\

@@ -114,7 +114,7 @@ fn setting(name: &str, keys: &Keys, layers: &Layers, told: &Told) -> Setting {
         Origin::Flag(flag) => (Source::Flag, Some(flag), None),
         Origin::Variable(variable) => (Source::Variable, Some(variable), None),
         Origin::File(file, line) => (Source::File, Some(file), Some(line)),
-        Origin::Credential => (Source::Credential, Some("jwt-keys".to_owned()), None),
+        Origin::Credential(name) => (Source::Credential, Some(name.to_owned()), None),
         Origin::Default => (Source::Default, None, None),
     };
     Setting {
