@@ -23,6 +23,7 @@ use crate::committer::{Committer, Pace};
 use crate::config::Config;
 use crate::config::live::Current;
 use crate::directory::Directory;
+use crate::http::admin::status::{Board, Listener};
 use crate::http::health::Readiness;
 use crate::http::reload::Reload;
 use crate::http::sessions::Sessions;
@@ -126,6 +127,7 @@ impl Server {
             metrics: Arc::clone(&metrics),
             holder: store::holder(),
         });
+        let board = Board::new(clock.now(), listeners(address, admin.as_ref()));
         let doors = Doors {
             switchboard,
             verifier,
@@ -137,6 +139,7 @@ impl Server {
             readiness: Arc::new(Readiness::default()),
             sessions,
             jobs: runner,
+            board: Arc::new(board),
         };
         Ok(Self {
             listener,
@@ -265,6 +268,12 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error>
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
+}
+
+/// Where it listens, for operators to see.
+fn listeners(address: SocketAddr, admin: Option<&AdminSocket>) -> Vec<Listener> {
+    let admin = admin.map(|socket| Listener::unix(socket.path().display().to_string()));
+    std::iter::once(Listener::tcp(address)).chain(admin).collect()
 }
 
 /// What a switchboard connects, over a store.

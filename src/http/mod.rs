@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::model::Clock;
 use crate::switchboard::Switchboard;
 
+use self::admin::status::Board;
 use self::health::Readiness;
 pub use self::openapi::openapi;
 use self::reload::Reload;
@@ -68,6 +69,8 @@ pub struct Doors {
     pub sessions: Sessions,
     /// Scheduled jobs.
     pub jobs: Arc<Runner>,
+    /// What is told of the relay itself.
+    pub board: Arc<Board>,
 }
 
 /// Every route with its description.
