@@ -273,6 +273,18 @@ impl Show for Perhaps {
     }
 }
 
+/// Reads what was counted.
+pub trait Counted {
+    /// How many there were for `reason`.
+    fn counted(&self, reason: &'static str) -> u64;
+}
+
+impl Counted for ByReason {
+    fn counted(&self, reason: &'static str) -> u64 {
+        self.get(&Reason { reason }).map_or(0, |counter| counter.get())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,6 +26,7 @@ use crate::committer::{Committer, Pace};
 use crate::config::Config;
 use crate::config::live::Current;
 use crate::directory::Directory;
+use crate::http::admin::status::{self, Board};
 use crate::http::descriptors::Descriptors;
 use crate::http::health::Readiness;
 use crate::http::reload::Reload;
@@ -159,6 +160,8 @@ impl Server {
             metrics: Arc::clone(&metrics),
             holder: store::holder(),
         });
+        let places = places(&listeners, certificate.is_some(), admin.as_ref());
+        let board = Board::new(clock.now(), places);
         let doors = Doors {
             arrivals: Arc::default(),
             tls: Tls::new(certificate, Arc::clone(&metrics)),
@@ -172,6 +175,7 @@ impl Server {
             readiness: Arc::new(Readiness::default()),
             sessions,
             jobs: runner,
+            board: Arc::new(board),
         };
         Ok(Self {
             listeners,
@@ -226,6 +230,10 @@ impl Server {
     /// With somebody who is told how it goes, and when it ends.
     #[must_use]
     pub fn supervised_by(mut self, supervisor: Arc<Supervisor>) -> Self {
+        if let Some(watchdog) = supervisor.watchdog() {
+            // Already said by another supervisor only if there were two.
+            let _ = self.doors.board.watchdog.set(watchdog);
+        }
         self.supervisor = supervisor;
         self
     }
@@ -379,6 +387,15 @@ fn open_to_operators(
 fn addresses(at: &[Listening]) -> String {
     let addresses: Vec<_> = at.iter().map(|at| at.address.to_string()).collect();
     addresses.join(", ")
+}
+
+/// Where it listens, for operators to see.
+fn places(listeners: &[Listener], tls: bool, admin: Option<&AdminSocket>) -> Vec<status::Listener> {
+    let admin = admin.map(|socket| status::Listener::unix(socket.path().display().to_string()));
+    let ports = listeners
+        .iter()
+        .map(|listener| status::Listener::tcp(listener.at.address, tls, listener.at.inherited));
+    ports.chain(admin).collect()
 }
 
 /// What a switchboard connects, over a store.

@@ -186,9 +186,9 @@ impl Committer {
         loop {
             let started = Instant::now();
             let result = self.store.commit(batch.clone()).await;
-            self.metrics
-                .commit_duration
-                .observe(started.elapsed().as_secs_f64());
+            let took = started.elapsed();
+            self.metrics.commit_duration.observe(took.as_secs_f64());
+            self.stopwatch.note(took);
             match result {
                 Ok(committed) => {
                     self.metrics.commits.inc();

@@ -21,6 +21,7 @@ mod recents;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -38,12 +39,14 @@ use crate::committer::ledger::Ledger;
 use crate::committer::minter::Minter;
 use crate::committer::recents::Recents;
 use crate::committer::tail::{Acked, Tail, Times};
+use crate::committer::times::Times as Stopwatch;
 use crate::metrics::Metrics;
 use crate::model::{Clock, Envelope, MailboxId, UnixMs};
 use crate::store::{self, Deletion, Lease, SendKey, SendRecord, Store};
 
 pub use crate::committer::receipts::{EnvelopeIds, Outcome, Receipts, Ticket};
 pub use crate::committer::tail::Stretch;
+pub use crate::committer::times::CommitTimes;
 
 /// How the committer paces and bounds itself.
 #[derive(Debug, Clone)]
@@ -54,6 +57,21 @@ pub struct Pace {
     pub tail_bytes: usize,
     /// Bounds of mailboxes.
     pub limits: Limits,
+}
+
+/// How much a committer has before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Workload {
+    /// Bytes on the tail, what is durable already included: it is there for readers until others need its place.
+    pub tail_bytes: u64,
+    /// Bytes that the tail may have.
+    pub tail_most: u64,
+    /// Bytes that wait for their commit.
+    pub uncommitted_bytes: u64,
+    /// Bytes that may wait; beyond, senders do.
+    pub uncommitted_most: u64,
+    /// How long commits take.
+    pub commits: CommitTimes,
 }
 
 /// A send that passed every check of policy.
@@ -109,6 +127,8 @@ pub struct Committer {
     /// Readers look into the store before they pass this id: a sender has come from another relay, and what
     /// it sent there is to be delivered before what it sends here.
     barrier: AtomicU64,
+    /// How long commits take.
+    stopwatch: Stopwatch,
 }
 
 /// Everything that is decided under the one lock.
@@ -183,6 +203,7 @@ impl Committer {
             work: Notify::new(),
             node: start.node,
             barrier: AtomicU64::new(0),
+            stopwatch: Stopwatch::new(),
         };
         // Now rather than in the way of the first send; if it fails, that send asks again.
         if let Err(error) = committer.raise_ceiling(committer.clock.now()).await {
@@ -231,6 +252,26 @@ impl Committer {
     #[must_use]
     pub fn is_away(&self) -> bool {
         self.books.lock().away
+    }
+
+    /// This relay's number in its ids.
+    #[must_use]
+    pub const fn node(&self) -> u16 {
+        self.node
+    }
+
+    /// How full the tail is. Cheap; the lock is held for a line.
+    #[must_use]
+    pub fn workload(&self) -> Workload {
+        let tail_bytes = self.books.lock().tail.bytes();
+        let most = self.pace.tail_bytes / 2;
+        Workload {
+            tail_bytes: tail_bytes as u64,
+            tail_most: self.pace.tail_bytes as u64,
+            uncommitted_bytes: most.saturating_sub(self.room.available_permits()) as u64,
+            uncommitted_most: most as u64,
+            commits: self.stopwatch.read(),
+        }
     }
 
     /// The highest id minted so far.

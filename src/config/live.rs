@@ -69,27 +69,44 @@ impl Config {
 
 /// The settings that a relay follows now. Cheap to clone; all clones see the same.
 #[derive(Debug, Clone)]
-pub struct Current(Arc<RwLock<Arc<Config>>>);
+pub struct Current(Arc<RwLock<Followed>>);
+
+/// The settings, and how many there were.
+#[derive(Debug)]
+struct Followed {
+    config: Arc<Config>,
+    generation: u64,
+}
 
 impl Current {
     /// What a relay starts with.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(config))))
+        Self(Arc::new(RwLock::new(Followed {
+            config: Arc::new(config),
+            generation: 1,
+        })))
+    }
+
+    /// How many configurations were followed; the one at the start is 1.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.0.read().generation
     }
 
     /// As they are at this moment.
     #[must_use]
     pub fn now(&self) -> Arc<Config> {
-        Arc::clone(&self.0.read())
+        Arc::clone(&self.0.read().config)
     }
 
     /// Takes what is live from newer settings, and returns what was before and what is now.
     pub fn follow(&self, newer: &Config) -> (Arc<Config>, Arc<Config>) {
         let mut current = self.0.write();
-        let before = Arc::clone(&current);
-        *current = Arc::new(before.with_live_of(newer));
-        (before, Arc::clone(&current))
+        let before = Arc::clone(&current.config);
+        current.config = Arc::new(before.with_live_of(newer));
+        current.generation += 1;
+        (before, Arc::clone(&current.config))
     }
 }
 

@@ -1,4 +1,5 @@
-//! The operator's doors: what an account has here. Revocations are in `revocations`, jobs in `jobs`.
+//! The operator's doors: what an account has here. Revocations are in `revocations`, jobs in `jobs`, the relay itself in
+//! `status`.
 //!
 //! For tokens of scope `admin`, and for the admin socket. Must not know how operators got there.
 
@@ -23,6 +24,7 @@ use crate::switchboard::Holdings;
 
 pub mod jobs;
 pub mod revocations;
+pub mod status;
 pub mod time;
 
 /// What an account has on this relay.
@@ -78,6 +80,7 @@ pub fn router() -> OpenApiRouter<Doors> {
         .routes(routes!(revocations::revoke, revocations::list))
         .routes(routes!(revocations::prune))
         .merge(jobs::router())
+        .merge(status::router())
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
 }
 

@@ -19,6 +19,7 @@ use crate::model::Clock;
 use crate::switchboard::Switchboard;
 use crate::tls::Tls;
 
+use self::admin::status::Board;
 use self::arrivals::Arrivals;
 use self::health::Readiness;
 pub use self::openapi::openapi;
@@ -77,6 +78,8 @@ pub struct Doors {
     pub arrivals: Arc<Arrivals>,
     /// The certificate that new connections are given.
     pub tls: Tls,
+    /// What is told of the relay itself.
+    pub board: Arc<Board>,
 }
 
 /// Every route with its description.

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::config::live::Current;
 use crate::directory::Directory;
 use crate::http::Doors;
+use crate::http::admin::status::Board;
 use crate::http::health::Readiness;
 use crate::http::sessions::Sessions;
 use crate::hub::Hub;
@@ -53,6 +54,7 @@ pub(in crate::http) async fn doors(store: Arc<Model>, config: &Config, keyset: K
         readiness: Arc::new(Readiness::default()),
         sessions: Sessions::new(1, CancellationToken::new(), Duration::ZERO),
         jobs: Runner::new(runner),
+        board: Arc::new(Board::new(NOW, Vec::new())),
     }
 }
 

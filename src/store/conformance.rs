@@ -57,6 +57,7 @@ macro_rules! facts {
             a_different_send_under_an_old_name_takes_its_record_over,
             a_posting_to_a_gone_mailbox_is_refused_whole_and_alone,
             mail_stored_and_deleted_in_one_batch_is_gone,
+            the_extent_counts_the_mail_of_all_mailboxes,
             usage_is_the_sum_of_a_full_read,
             expired_mail_is_not_read_and_leaves_a_gap,
             expiry_works_in_steps_and_spares_the_rest,

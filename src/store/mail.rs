@@ -179,6 +179,17 @@ pub struct Start {
     pub epoch: u64,
 }
 
+/// How much there is of all mail, and of the store as a whole; what is not known is `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Envelopes that wait, over all mailboxes.
+    pub envelopes: Option<u64>,
+    /// Bytes that the store takes, indexes and logs included.
+    pub bytes: Option<u64>,
+    /// Bytes that are free where it is kept.
+    pub free_bytes: Option<u64>,
+}
+
 /// Mail and its idempotency records.
 #[async_trait]
 pub trait MailStore: Send + Sync + fmt::Debug {
@@ -216,6 +227,11 @@ pub trait MailStore: Send + Sync + fmt::Debug {
 
     /// Whether the store could be read and written now. Cheap, and changes nothing.
     async fn ping(&self) -> Result<(), Error>;
+
+    /// How much there is. Cheap whatever the store holds: about as much as it says of itself, and no mail is read.
+    async fn extent(&self) -> Result<Extent, Error> {
+        Ok(Extent::default())
+    }
 
     /// Writes everything down and lets go of the files. Later verbs answer [`Error::Unavailable`].
     async fn close(&self) -> Result<(), Error>;

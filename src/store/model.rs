@@ -14,8 +14,8 @@ use tokio::sync::watch;
 
 use crate::model::{Device, DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::{
-    Batch, Committed, DeviceStore, Error, Expired, ExpiredEnvelope, Gap, GapReason, KeyLogEntry, Lease,
-    MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start, Usage,
+    Batch, Committed, DeviceStore, Error, Expired, ExpiredEnvelope, Extent, Gap, GapReason, KeyLogEntry,
+    Lease, MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start, Usage,
 };
 
 mod accounts;
@@ -432,6 +432,14 @@ impl MailStore for Model {
             Some(Trouble::Fails(_) | Trouble::AnswerLost) | None => {}
         }
         self.with(|_| ())
+    }
+
+    async fn extent(&self) -> Result<Extent, Error> {
+        self.ping().await?;
+        self.with(|state| Extent {
+            envelopes: Some(state.mail.len() as u64),
+            ..Extent::default()
+        })
     }
 
     async fn close(&self) -> Result<(), Error> {

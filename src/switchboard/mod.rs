@@ -20,14 +20,14 @@ use parking_lot::RwLock;
 use tokio::time::Instant;
 
 use crate::auth::Revocations;
-use crate::committer::{Committer, Receipt};
+use crate::committer::{Committer, Receipt, Workload};
 use crate::config::{Config, MailConfig};
 use crate::directory::{self, Directory};
 use crate::hub::{Hub, Presence};
 use crate::mailbox::{Delivery, Mailbox, Window};
 use crate::metrics::Metrics;
 use crate::model::{Clock, Device, MailboxId, NumberHasher};
-use crate::store::{self, Gap, Registered, Registration, Store};
+use crate::store::{self, Extent, Gap, Registered, Registration, Store};
 use crate::switchboard::seen::Today;
 
 pub use crate::switchboard::holdings::Holdings;
@@ -261,6 +261,27 @@ impl Switchboard {
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.store.is_shared()
+    }
+
+    /// This relay's number among those that share the store; `None` where there are none.
+    #[must_use]
+    pub fn node(&self) -> Option<u16> {
+        self.store.is_shared().then(|| self.committer.node())
+    }
+
+    /// How much mail is before the committer.
+    #[must_use]
+    pub fn workload(&self) -> Workload {
+        self.committer.workload()
+    }
+
+    /// How much there is in the store.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] when the store cannot say.
+    pub async fn extent(&self) -> Result<Extent, store::Error> {
+        self.store.extent().await
     }
 
     /// How often a session looks for what other relays have accepted; `None` where there are none.

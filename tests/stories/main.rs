@@ -32,5 +32,6 @@ mod revocations;
 mod sends;
 mod sessions;
 mod socket;
+mod status;
 mod store;
 mod two_relays;

@@ -236,6 +236,22 @@ pub(crate) async fn mail_stored_and_deleted_in_one_batch_is_gone(subject: &mut d
     assert_eq!(ids_of(subject.store(), bob).await, [2]);
 }
 
+pub(crate) async fn the_extent_counts_the_mail_of_all_mailboxes(subject: &mut dyn Subject) {
+    let store = subject.store();
+    let (bob, carol) = (mailbox(store, "bob").await, mailbox(store, "carol").await);
+    let before = store.extent().await.unwrap().envelopes.unwrap();
+    let of_bob = (1..=3).map(|n| envelope(n, bob, vec![0; 8]));
+    let of_carol = (4..=5).map(|n| envelope(n, carol, vec![0; 8]));
+    store.commit(batch(of_bob.chain(of_carol))).await.unwrap();
+    store.commit(acks(bob, [2])).await.unwrap();
+    assert_eq!(store.extent().await.unwrap().envelopes, Some(before + 4));
+    subject.crash().await;
+    let store = subject.store();
+    assert_eq!(store.extent().await.unwrap().envelopes, Some(before + 4));
+    store.remove_device(&address("carol", "1"), NOW).await.unwrap();
+    assert_eq!(store.extent().await.unwrap().envelopes, Some(before + 2));
+}
+
 pub(crate) async fn usage_is_the_sum_of_a_full_read(subject: &mut dyn Subject) {
     let bob = mailbox(subject.store(), "bob").await;
     let mail = (1..=6).map(|n| {

@@ -35,6 +35,8 @@ struct Mailbox {
 #[derive(Debug, Default)]
 pub(super) struct MailIndex {
     mailboxes: BTreeMap<MailboxId, Mailbox>,
+    /// Over all mailboxes.
+    envelopes: u64,
 }
 
 /// What was found in a part of the store, and where the next part begins.
@@ -59,8 +61,10 @@ impl MailIndex {
         }
         if place.entries.back().is_none_or(|last| last.id < entry.id) {
             place.entries.push_back(entry);
+            self.envelopes += 1;
         } else if let Err(index) = place.entries.binary_search_by_key(&entry.id, |entry| entry.id) {
             place.entries.insert(index, entry);
+            self.envelopes += 1;
         }
     }
 
@@ -71,6 +75,7 @@ impl MailIndex {
         };
         if let Ok(index) = place.entries.binary_search_by_key(&id, |entry| entry.id) {
             place.entries.remove(index);
+            self.envelopes -= 1;
         }
         if place.entries.is_empty() {
             self.mailboxes.remove(&mailbox);
@@ -81,7 +86,13 @@ impl MailIndex {
 
     /// Takes a mailbox out, with all it holds.
     pub(super) fn purge(&mut self, mailbox: MailboxId) {
-        self.mailboxes.remove(&mailbox);
+        let purged = self.mailboxes.remove(&mailbox);
+        self.envelopes -= purged.map_or(0, |place| place.entries.len() as u64);
+    }
+
+    /// How many envelopes there are.
+    pub(super) const fn envelopes(&self) -> u64 {
+        self.envelopes
     }
 
     /// Ids of a mailbox, ascending.

@@ -20,9 +20,9 @@ use chatctl_protocol::{AccountId, Address, EnvelopeId, PoolName, Suite};
 
 use crate::model::{DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::{
-    Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Gap, KeyLogEntry, KeyStore, Keyset,
-    MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start, Upload,
-    Uploaded, Usage,
+    Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Extent, Gap, KeyLogEntry, KeyStore,
+    Keyset, MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start,
+    Upload, Uploaded, Usage,
 };
 use expiry::Harvest;
 use files::Directory;
@@ -311,6 +311,17 @@ impl MailStore for Embedded {
 
     async fn ping(&self) -> Result<(), Error> {
         self.shared.healthy()
+    }
+
+    async fn extent(&self) -> Result<Extent, Error> {
+        self.shared.healthy()?;
+        let envelopes = self.shared.mail.read().envelopes();
+        let sizes = self.shared.directory.sizes().ok();
+        Ok(Extent {
+            envelopes: Some(envelopes),
+            bytes: sizes.map(|sizes| sizes.database + sizes.log),
+            free_bytes: sizes.map(|sizes| sizes.free),
+        })
     }
 
     async fn close(&self) -> Result<(), Error> {

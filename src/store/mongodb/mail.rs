@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chatctl_protocol::EnvelopeId;
-use mongodb::bson::{Document, RawDocumentBuf, doc, rawdoc};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc, rawdoc};
 
 use crate::model::{Envelope, MailboxId};
 use crate::store::head::{self, Stored};
@@ -15,7 +15,7 @@ use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::documents::{binary, date, envelope_key, malformed, pair, split, time};
 use crate::store::mongodb::layout::{BACK_STOP, Collection, Index};
 use crate::store::mongodb::{error, gaps};
-use crate::store::{Error, Room, Span, Usage};
+use crate::store::{Error, Extent, Room, Span, Usage};
 
 /// `_id` mailbox and envelope, `s` the sender's mailbox, `e` when it is over, `h` its head, `p` its payload.
 pub(super) const MAIL: &str = "mail";
@@ -119,6 +119,31 @@ pub(super) async fn usage(db: &Connection, mailbox: MailboxId) -> Result<Usage, 
         }
         db.learn(&session);
         Ok(usage)
+    })
+    .await
+}
+
+/// How much there is, by what the server says of its collections: nothing is gone through. After a server's crash the
+/// number of envelopes may be off by what was under way.
+pub(super) async fn extent(db: &Connection) -> Result<Extent, Error> {
+    db.within(async {
+        let envelopes = db.collection(MAIL).estimated_document_count().await;
+        let envelopes = envelopes.map_err(|error| error::meaning(&error))?;
+        // A user who may not ask for sizes may still use the store.
+        let said = db.database.run_command(doc! { "dbStats": 1 }).await.ok();
+        let size = |name| match said.as_ref()?.get(name)? {
+            Bson::Int32(number) => u64::try_from(*number).ok(),
+            Bson::Int64(number) => u64::try_from(*number).ok(),
+            // A size beyond 2^53 is not told to the byte.
+            Bson::Double(number) => Some(*number as u64),
+            _ => None,
+        };
+        let free = || Some(size("fsTotalSize")?.saturating_sub(size("fsUsedSize")?));
+        Ok(Extent {
+            envelopes: Some(envelopes),
+            bytes: size("totalSize").or_else(|| Some(size("storageSize")? + size("indexSize")?)),
+            free_bytes: free(),
+        })
     })
     .await
 }

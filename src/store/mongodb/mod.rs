@@ -28,9 +28,9 @@ use tokio::sync::{Mutex, OnceCell};
 
 use crate::model::{DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::{
-    Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Gap, KeyLogEntry, KeyStore, Keyset, Lease,
-    MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start, Upload,
-    Uploaded, Usage,
+    Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Extent, Gap, KeyLogEntry, KeyStore,
+    Keyset, Lease, MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start,
+    Upload, Uploaded, Usage,
 };
 
 pub use crate::store::mongodb::connect::{OpenError, Options, Uri};
@@ -235,6 +235,10 @@ impl MailStore for MongoDb {
                 Ok(())
             })
             .await
+    }
+
+    async fn extent(&self) -> Result<Extent, Error> {
+        mail::extent(&self.db).await
     }
 
     async fn close(&self) -> Result<(), Error> {
