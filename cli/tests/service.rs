@@ -125,7 +125,7 @@ fn another_processs_watchdog_and_a_socket_of_nobody_are_none_of_ours() {
     let house = House::new();
     let hearing = Hearing::at_path(house.folder());
     let others = [("WATCHDOG_USEC", "20000"), ("WATCHDOG_PID", "1")];
-    let mut relay = house.start(&hearing, &others);
+    let relay = house.start(&hearing, &others);
     hearing.until(|said| said.has("READY=1"));
     relay.terminate();
     let all = hearing.until(|said| said.has("STOPPING=1"));
@@ -178,12 +178,12 @@ fn with_few_descriptors_who_is_too_many_is_told_so() {
 fn apply_has_nothing_to_do_on_a_directory_and_no_database_is_unreachable() {
     let house = House::new();
     let hearing = Hearing::at_path(house.folder());
-    let mut relay = house.start_more("--data-dir data --apply", &hearing);
+    let relay = house.start_more("--data-dir data --apply", &hearing);
     hearing.until(|said| said.has("READY=1"));
     relay.terminate();
     assert_eq!(relay.end().0, Some(0));
     let store = "--store mongodb://127.0.0.1:9/chat?replicaSet=rs0 --store-timeout 1s --apply";
-    let mut relay = house.start_more(store, &hearing);
+    let relay = house.start_more(store, &hearing);
     let applying = hearing.until(|said| said.starts("STATUS=applying"));
     assert!(
         applying.last().has("EXTEND_TIMEOUT_USEC=10000000"),
