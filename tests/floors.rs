@@ -57,6 +57,8 @@ const HOMES: &[Home] = &[
     ("rustls", &["tls", "auth/fetch"]),
     ("tokio_rustls", &["tls"]),
     ("ipnet", &["config/network"]),
+    ("listenfd", &["server/listeners"]),
+    ("sd_notify", &["server/supervisor"]),
 ];
 
 /// The libraries of the load generator.
