@@ -256,9 +256,10 @@ impl Relay {
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Failure> {
         let (host, token) = match &self.place {
             Place::Socket(_) => ("localhost", None),
-            Place::Address { url, token, .. } => {
-                (url.authority().map_or("", |authority| authority.as_str()), Some(token))
-            }
+            Place::Address { url, token, .. } => (
+                url.authority().map_or("", |authority| authority.as_str()),
+                Some(token),
+            ),
         };
         let mut request = Request::builder()
             .method(method)
@@ -487,7 +488,10 @@ mod tests {
         .unwrap();
         let at = |url: &'static str| Relay::at(&Uri::from_static(url), &file, Dial::default());
         assert_eq!(at("ftp://relay.example.org").unwrap_err().exit, Exit::Usage);
-        assert_eq!(at("https://relay.example.org/").unwrap().name(), "https://relay.example.org");
+        assert_eq!(
+            at("https://relay.example.org/").unwrap().name(),
+            "https://relay.example.org"
+        );
         let relay = at("http://127.0.0.1:8480").unwrap();
         assert_eq!(
             format!("{relay:?}"),

@@ -68,7 +68,11 @@ fn adapted(text: &str, pairs: &[(&str, &str)]) -> String {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 impl Front {
@@ -140,7 +144,10 @@ impl Front {
         let pem = std::fs::read(self.desk.path("relay.pem")).unwrap();
         let dial = Dial::trusting(Tls::of_authorities(&pem).unwrap()).at("127.0.0.2".parse().unwrap());
         let mut stream = dial.stream("127.0.0.1", self.port, true).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost:{}\r\n{headers}\r\n", self.port);
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: localhost:{}\r\n{headers}\r\n",
+            self.port
+        );
         stream.write_all(request.as_bytes()).await.unwrap();
         stream.flush().await.unwrap();
         let mut head = [0; 12];
@@ -158,14 +165,19 @@ fn people_chat_through_nginx() {
         &[
             ("listen 443 ssl", &format!("listen 127.0.0.1:{} ssl", front.port)),
             ("server_name chat.example.org", "server_name localhost"),
-            ("/etc/letsencrypt/live/chat.example.org/fullchain.pem", &front.path("relay.pem")),
-            ("/etc/letsencrypt/live/chat.example.org/privkey.pem", &front.path("relay.key")),
+            (
+                "/etc/letsencrypt/live/chat.example.org/fullchain.pem",
+                &front.path("relay.pem"),
+            ),
+            (
+                "/etc/letsencrypt/live/chat.example.org/privkey.pem",
+                &front.path("relay.key"),
+            ),
             ("127.0.0.1:8480", &front.address()),
         ],
     );
-    let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| {
-        format!("{kind}_temp_path {};\n", front.path(kind))
-    });
+    let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {};\n", front.path(kind)));
     let settings = format!(
         "daemon off;\nmaster_process off;\npid {};\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{}{server}\n}}\n",
         front.path("pid"),
@@ -190,14 +202,23 @@ fn people_chat_through_caddy() {
     );
     let server = adapted(
         &snippet("caddyfile"),
-        &[("chat.example.org {", &site), ("127.0.0.1:8480", &front.address())],
+        &[
+            ("chat.example.org {", &site),
+            ("127.0.0.1:8480", &front.address()),
+        ],
     );
     let settings = format!(
         "{{\n    admin off\n    auto_https disable_redirects\n    default_sni localhost\n    storage file_system {}\n}}\n{server}\n",
         front.path("caddy")
     );
     let mut command = Command::new(program);
-    command.args(["run", "--adapter", "caddyfile", "--config", &front.path("proxy.conf")]);
+    command.args([
+        "run",
+        "--adapter",
+        "caddyfile",
+        "--config",
+        &front.path("proxy.conf"),
+    ]);
     front.start(&mut command, &settings);
     front.serves();
 }
@@ -207,7 +228,11 @@ fn people_chat_through_haproxy() {
     let Some(program) = program("haproxy") else { return };
     let mut front = Front::open();
     let read = |name: &str| std::fs::read_to_string(front.desk.path(name)).unwrap();
-    std::fs::write(front.desk.path("both.pem"), read("relay.pem") + &read("relay.key")).unwrap();
+    std::fs::write(
+        front.desk.path("both.pem"),
+        read("relay.pem") + &read("relay.key"),
+    )
+    .unwrap();
     let settings = adapted(
         &snippet("haproxy"),
         &[

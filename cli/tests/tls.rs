@@ -46,7 +46,10 @@ fn a_renewed_certificate_is_followed_and_a_bad_one_is_not() {
     std::fs::copy(desk.path("relay.pem"), desk.path("old.pem")).unwrap();
     let relay = desk.serve("serve -c c.toml");
     let reloaded = desk.json(&format!("reload {}", from_afar(&relay, "old.pem")));
-    assert_eq!((&reloaded["generation"], &reloaded["applied"]), (&2.into(), &json!([])));
+    assert_eq!(
+        (&reloaded["generation"], &reloaded["applied"]),
+        (&2.into(), &json!([]))
+    );
 
     // The key alone: the hook has done half of its work.
     std::fs::copy(desk.path("relay.key"), desk.path("old.key")).unwrap();
@@ -54,21 +57,35 @@ fn a_renewed_certificate_is_followed_and_a_bad_one_is_not() {
     std::fs::copy(desk.path("new.key"), desk.path("relay.key")).unwrap();
     let (exit, said) = desk.fails(&format!("reload {}", from_afar(&relay, "old.pem")));
     assert_eq!(exit, 78, "{said}");
-    assert!(said.contains("the key in relay.key is not that of the first certificate in relay.pem"), "{said}");
+    assert!(
+        said.contains("the key in relay.key is not that of the first certificate in relay.pem"),
+        "{said}"
+    );
 
     std::fs::copy(desk.path("new.pem"), desk.path("relay.pem")).unwrap();
     let reloaded = desk.json(&format!("reload {}", from_afar(&relay, "old.pem")));
     let change = &reloaded["applied"][0];
     assert_eq!(change["key"], "server.tls (content)", "{reloaded}");
-    let says = |end: &str, year: &str| change[end].as_str().unwrap().starts_with(&format!("until {year}-01-01T00:00:00Z, SHA-256 "));
+    let says = |end: &str, year: &str| {
+        change[end]
+            .as_str()
+            .unwrap()
+            .starts_with(&format!("until {year}-01-01T00:00:00Z, SHA-256 "))
+    };
     assert!(says("from", "2100") && says("to", "2090"), "{change}");
 
     let (exit, said) = desk.fails(&format!("reload {}", from_afar(&relay, "old.pem")));
     assert_eq!(exit, 77, "{said}");
     assert!(said.contains("--ca"), "{said}");
-    let listed = desk.json(&format!("token revocations list {}", from_afar(&relay, "new.pem")));
+    let listed = desk.json(&format!(
+        "token revocations list {}",
+        from_afar(&relay, "new.pem")
+    ));
     assert_eq!(listed["revocations"], json!([]));
-    desk.ok(&format!("token revoke --sub alice --device 1 {}", from_afar(&relay, "new.pem")));
+    desk.ok(&format!(
+        "token revoke --sub alice --device 1 {}",
+        from_afar(&relay, "new.pem")
+    ));
     desk.ok(&format!("jobs list {}", from_afar(&relay, "new.pem")));
 }
 
@@ -80,7 +97,13 @@ fn files_that_do_not_fit_are_refused_before_anything_listens() {
         std::fs::write(desk.path("c.toml"), text).unwrap();
         let (exit, said) = desk.fails("config check c.toml --json");
         let found: Value = serde_json::from_str(&desk.output("config check c.toml --json")).unwrap();
-        (exit, found["problems"][0]["message"].as_str().unwrap_or(&said).to_owned())
+        (
+            exit,
+            found["problems"][0]["message"]
+                .as_str()
+                .unwrap_or(&said)
+                .to_owned(),
+        )
     };
     let mismatch = CONFIG.replace("relay.key", "other.key");
     let words = "the key in other.key is not that of the first certificate in relay.pem";
@@ -102,8 +125,12 @@ fn files_that_do_not_fit_are_refused_before_anything_listens() {
     papers::issue(&desk.path(""), "relay", 2021);
     let found = desk.json("config check c.toml");
     let problem = &found["problems"][0];
-    assert_eq!((&found["ok"], &problem["severity"]), (&true.into(), &"warning".into()));
-    let ended = "server.tls_certificate: the certificate has ended at 2021-01-01T00:00:00Z, and clients refuse it";
+    assert_eq!(
+        (&found["ok"], &problem["severity"]),
+        (&true.into(), &"warning".into())
+    );
+    let ended =
+        "server.tls_certificate: the certificate has ended at 2021-01-01T00:00:00Z, and clients refuse it";
     assert_eq!(problem["message"], ended);
 }
 
@@ -116,7 +143,10 @@ fn credentials_are_found_unless_a_file_is_named() {
     let origins = |line: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chatctl"));
         let folder = desk.path("");
-        command.args(line.split(' ')).env_clear().env("CREDENTIALS_DIRECTORY", &folder);
+        command
+            .args(line.split(' '))
+            .env_clear()
+            .env("CREDENTIALS_DIRECTORY", &folder);
         let output = command.current_dir(&folder).output().unwrap();
         let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
         let of = |key: &str| {
@@ -137,5 +167,9 @@ fn credentials_are_found_unless_a_file_is_named() {
 fn people_chat_over_https() {
     let desk = desk();
     let relay = desk.serve("serve -c c.toml");
-    papers::chat(&desk.path(""), &relay.url().replace("http:", "https:"), "relay.pem");
+    papers::chat(
+        &desk.path(""),
+        &relay.url().replace("http:", "https:"),
+        "relay.pem",
+    );
 }

@@ -52,9 +52,8 @@ mod tests {
 
     #[test]
     fn an_address_or_a_network_has_those_in_it() {
-        let has = |network: &str, address: &str| {
-            network.parse::<Network>().unwrap().has(address.parse().unwrap())
-        };
+        let has =
+            |network: &str, address: &str| network.parse::<Network>().unwrap().has(address.parse().unwrap());
         assert!(has("10.0.0.0/8", "10.255.0.1") && !has("10.0.0.0/8", "11.0.0.1"));
         assert!(has("127.0.0.1", "127.0.0.1") && !has("127.0.0.1", "127.0.0.2"));
         assert!(has("10.0.0.0/8", "::ffff:10.1.2.3") && has("::ffff:127.0.0.1", "127.0.0.1"));

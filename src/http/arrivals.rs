@@ -11,8 +11,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::http::Request;
@@ -43,8 +43,7 @@ struct Gate<C: Clock> {
     swept: C::Instant,
 }
 
-type Limiter<C> =
-    RateLimiter<IpAddr, DashMapStateStore<IpAddr>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+type Limiter<C> = RateLimiter<IpAddr, DashMapStateStore<IpAddr>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
 impl Default for Arrivals {
     fn default() -> Self {
@@ -124,7 +123,9 @@ impl<C: Clock + Clone> Arrivals<C> {
 
     fn warn_once(&self) {
         if !self.has_warned.swap(true, Ordering::Relaxed) {
-            warn!("a trusted proxy passes on sessions that came without TLS: tokens cross the network in the clear");
+            warn!(
+                "a trusted proxy passes on sessions that came without TLS: tokens cross the network in the clear"
+            );
         }
     }
 }
@@ -173,7 +174,10 @@ mod tests {
         assert_eq!(from(&arrivals, "192.0.2.1"), Ok(()));
         assert!(from(&arrivals, "192.0.2.1").is_err());
         // Another rate is another account.
-        assert_eq!(arrivals.admit(NonZeroU32::MIN, "192.0.2.1".parse().unwrap()), Ok(()));
+        assert_eq!(
+            arrivals.admit(NonZeroU32::MIN, "192.0.2.1".parse().unwrap()),
+            Ok(())
+        );
     }
 
     #[test]
@@ -190,7 +194,10 @@ mod tests {
         let clock = FakeRelativeClock::default();
         let arrivals = Arrivals::at(clock.clone());
         for number in 0..u32::try_from(MAX_ADDRESSES).unwrap() + 10 {
-            assert_eq!(arrivals.admit(TWO, std::net::Ipv4Addr::from_bits(number).into()), Ok(()));
+            assert_eq!(
+                arrivals.admit(TWO, std::net::Ipv4Addr::from_bits(number).into()),
+                Ok(())
+            );
         }
         let kept = |arrivals: &Arrivals<FakeRelativeClock>| {
             arrivals.gate.lock().as_ref().map(|gate| gate.limiter.len())

@@ -26,7 +26,9 @@ pub fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> IpAddr 
     if !is_one(peer, proxies) {
         return peer;
     }
-    let hops = hops(headers, &X_FORWARDED_FOR, |list| list.split(',').map(hop).collect());
+    let hops = hops(headers, &X_FORWARDED_FOR, |list| {
+        list.split(',').map(hop).collect()
+    });
     let by_list = hops.map(|hops| named(peer, &hops, proxies));
     let hops = self::hops(headers, &header::FORWARDED, forwarded);
     let by_standard = hops.map(|hops| named(peer, &hops, proxies));

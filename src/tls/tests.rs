@@ -153,15 +153,24 @@ fn files_that_are_no_certificate_are_refused_with_the_reason() {
     papers.key("text", "hello");
     let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     papers.key("broken.pem", broken);
-    let [relay, other] = ["relay.pem", "other.pem"].map(|name| fs::read_to_string(papers.path(name)).unwrap());
+    let [relay, other] =
+        ["relay.pem", "other.pem"].map(|name| fs::read_to_string(papers.path(name)).unwrap());
     papers.key("turned.pem", &(other + &relay));
     let why = |certificate, key| {
         let error = papers.load(certificate, key).unwrap_err();
-        (error.key(), error.to_string().replace(&format!("{}/", papers.0.path().display()), ""))
+        (
+            error.key(),
+            error
+                .to_string()
+                .replace(&format!("{}/", papers.0.path().display()), ""),
+        )
     };
     let certificate = "server.tls_certificate";
     let key = "server.tls_key";
-    assert_eq!(why("text", "relay.key"), (certificate, "text holds no certificate".to_owned()));
+    assert_eq!(
+        why("text", "relay.key"),
+        (certificate, "text holds no certificate".to_owned())
+    );
     let malformed = "what broken.pem holds is not a certificate".to_owned();
     assert_eq!(why("broken.pem", "relay.key"), (certificate, malformed));
     let no_key = "text holds no private key that can be used".to_owned();
@@ -177,7 +186,15 @@ fn files_that_are_no_certificate_are_refused_with_the_reason() {
 fn a_group_may_read_a_key_and_others_may_not() {
     let papers = Papers::new();
     papers.good();
-    for (mode, is_good) in [(0o600, true), (0o400, true), (0o640, true), (0o440, true), (0o644, false), (0o604, false), (0o660, false)] {
+    for (mode, is_good) in [
+        (0o600, true),
+        (0o400, true),
+        (0o640, true),
+        (0o440, true),
+        (0o644, false),
+        (0o604, false),
+        (0o660, false),
+    ] {
         papers.mode("relay.key", mode);
         assert_eq!(papers.load("relay.pem", "relay.key").is_ok(), is_good, "{mode:o}");
     }
@@ -205,12 +222,18 @@ async fn hands_are_shaken_and_http_1_1_is_chosen() {
     assert!(matches!(line, Some(Line::Secure(_))));
     assert_eq!(metrics.tls_handshakes.get(), 1);
     let text = metrics.exposition().unwrap();
-    assert!(text.contains("chatctl_tls_certificate_expiry_timestamp_seconds 4102444800\n"), "{text}");
+    assert!(
+        text.contains("chatctl_tls_certificate_expiry_timestamp_seconds{} 4102444800\n"),
+        "{text}"
+    );
     tls.follow(None);
     let (_client, server) = pair().await;
     assert!(matches!(tls.greet(server).await, Some(Line::Plain(_))));
     let text = metrics.exposition().unwrap();
-    assert!(!text.contains("chatctl_tls_certificate_expiry_timestamp_seconds "), "{text}");
+    assert!(
+        !text.contains("chatctl_tls_certificate_expiry_timestamp_seconds{"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -218,7 +241,10 @@ async fn a_plain_request_is_told_what_is_spoken_and_noise_is_hung_up_on() {
     let (papers, metrics) = (Papers::new(), Arc::new(Metrics::new()));
     let tls = Tls::new(Some(papers.good()), Arc::clone(&metrics));
     for (said, begins) in [
-        (b"GET / HTTP/1.1\r\nhost: relay\r\n\r\n".as_slice(), "HTTP/1.1 400 Bad Request\r\n"),
+        (
+            b"GET / HTTP/1.1\r\nhost: relay\r\n\r\n".as_slice(),
+            "HTTP/1.1 400 Bad Request\r\n",
+        ),
         (b"\0\x01\x02".as_slice(), ""),
     ] {
         let (mut client, server) = pair().await;
@@ -232,7 +258,10 @@ async fn a_plain_request_is_told_what_is_spoken_and_noise_is_hung_up_on() {
         };
         let (heard, line) = tokio::join!(asking, tls.greet(server));
         assert!(line.is_none());
-        assert!(heard.starts_with(begins) && heard.is_empty() == begins.is_empty(), "{heard}");
+        assert!(
+            heard.starts_with(begins) && heard.is_empty() == begins.is_empty(),
+            "{heard}"
+        );
     }
     assert_eq!(failed(&metrics), "plain 2");
 }
@@ -241,7 +270,11 @@ async fn a_plain_request_is_told_what_is_spoken_and_noise_is_hung_up_on() {
 fn the_answer_to_a_plain_request_says_its_length() {
     let text = std::str::from_utf8(SPEAK_TLS).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    assert!(head.ends_with(&format!("content-length: {}", body.len())), "{}", body.len());
+    assert!(
+        head.ends_with(&format!("content-length: {}", body.len())),
+        "{}",
+        body.len()
+    );
 }
 
 #[tokio::test]
@@ -260,7 +293,8 @@ async fn each_failure_is_counted_by_its_reason() {
     assert!(tls.greet(server).await.is_none());
     assert!(failed(&metrics).contains("lost 1"), "{}", failed(&metrics));
     let (mut client, server) = pair().await;
-    client.write_all(&[22, 3, 1, 0, 3, 1, 2, 3]).await.unwrap();
+    // What a server says, and nothing of it.
+    client.write_all(&[22, 3, 1, 0, 4, 2, 0, 0, 0]).await.unwrap();
     assert!(tls.greet(server).await.is_none());
     assert!(failed(&metrics).contains("protocol 1"), "{}", failed(&metrics));
 }
@@ -282,7 +316,11 @@ async fn who_is_slow_to_shake_hands_is_cut_off() {
 struct Counting(DuplexStream, Arc<AtomicUsize>);
 
 impl AsyncRead for Counting {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }
@@ -299,7 +337,10 @@ impl AsyncWrite for Counting {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.1.fetch_add(1, Ordering::Relaxed);
-        let all = bufs.iter().flat_map(|buf| buf.iter().copied()).collect::<Vec<u8>>();
+        let all = bufs
+            .iter()
+            .flat_map(|buf| buf.iter().copied())
+            .collect::<Vec<u8>>();
         Pin::new(&mut self.0).poll_write(cx, &all)
     }
 

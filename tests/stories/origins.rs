@@ -1,9 +1,9 @@
 //! Many sessions from one address, behind proxies that are trusted and behind others.
 
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, header};
-use tokio_tungstenite::tungstenite::Error as WsError;
-use tokio::net::TcpStream;
 
 use crate::relay::TestRelay;
 
@@ -11,9 +11,15 @@ use crate::relay::TestRelay;
 async fn open(relay: &TestRelay, headers: &[(&'static str, &str)]) -> (u16, Option<String>) {
     let mut request = "ws://relay/v1/ws".into_client_request().unwrap();
     let ours = request.headers_mut();
-    ours.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("chatctl.v1.json"));
+    ours.insert(
+        header::SEC_WEBSOCKET_PROTOCOL,
+        HeaderValue::from_static("chatctl.v1.json"),
+    );
     for (name, value) in headers {
-        ours.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        ours.append(
+            HeaderName::from_static(name),
+            HeaderValue::from_str(value).unwrap(),
+        );
     }
     let stream = TcpStream::connect(relay.address()).await.unwrap();
     let response = match tokio_tungstenite::client_async(request, stream).await {
@@ -48,7 +54,10 @@ async fn an_address_that_opens_too_many_sessions_waits_and_is_counted() {
     assert_eq!(status, 429);
     assert!(matches!(after.unwrap().parse(), Ok(1..=31)));
     let page = relay.metrics_page().await;
-    assert!(page.contains("chatctl_rate_limited_total{reason=\"address\"} 1\n"), "{page}");
+    assert!(
+        page.contains("chatctl_rate_limited_total{reason=\"address\"} 1\n"),
+        "{page}"
+    );
     relay.stop().await;
 }
 

@@ -110,8 +110,14 @@ async fn another_certificate_is_for_new_connections_and_mail_flows_on() {
     assert_eq!(hears(&mut bob).await, "two");
     assert_eq!(relay.metrics().sessions_opened.get(), 2);
 
-    let error = device(&relay, BOB, Encoding::Proto, &old).next_event().await.unwrap_err();
-    assert!(matches!(error, Error::Socket(SocketError::Untrusted(_))), "{error:?}");
+    let error = device(&relay, BOB, Encoding::Proto, &old)
+        .next_event()
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, Error::Socket(SocketError::Untrusted(_))),
+        "{error:?}"
+    );
     bob.close().await.unwrap();
     let mut bob = device(&relay, BOB, Encoding::Proto, &new);
     alice.deliver(to_bob("three"), Duration::ZERO).await.unwrap();

@@ -42,7 +42,10 @@ fn the_last_hop_that_is_not_a_proxy_is_the_client() {
     assert_eq!(list("[2001:db8:1::1]:4711"), "2001:db8:1::1");
     assert_eq!(list("[2001:db8:1::1]"), "2001:db8:1::1");
     assert_eq!(list("2001:db8:1::1"), "2001:db8:1::1");
-    let lines = [("x-forwarded-for", "192.0.2.1"), ("x-forwarded-for", "198.51.100.7")];
+    let lines = [
+        ("x-forwarded-for", "192.0.2.1"),
+        ("x-forwarded-for", "198.51.100.7"),
+    ];
     assert_eq!(seen("10.0.0.1", &lines), "198.51.100.7");
 }
 
@@ -60,20 +63,29 @@ fn the_standard_header_is_read_with_its_quotes() {
     let standard = |text: &str| seen("10.0.0.1", &[("forwarded", text)]);
     assert_eq!(standard("for=192.0.2.1;proto=https;by=10.0.0.1"), "192.0.2.1");
     assert_eq!(standard("proto=https; For=\"192.0.2.1:4711\""), "192.0.2.1");
-    assert_eq!(standard("for=192.0.2.1, for=\"[2001:db8:1::1]:80\""), "2001:db8:1::1");
+    assert_eq!(
+        standard("for=192.0.2.1, for=\"[2001:db8:1::1]:80\""),
+        "2001:db8:1::1"
+    );
     assert_eq!(standard("for=192.0.2.1, for=\"[2001:db8::7]\""), "192.0.2.1");
     assert_eq!(standard("for=192.0.2.1, for=_hidden"), "10.0.0.1");
     assert_eq!(standard("for=192.0.2.1, proto=http"), "10.0.0.1");
     // A quote that the client has opened hides nobody behind it.
     assert_eq!(standard("for=192.0.2.1;x=\", for=198.51.100.7"), "10.0.0.1");
-    assert_eq!(standard("for=\"a, for=192.0.2.1\", for=198.51.100.7"), "198.51.100.7");
+    assert_eq!(
+        standard("for=\"a, for=192.0.2.1\", for=198.51.100.7"),
+        "198.51.100.7"
+    );
 }
 
 #[test]
 fn of_two_headers_that_do_not_agree_neither_is_believed() {
     let both = |list, standard| seen("10.0.0.1", &[("x-forwarded-for", list), ("forwarded", standard)]);
     assert_eq!(both("198.51.100.7", "for=192.0.2.1"), "10.0.0.1");
-    assert_eq!(both("192.0.2.1, 198.51.100.7", "for=198.51.100.7"), "198.51.100.7");
+    assert_eq!(
+        both("192.0.2.1, 198.51.100.7", "for=198.51.100.7"),
+        "198.51.100.7"
+    );
 }
 
 #[test]

@@ -120,8 +120,10 @@ impl Chat {
     }
 
     fn installation(&self, token: Token, vault: Vault, home: &Home) -> Result<Installation, Failure> {
-        let bad =
-            |error: DirectoryError| Failure::from_error(Exit::Usage, &error).hint("--url https://HOST, or --url http://127.0.0.1:PORT");
+        let bad = |error: DirectoryError| {
+            Failure::from_error(Exit::Usage, &error)
+                .hint("--url https://HOST, or --url http://127.0.0.1:PORT")
+        };
         let dial = self.authority.dial()?;
         let http = Http::with(&dial, &self.url).map_err(bad)?;
         let sockets = format!(
