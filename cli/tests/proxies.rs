@@ -195,7 +195,7 @@ fn people_chat_through_caddy() {
     let Some(program) = program("caddy") else { return };
     let mut front = Front::open();
     let site = format!(
-        "https://localhost:{} {{\n    tls {} {}",
+        "https://localhost:{} {{\n    bind 127.0.0.1\n    tls {} {}",
         front.port,
         front.path("relay.pem"),
         front.path("relay.key")
