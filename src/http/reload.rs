@@ -39,6 +39,8 @@ pub struct Reloaded {
     pub applied: Vec<Change>,
     /// What needs a restart. The relay goes on as before.
     pub deferred: Vec<Change>,
+    /// What no reload can bring, because systemd reads it only when it starts the relay.
+    pub notes: Vec<String>,
 }
 
 /// A setting with another value. Never of a secret: settings hold none.
@@ -85,7 +87,7 @@ pub fn router() -> OpenApiRouter<Doors> {
     responses(
         (status = 200, description = "Read and followed", body = Reloaded,
             example = json!({"generation": 2, "applied": [{"key": "mail.send_rate", "from": "100", "to": "200"}],
-                "deferred": []})),
+                "deferred": [], "notes": []})),
         ReloadRefusals,
     )
 )]

@@ -14,6 +14,7 @@ use chatctl_relay::hub::Hub;
 use chatctl_relay::jobs::{self, Desk, Findings, Step};
 use chatctl_relay::metrics::Metrics;
 use chatctl_relay::model::Clock;
+use chatctl_relay::server::live::Live;
 use chatctl_relay::server::{self, Outfit, Server};
 use serde_json::json;
 use tempfile::TempDir;
@@ -62,6 +63,7 @@ pub(crate) struct TestRelay {
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
     desk: Desk,
+    live: Live,
     http: reqwest::Client,
     stop: CancellationToken,
     running: JoinHandle<Result<(), server::Error>>,
@@ -126,7 +128,7 @@ impl TestRelay {
         };
         let server = Server::bind(house.config.clone(), outfit).await.unwrap();
         let (address, hub, metrics) = (server.address(), server.hub(), server.metrics());
-        let desk = server.jobs().desk();
+        let (desk, live) = (server.jobs().desk(), server.live());
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         #[expect(clippy::disallowed_methods, reason = "a story is its relay's process")]
@@ -137,6 +139,7 @@ impl TestRelay {
             hub,
             metrics,
             desk,
+            live,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             stop,
             running,
@@ -152,6 +155,18 @@ impl TestRelay {
     /// Stops the relay and starts it again on the same data.
     pub(crate) async fn restart(self) -> Self {
         Self::run(self.stopped().await).await
+    }
+
+    /// Stops the relay and starts it again on the same data, with other settings.
+    pub(crate) async fn restart_with(self, change: impl FnOnce(&mut Config)) -> Self {
+        let mut house = self.stopped().await;
+        change(&mut house.config);
+        Self::run(house).await
+    }
+
+    /// What can change while it runs.
+    pub(crate) const fn live(&self) -> &Live {
+        &self.live
     }
 
     /// Begins to stop the relay, and does not wait for it.

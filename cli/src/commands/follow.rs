@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chatctl_relay::auth::{Keyset, Policy};
+use chatctl_relay::auth::{Keyset, Policy, private_file};
+use chatctl_relay::config::Config;
 use chatctl_relay::http::reload::{Change, Refused, Reload, Reloaded};
 use chatctl_relay::server::Supervisor;
 use chatctl_relay::server::live::Live;
@@ -105,7 +106,8 @@ impl Follower {
             .map(|keyset| Policy::of(keyset, &reading.config.auth))
             .transpose()
             .map_err(|error| self.refuse(vec![sentence(&error)]))?;
-        let reloaded = running.follow(&reading.told, content);
+        let mut reloaded = running.follow(&reading.told, content);
+        reloaded.notes = notes(&reading.config);
         self.live.follow(&reading.config, policy);
         self.live.secure(reading.certificate);
         self.level.follow(&reading.log);
@@ -159,6 +161,7 @@ impl Running {
             generation: self.generation,
             applied,
             deferred,
+            notes: Vec::new(),
         }
     }
 
@@ -188,6 +191,20 @@ impl Running {
             to: self.certificate.as_ref().map(certificate::summary),
         })
     }
+}
+
+/// What stays although its file may be another one by now: systemd reads credentials only when it starts a service.
+fn notes(settings: &Config) -> Vec<String> {
+    let files = [
+        ("auth.keys", &settings.auth.keys),
+        ("server.tls_certificate", &settings.server.tls_certificate),
+    ];
+    let credentials = files
+        .into_iter()
+        .filter(|(_, path)| path.as_deref().is_some_and(private_file::is_credential));
+    credentials
+        .map(|(key, _)| format!("{key} is a systemd credential: for another one, restart the service"))
+        .collect()
 }
 
 /// The names of the keys that are believed, in one line. Public.

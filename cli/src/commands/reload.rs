@@ -47,6 +47,9 @@ pub(crate) struct Answered {
     applied: Vec<Change>,
     /// What needs a restart.
     deferred: Vec<Change>,
+    /// What no reload can bring.
+    #[serde(default)]
+    notes: Vec<String>,
 }
 
 /// A setting with another value.
@@ -93,6 +96,10 @@ fn text(answered: &Answered) -> String {
     }
     if answered.applied.is_empty() && answered.deferred.is_empty() {
         text.push_str("  nothing has changed\n");
+    }
+    for note in &answered.notes {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "  note      {note}");
     }
     text
 }

@@ -53,6 +53,12 @@ impl Desk {
         )
     }
 
+    /// What a command prints, whatever becomes of it.
+    #[allow(dead_code, reason = "not every test asks for it")]
+    pub(crate) fn output(&self, line: &str) -> String {
+        String::from_utf8(self.run(line).stdout).unwrap()
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }

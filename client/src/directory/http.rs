@@ -90,6 +90,24 @@ impl Http {
         Directory::new(self.clone(), Arc::new(source))
     }
 
+    /// What a relay shows to everybody, such as `/v1/info`: the status, and what it says.
+    ///
+    /// # Errors
+    ///
+    /// [`DirectoryError::Unreachable`].
+    pub async fn show(&self, path: &str) -> Result<(u16, Bytes), DirectoryError> {
+        let request = Request::builder()
+            .uri(format!("{}{path}", self.url))
+            .header(header::USER_AGENT, USER_AGENT);
+        let request = request
+            .body(Full::new(Bytes::new()))
+            .map_err(|_| DirectoryError::Url)?;
+        let answer = timeout(self.patience, self.exchange(request))
+            .await
+            .map_err(|_| DirectoryError::unreachable("no answer in time"))??;
+        Ok((answer.status.as_u16(), answer.body))
+    }
+
     /// Asks once. Whether it was done is not known when it is dropped or times out.
     pub(super) async fn ask(
         &self,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chatctl_client::{DirectoryError, Http};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -28,7 +29,7 @@ pub enum IntroductionError {
         url: String,
         /// Why not.
         #[source]
-        error: reqwest::Error,
+        error: DirectoryError,
     },
     /// Somebody answers who is no relay of ours.
     #[error("what answers at {url} is no chatctl relay")]
@@ -53,17 +54,18 @@ struct Limits {
 }
 
 impl Introduction {
-    /// Asks a relay at `http://HOST:PORT`.
+    /// Asks a relay by its doors; the URL is for people.
     ///
     /// # Errors
     ///
     /// [`IntroductionError`].
-    pub async fn of(url: &str) -> Result<Self, IntroductionError> {
-        let info: Info = ask(url, "/v1/info").await?;
+    pub async fn of(http: &Http, url: &str) -> Result<Self, IntroductionError> {
+        let http = http.clone().patience(PATIENCE);
+        let info: Info = ask(&http, url, "/v1/info").await?;
         if info.name != "chatctl" {
             return Err(IntroductionError::Stranger { url: url.to_owned() });
         }
-        let limits: Limits = ask(url, "/v1/limits").await?;
+        let limits: Limits = ask(&http, url, "/v1/limits").await?;
         Ok(Self {
             version: info.version,
             allows_bench: info.allows_bench,
@@ -73,18 +75,12 @@ impl Introduction {
     }
 }
 
-async fn ask<T: DeserializeOwned>(url: &str, path: &str) -> Result<T, IntroductionError> {
-    let unreachable = |error: reqwest::Error| IntroductionError::Unreachable {
+async fn ask<T: DeserializeOwned>(http: &Http, url: &str, path: &str) -> Result<T, IntroductionError> {
+    let shown = http.show(path).await;
+    let (_, bytes) = shown.map_err(|error| IntroductionError::Unreachable {
         url: url.to_owned(),
-        error: error.without_url(),
-    };
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
-    let client = client.map_err(unreachable)?;
-    let answer = client
-        .get(format!("{}{path}", url.trim_end_matches('/')))
-        .send()
-        .await;
-    let bytes = answer.map_err(unreachable)?.bytes().await.map_err(unreachable)?;
+        error,
+    })?;
     serde_json::from_slice(&bytes).map_err(|_| IntroductionError::Stranger { url: url.to_owned() })
 }
 

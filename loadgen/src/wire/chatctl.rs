@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use chatctl_client::{Http, Socket};
+use chatctl_client::{Dial, Http, Socket};
 use chatctl_protocol::Encoding;
 use chatctl_protocol::v1::{self, frame::Body};
 use futures_util::{Sink as _, SinkExt as _, Stream as _};
@@ -37,6 +37,8 @@ pub struct RelayPlace {
     pub url: String,
     /// Its other doors.
     pub http: Http,
+    /// How sockets are connected: whom to trust.
+    pub dial: Dial,
     /// Envelopes that the relay may have out to each client.
     pub window: u32,
     /// Bytes of them.
@@ -50,9 +52,16 @@ impl RelayPlace {
         Self {
             url: url.to_owned(),
             http,
+            dial: Dial::default(),
             window: MOST_WINDOW,
             window_bytes: MOST_WINDOW_BYTES,
         }
+    }
+
+    /// The same relay, reached in this way.
+    #[must_use]
+    pub fn by(self, dial: Dial) -> Self {
+        Self { dial, ..self }
     }
 }
 
@@ -93,12 +102,11 @@ impl Wire for RelayWire {
     }
 
     async fn connect(place: &RelayPlace, who: &Who) -> Result<Self, Trouble> {
-        let connecting = async {
-            match who.source {
-                Some(from) => Socket::connect_from(from, &place.url, Encoding::Proto, MOST_FRAME_BYTES).await,
-                None => Socket::connect(&place.url, Encoding::Proto, MOST_FRAME_BYTES).await,
-            }
+        let dial = match who.source {
+            Some(from) => place.dial.clone().at(from),
+            None => place.dial.clone(),
         };
+        let connecting = Socket::connect_with(&dial, &place.url, Encoding::Proto, MOST_FRAME_BYTES);
         let socket = connecting.await.map_err(|error| trouble::connecting(&error))?;
         let mut wire = Self {
             socket,

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chatctl_client::Dial;
 use chatctl_loadgen::agent::{self, News, Part, Perform, Secret};
 use chatctl_loadgen::outcome::Outcome;
 use chatctl_loadgen::run::{Stage, run};
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::address::allowed;
 use super::host;
 use super::place::{agreed, introduce, place};
+use crate::authority::Authority;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::{Document, Out};
@@ -49,6 +51,9 @@ pub(crate) struct Agent {
     #[arg(id = "agent_remote", long = "allow-remote", value_name = "HOST")]
     allow_remote: Option<String>,
 
+    #[command(flatten)]
+    authority: Authority,
+
     /// Threads that generate load, where the coordinator does not say (default: one for each two processors)
     #[arg(id = "agent_workers", long = "workers", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     workers: Option<u32>,
@@ -73,10 +78,11 @@ impl Agent {
     /// [`Exit::NoPerm`] or [`Exit::DataErr`] for the secret; [`Exit::Unavailable`] for an address that is not free.
     pub(super) fn run(self, out: &Out) -> Result<Exit, Failure> {
         let secret = read_secret(&self.secret_file)?;
-        wait_for(self.serve(secret, out))
+        let dial = self.authority.dial()?;
+        wait_for(self.serve(secret, dial, out))
     }
 
-    async fn serve(self, secret: Secret, out: &Out) -> Result<Exit, Failure> {
+    async fn serve(self, secret: Secret, dial: Dial, out: &Out) -> Result<Exit, Failure> {
         let listener = TcpListener::bind(self.listen).await.map_err(|error| {
             Failure::new(Exit::Unavailable, format!("cannot listen on {}", self.listen)).caused_by(&error)
         })?;
@@ -93,7 +99,7 @@ impl Agent {
             News::Failed(why) => out.warn(&format!("the run failed: {why}")),
         };
         let stop = CancellationToken::new();
-        let serving = agent::serve(listener, &secret, self.perform(), tell, stop.clone());
+        let serving = agent::serve(listener, &secret, self.perform(dial), tell, stop.clone());
         tokio::pin!(serving);
         let exit = tokio::select! {
             () = &mut serving => Exit::Ok,
@@ -105,10 +111,10 @@ impl Agent {
         Ok(exit)
     }
 
-    fn perform(&self) -> Arc<Perform> {
+    fn perform(&self, dial: Dial) -> Arc<Perform> {
         let (allow_remote, workers) = (self.allow_remote.clone(), self.workers);
         Arc::new(move |part, passes| {
-            let done = perform(part, passes, allow_remote.as_deref(), workers);
+            let done = perform(part, passes, allow_remote.as_deref(), workers, &dial);
             done.map_err(|failure| failure.sentence())
         })
     }
@@ -119,16 +125,17 @@ fn perform(
     passes: Arc<dyn Passes>,
     allow_remote: Option<&str>,
     workers: Option<u32>,
+    dial: &Dial,
 ) -> Result<Outcome, Failure> {
     let url: Uri = part
         .url
         .parse()
         .map_err(|_| Failure::new(Exit::Usage, "the coordinator named no address"))?;
     let is_here = allowed(&url, None, allow_remote)?;
-    wait_for(async { agreed(is_here, &introduce(&part.url).await?, &part.url) })?;
+    wait_for(async { agreed(is_here, &introduce(&part.url, dial).await?, &part.url) })?;
     host::make_room(part.plan.clients.len(), &part.sources)?;
     let stage = Stage::<RelayWire> {
-        place: place(&part.url)?,
+        place: place(&part.url, dial)?,
         plan: part.plan,
         passes,
         run: part.run,

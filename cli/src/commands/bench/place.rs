@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chatctl_client::Http;
+use chatctl_client::{Dial, Http};
 use chatctl_loadgen::scenario::Scenario;
 use chatctl_loadgen::server::{self, Introduction, IntroductionError, Pid, listener_on};
 use chatctl_loadgen::wire::Passes;
@@ -21,6 +21,7 @@ use super::address::{allowed, resolve};
 use super::own::{OwnRelay, Wishes};
 use super::passes::{Nameless, Signed};
 use super::peer::{Peer, Place, Whom};
+use crate::authority::Authority;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::Out;
@@ -31,6 +32,9 @@ use crate::out::Out;
 pub(super) struct Where {
     #[command(flatten)]
     whom: Whom,
+
+    #[command(flatten)]
+    authority: Authority,
 
     /// Relay to measure, as http://127.0.0.1:8480 (with --keys), or the other --target, as nats://127.0.0.1:4222;
     /// without it a relay is started for the run, and removed at its end
@@ -231,9 +235,9 @@ impl Where {
         let url = format!("http://{}", own.address());
         Ok(Target {
             name: RELAY,
-            place: Place::Relay(place(&url)?),
+            place: Place::Relay(place(&url, &Dial::default())?),
             passes: Arc::new(passes),
-            introduction: Some(introduce(&url).await?),
+            introduction: Some(introduce(&url, &Dial::default()).await?),
             watched: server::Target {
                 metrics: Some(own.address()),
                 pid: match self.server_pid {
@@ -255,7 +259,8 @@ impl Where {
             .ok_or_else(|| Failure::new(Exit::Usage, "--url needs --keys"))?;
         let passes = Signed::with(&Keyset::load(keys)?, &self.issuer, &self.audience)?;
         let text = url.to_string().trim_end_matches('/').to_owned();
-        let introduction = introduce(&text).await?;
+        let dial = self.authority.dial()?;
+        let introduction = introduce(&text, &dial).await?;
         agreed(is_here, &introduction, &text)?;
         let address = match url.scheme_str() {
             Some("http") => resolve(url, 80),
@@ -263,7 +268,7 @@ impl Where {
         };
         Ok(Target {
             name: RELAY,
-            place: Place::Relay(place(&text)?),
+            place: Place::Relay(place(&text, &dial)?),
             url: text,
             passes: Arc::new(passes),
             introduction: Some(introduction),
@@ -320,13 +325,17 @@ pub(super) fn agreed(is_here: bool, introduction: &Introduction, url: &str) -> R
 /// # Errors
 ///
 /// [`Exit::Usage`] for what is no address.
-pub(super) fn place(url: &str) -> Result<RelayPlace, Failure> {
-    let http = Http::new(url).map_err(|error| Failure::from_error(Exit::Usage, &error))?;
+pub(super) fn place(url: &str, dial: &Dial) -> Result<RelayPlace, Failure> {
+    let http = doors(url, dial)?;
     let socket = match url.strip_prefix("https") {
         Some(rest) => format!("wss{rest}/v1/ws"),
         None => format!("ws{}/v1/ws", url.trim_start_matches("http")),
     };
-    Ok(RelayPlace::new(&socket, http))
+    Ok(RelayPlace::new(&socket, http).by(dial.clone()))
+}
+
+fn doors(url: &str, dial: &Dial) -> Result<Http, Failure> {
+    Http::with(dial, url).map_err(|error| Failure::from_error(Exit::Usage, &error))
 }
 
 /// What a relay says of itself.
@@ -334,8 +343,8 @@ pub(super) fn place(url: &str) -> Result<RelayPlace, Failure> {
 /// # Errors
 ///
 /// [`Exit::Unavailable`] when nobody answers; [`Exit::Protocol`] when it is no relay.
-pub(super) async fn introduce(url: &str) -> Result<Introduction, Failure> {
-    Introduction::of(url).await.map_err(|error| {
+pub(super) async fn introduce(url: &str, dial: &Dial) -> Result<Introduction, Failure> {
+    Introduction::of(&doors(url, dial)?, url).await.map_err(|error| {
         let failure = match &error {
             IntroductionError::Unreachable { .. } => Failure::from_error(Exit::Unavailable, &error),
             IntroductionError::Stranger { .. } => Failure::from_error(Exit::Protocol, &error),
