@@ -14,8 +14,8 @@ use tokio::sync::watch;
 
 use crate::model::{Device, DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::{
-    Batch, Committed, DeviceStore, Error, Expired, ExpiredEnvelope, Gap, GapReason, KeyLogEntry, Lease,
-    MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start, Usage,
+    BackupStore, Batch, Committed, DeviceStore, Error, Expired, ExpiredEnvelope, Gap, GapReason, KeyLogEntry,
+    Lease, MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start, Usage,
 };
 
 mod accounts;
@@ -439,6 +439,8 @@ impl MailStore for Model {
         Ok(())
     }
 }
+
+impl BackupStore for Model {}
 
 #[async_trait]
 impl SessionStore for Model {

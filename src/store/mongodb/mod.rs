@@ -28,9 +28,9 @@ use tokio::sync::{Mutex, OnceCell};
 
 use crate::model::{DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::{
-    Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Gap, KeyLogEntry, KeyStore, Keyset, Lease,
-    MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start, Upload,
-    Uploaded, Usage,
+    BackupStore, Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Gap, KeyLogEntry, KeyStore,
+    Keyset, Lease, MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start,
+    Upload, Uploaded, Usage,
 };
 
 pub use crate::store::mongodb::connect::{OpenError, Options, Uri};
@@ -242,6 +242,8 @@ impl MailStore for MongoDb {
         Ok(())
     }
 }
+
+impl BackupStore for MongoDb {}
 
 #[async_trait]
 impl SessionStore for MongoDb {

@@ -1,0 +1,1 @@
+//! Facts about backups and what is restored from them.
