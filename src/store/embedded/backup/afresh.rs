@@ -42,6 +42,9 @@ pub(super) fn begin(conn: &Connection, at: UnixMs) -> Result<Afresh, Error> {
     renew_epoch(conn)?;
     let jump = |sql: &str| conn.execute(sql, [LOST]);
     jump("UPDATE account SET list_version = list_version + ?1")?;
+    jump(
+        "INSERT INTO meta VALUES ('list_floor', ?1) ON CONFLICT DO UPDATE SET value = value + excluded.value",
+    )?;
     jump("UPDATE sqlite_sequence SET seq = seq + ?1 WHERE name = 'device'")?;
     // Nobody has looked since: nobody is idle because of that.
     conn.execute("UPDATE device SET seen_at = max(seen_at, ?1)", [schema::time(at)])?;

@@ -29,7 +29,7 @@ use crate::store::embedded::room::Room;
 use crate::store::embedded::schema;
 
 /// Whether nobody waits for the copy any more.
-pub(super) type Stop = Box<dyn Fn() -> bool + Send>;
+pub type Stop = Box<dyn Fn() -> bool + Send>;
 
 /// The work: where, and what has to stay free.
 pub(super) struct Copying<'a> {

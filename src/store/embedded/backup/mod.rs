@@ -27,7 +27,9 @@ mod seal;
 #[cfg(test)]
 mod tests;
 
+pub use copy::Stop;
 pub use restore::{Carried, Order, RestoreError, Restored, check, look, restore};
+pub use seal::Told;
 
 #[async_trait]
 impl BackupStore for Embedded {
@@ -56,12 +58,12 @@ impl BackupStore for Embedded {
     }
 }
 
-/// Takes a backup of a store that no relay has open.
+/// Takes a backup of a store that no relay has open. `stop` is asked now and then.
 ///
 /// # Errors
 ///
 /// [`OpenError`] when the directory is in use or holds no store; [`BackupError`] as of a store that is open.
-pub fn offline(directory: &Path, at: UnixMs) -> Result<Result<Snapshot, BackupError>, OpenError> {
+pub fn offline(directory: &Path, at: UnixMs, stop: Stop) -> Result<Result<Snapshot, BackupError>, OpenError> {
     let held = Directory::hold_store(directory)?;
     let source = schema::rest(&held.database())?;
     if schema::found(&source)?.is_none() {
@@ -71,7 +73,7 @@ pub fn offline(directory: &Path, at: UnixMs) -> Result<Result<Snapshot, BackupEr
         directory: &held,
         reserve: 0,
         at,
-        stop: Box::new(|| false),
+        stop,
     };
     let copied = copy.make(source);
     Ok(copied.and_then(|(file, contents)| snapshot(file, contents, held)))

@@ -16,7 +16,7 @@ use crate::store::backup::Contents;
 use crate::store::embedded::backup::afresh::{self, Afresh};
 use crate::store::embedded::backup::contents;
 use crate::store::embedded::backup::copy::private_new;
-use crate::store::embedded::backup::seal::{self, Found};
+use crate::store::embedded::backup::seal::{self, Found, Told};
 use crate::store::embedded::files::{self, Directory};
 use crate::store::embedded::{OpenError, schema};
 
@@ -80,6 +80,9 @@ pub enum RestoreError {
         /// The first fault.
         found: String,
     },
+    /// Somebody said so, before anything was changed.
+    #[error("stopped")]
+    Stopped,
     /// There is a store already.
     #[error("there is a store in {}", .0.display())]
     InTheWay(PathBuf),
@@ -96,7 +99,7 @@ pub enum RestoreError {
 /// # Errors
 ///
 /// [`RestoreError`] when it is not good.
-pub fn check(backup: &Path, told: &dyn Fn(u64)) -> Result<Contents, RestoreError> {
+pub fn check(backup: &Path, told: Told<'_>) -> Result<Contents, RestoreError> {
     take_off(backup, &mut io::sink(), told)?;
     // Nobody writes it, and its folder may be one that cannot be written.
     let name = backup.to_string_lossy();
@@ -133,7 +136,7 @@ pub fn look(order: &Order) -> Result<(), RestoreError> {
 /// # Errors
 ///
 /// [`RestoreError`]; the directory is as it was, but for being there.
-pub fn restore(order: &Order, told: &dyn Fn(u64)) -> Result<Restored, RestoreError> {
+pub fn restore(order: &Order, told: Told<'_>) -> Result<Restored, RestoreError> {
     let occupied = is_there(&order.directory)?;
     if occupied && !order.replace {
         return Err(RestoreError::InTheWay(order.directory.clone()));
@@ -169,7 +172,7 @@ fn prepare(
     order: &Order,
     held: &Directory,
     occupied: bool,
-    told: &dyn Fn(u64),
+    told: Told<'_>,
 ) -> Result<Restored, RestoreError> {
     let path = held.scratch_for_restore();
     let unwritten = |source| RestoreError::Io {
@@ -265,7 +268,7 @@ fn put_aside(held: &Directory, at: UnixMs) -> io::Result<PathBuf> {
 }
 
 /// Takes the seal off a backup, and compares it.
-fn take_off(backup: &Path, into: &mut impl io::Write, told: &dyn Fn(u64)) -> Result<(), RestoreError> {
+fn take_off(backup: &Path, into: &mut impl io::Write, told: Told<'_>) -> Result<(), RestoreError> {
     let unread = |source| RestoreError::Io {
         what: "read",
         path: backup.to_owned(),
@@ -276,7 +279,12 @@ fn take_off(backup: &Path, into: &mut impl io::Write, told: &dyn Fn(u64)) -> Res
     if !metadata.is_file() {
         return Err(RestoreError::NoBackup(backup.to_owned()));
     }
-    match seal::unseal(&mut file, metadata.len(), into, told).map_err(unread)? {
+    let read = seal::unseal(&mut file, metadata.len(), into, told);
+    let read = read.map_err(|error| match error.kind() {
+        io::ErrorKind::Interrupted => RestoreError::Stopped,
+        _ => unread(error),
+    });
+    match read? {
         Found::Whole => Ok(()),
         Found::NoSeal => Err(RestoreError::NoBackup(backup.to_owned())),
         Found::Other => Err(RestoreError::Damaged(backup.to_owned())),

@@ -3,6 +3,7 @@
 //! Must not know what the bytes are. SQLite does not mind them: its file's header says where its pages end.
 
 use std::io::{self, Read, Write};
+use std::ops::ControlFlow;
 
 use sha2::{Digest as _, Sha256};
 
@@ -52,6 +53,9 @@ impl<R: Read> Read for Sealing<R> {
     }
 }
 
+/// Hears how many bytes were read, and says whether to go on.
+pub type Told<'a> = &'a dyn Fn(u64) -> ControlFlow<()>;
+
 /// What a seal says of what is before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
@@ -63,16 +67,17 @@ pub(super) enum Found {
     Other,
 }
 
-/// Copies a file of so many bytes without its seal, and says what the seal says. Tells how far it is.
+/// Copies a file of so many bytes without its seal, and says what the seal says. Tells how far it is, and asks whether
+/// to go on.
 ///
 /// # Errors
 ///
-/// Of either side.
+/// Of either side; [`io::ErrorKind::Interrupted`] when it is not to go on.
 pub(super) fn unseal(
     from: &mut impl Read,
     bytes: u64,
     into: &mut impl Write,
-    told: &dyn Fn(u64),
+    told: Told<'_>,
 ) -> io::Result<Found> {
     let Some(mut left) = bytes.checked_sub(SEAL) else {
         return Ok(Found::NoSeal);
@@ -86,7 +91,9 @@ pub(super) fn unseal(
         hash.update(&*chunk);
         into.write_all(chunk)?;
         left -= most as u64;
-        told(bytes - SEAL - left);
+        if told(bytes - SEAL - left).is_break() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
     }
     let mut seal = Vec::new();
     from.read_to_end(&mut seal)?;
@@ -113,7 +120,10 @@ mod tests {
 
     fn look(bytes: &[u8]) -> (Found, Vec<u8>) {
         let mut out = Vec::new();
-        let found = unseal(&mut &*bytes, bytes.len() as u64, &mut out, &|_| {}).unwrap();
+        let found = unseal(&mut &*bytes, bytes.len() as u64, &mut out, &|_| {
+            ControlFlow::Continue(())
+        })
+        .unwrap();
         (found, out)
     }
 
