@@ -64,11 +64,17 @@ fn beside_a_relay_it_goes_through_its_socket_and_the_restored_store_serves() {
     furnish(folder);
     let relay = Relay::start(&mut chatctl(folder, dev::SERVE));
     let taken = json(folder, "backup --data-dir data -o one.backup");
-    assert!(taken["through"].as_str().unwrap().ends_with("admin.sock"), "{taken}");
+    assert!(
+        taken["through"].as_str().unwrap().ends_with("admin.sock"),
+        "{taken}"
+    );
     assert_eq!(taken["contents"]["accounts"], 3);
     let keys = taken["contents"]["one_time_keys"].as_u64().unwrap();
     assert!(keys > 0, "{taken}");
-    let mode = fs::metadata(folder.join("one.backup")).unwrap().permissions().mode();
+    let mode = fs::metadata(folder.join("one.backup"))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
     // Into a pipe it is the same, and a file that is there stays.
     let piped = run(folder, "backup --data-dir data");
@@ -78,15 +84,26 @@ fn beside_a_relay_it_goes_through_its_socket_and_the_restored_store_serves() {
     assert_eq!(checked["contents"]["one_time_keys"], keys);
     ends(folder, "backup --data-dir data -o one.backup", 73, "--force");
     ends(folder, "backup --data-dir data --json", 2, "-o FILE");
-    ends(folder, "restore one.backup --data-dir data", 73, "there is a store");
+    ends(
+        folder,
+        "restore one.backup --data-dir data",
+        73,
+        "there is a store",
+    );
     ends(folder, "restore one.backup --data-dir data --force", 75, "in use");
     drop(relay);
 
     let would = json(folder, "restore one.backup --data-dir other --dry-run");
-    assert_eq!((&would["restored"], &would["burned"]), (&false.into(), &keys.into()));
+    assert_eq!(
+        (&would["restored"], &would["burned"]),
+        (&false.into(), &keys.into())
+    );
     assert!(!folder.join("other").exists());
     let restored = json(folder, "restore one.backup --data-dir other");
-    assert_eq!((&restored["restored"], &restored["burned"]), (&true.into(), &keys.into()));
+    assert_eq!(
+        (&restored["restored"], &restored["burned"]),
+        (&true.into(), &keys.into())
+    );
     ok(folder, "seed verify --data-dir other");
     let relay = Relay::start(&mut chatctl(
         folder,
@@ -95,7 +112,10 @@ fn beside_a_relay_it_goes_through_its_socket_and_the_restored_store_serves() {
     drop(relay);
     // Over the old one, which stays under another name.
     let restored = json(folder, "restore one.backup --data-dir data --force");
-    assert!(folder.join(restored["aside"].as_str().unwrap()).exists(), "{restored}");
+    assert!(
+        folder.join(restored["aside"].as_str().unwrap()).exists(),
+        "{restored}"
+    );
     assert!(restored["carried"].is_object(), "{restored}");
 }
 
@@ -173,7 +193,11 @@ fn told_to_stop_it_takes_its_files_with_it() {
     furnish(folder);
     // A reader that does not read: the pipe is full long before the end.
     let mut child = chatctl(folder, "backup --data-dir data");
-    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = child
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let mut stdout = child.stdout.take().unwrap();
     let mut first = [0; 16];
     std::io::Read::read_exact(&mut stdout, &mut first).unwrap();

@@ -40,7 +40,9 @@ async fn take(relay: &TestRelay, file: &Path) {
     let mut operator = claims(ALICE);
     operator["scope"] = "admin".into();
     let token = relay.keys().signed(&header("EdDSA"), &operator);
-    let request = relay.http().post(format!("http://{}/v1/admin/backup", relay.address()));
+    let request = relay
+        .http()
+        .post(format!("http://{}/v1/admin/backup", relay.address()));
     let answer = request.bearer_auth(token).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["content-type"], "application/vnd.sqlite3");
@@ -68,7 +70,7 @@ async fn hear(me: &mut Installation) -> (Vec<String>, Vec<Gap>, bool) {
                 Event::Mail(mail) => {
                     for mail in mail {
                         let opened = me.open(&mail).unwrap();
-                        words.extend(opened.map(|opened| String::from_utf8(opened.words.to_vec()).unwrap()));
+                        words.extend(opened.map(|opened| String::from_utf8(opened.words).unwrap()));
                         me.ack([mail.id]).unwrap();
                     }
                 }
@@ -102,7 +104,10 @@ async fn nothing_that_was_in_the_backup_is_lost_and_everybody_is_told_of_the_res
     // Bob is away. What is safe before the backup is asked for is in it.
     let mut highest = 0;
     for number in 0..5 {
-        let ids = alice.send(&account(BOB), format!("before {number}").as_bytes()).await.unwrap();
+        let ids = alice
+            .send(&account(BOB), format!("before {number}").as_bytes())
+            .await
+            .unwrap();
         highest = highest.max(ids[0].as_u64());
     }
     let writing = async {
@@ -123,9 +128,8 @@ async fn nothing_that_was_in_the_backup_is_lost_and_everybody_is_told_of_the_res
         at: Clock::system().now(),
         replace: false,
     };
-    let restored = tokio::task::spawn_blocking(move || {
-        backup::restore(&order, &|_| ControlFlow::Continue(())).unwrap()
-    });
+    let restored =
+        tokio::task::spawn_blocking(move || backup::restore(&order, &|_| ControlFlow::Continue(())).unwrap());
     let restored = restored.await.unwrap();
     assert_eq!(restored.told, 2);
     assert!(restored.burned > 0);

@@ -19,6 +19,7 @@ use chatctl_relay::store::backup::BackupError;
 use chatctl_relay::store::embedded::backup as embedded;
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio::time::timeout;
 
 pub(super) use self::bar::Bar;
 pub(super) use self::words::{Contents, failure, store_failure, summary};
@@ -82,27 +83,25 @@ impl Backup {
         wait_for(self.take(out, sink))
     }
 
-    async fn take(self, out: &Out, mut sink: Sink) -> Result<Exit, Failure> {
+    async fn take(self, out: &Out, sink: Sink) -> Result<Exit, Failure> {
         let began = Instant::now();
         let mut signals = Signals::listen()?;
         let data_dir = self.store.data_dir.as_deref();
-        let relay = Relay::find(&self.relay, data_dir).await?;
+        let relay = match Relay::find(&self.relay, data_dir).await? {
+            None if data_dir.is_none() => Some(Relay::reach(&self.relay, None).await?),
+            found => found,
+        };
         let through = relay.as_ref().map(Relay::name);
         let bar = Bar::begin(out, "backup");
         let written = match (relay, data_dir) {
-            (Some(relay), _) => from_relay(relay, &mut sink, &bar, &mut signals).await?,
-            (None, Some(directory)) => {
-                let (back, written) = at_rest(directory, sink, &bar, &mut signals).await?;
-                sink = back;
-                written
-            }
-            (None, None) => {
-                Relay::reach(&self.relay, None).await?;
-                ControlFlow::Break(Exit::TempFail)
+            (Some(relay), _) => from_relay(relay, sink, &bar, &mut signals).await?,
+            (None, directory) => {
+                let directory = directory.unwrap_or(Path::new(""));
+                at_rest(directory, sink, &bar, &mut signals).await?
             }
         };
-        let size = match written {
-            ControlFlow::Continue(size) => size,
+        let (sink, size) = match written {
+            ControlFlow::Continue(written) => written,
             ControlFlow::Break(exit) => return Ok(exit),
         };
         let Some(path) = sink.path().map(Path::to_owned) else {
@@ -143,12 +142,13 @@ impl Backup {
     }
 }
 
-/// How many bytes were written, or how the process ends because it was told to.
-type Written = ControlFlow<Exit, u64>;
+/// Where the bytes went and how many there were, or how the process ends because it was told to. What was not finished
+/// is gone then.
+type Written = ControlFlow<Exit, (Sink, u64)>;
 
 async fn from_relay(
     relay: Relay,
-    sink: &mut Sink,
+    mut sink: Sink,
     bar: &Bar,
     signals: &mut Signals,
 ) -> Result<Written, Failure> {
@@ -167,47 +167,45 @@ async fn from_relay(
             piece = stream.next() => piece,
             exit = signals.next() => return Ok(ControlFlow::Break(exit)),
         };
-        let broken = |error: &io::Error| {
-            Failure::new(Exit::Unavailable, format!("the relay at {name} broke off"))
-                .caused_by(error)
-                .hint("nothing was written; run the command again")
-        };
-        match piece.map_err(|error| broken(&error))? {
+        match piece.map_err(|error| broke_off(&name, &error))? {
             Some(piece) => {
-                sink.write(&piece)?;
                 written += piece.len() as u64;
+                // Who reads a pipe may be slow for ever.
+                let write = blocking(move || sink.write(&piece).map(|()| sink));
+                sink = tokio::select! {
+                    sink = write => sink?,
+                    exit = signals.next() => return Ok(ControlFlow::Break(exit)),
+                };
                 bar.at(written);
             }
             None if length.is_none_or(|length| length == written) => {
-                return Ok(ControlFlow::Continue(written));
+                return Ok(ControlFlow::Continue((sink, written)));
             }
-            None => return Err(broken(&io::ErrorKind::UnexpectedEof.into())),
+            None => return Err(broke_off(&name, &io::ErrorKind::UnexpectedEof.into())),
         }
     }
 }
 
+fn broke_off(relay: &str, error: &io::Error) -> Failure {
+    Failure::new(Exit::Unavailable, format!("the relay at {relay} broke off"))
+        .caused_by(error)
+        .hint("nothing was written; run the command again")
+}
+
 /// A store that no relay has open.
-async fn at_rest(
-    directory: &Path,
-    sink: Sink,
-    bar: &Bar,
-    signals: &mut Signals,
-) -> Result<(Sink, Written), Failure> {
+async fn at_rest(directory: &Path, sink: Sink, bar: &Bar, signals: &mut Signals) -> Result<Written, Failure> {
     let told = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&told);
     let (directory, bar) = (directory.to_owned(), bar.clone());
     let mut work = std::pin::pin!(blocking(move || copy(&directory, sink, &bar, &stop)));
-    tokio::select! {
-        copied = &mut work => copied.map(|(sink, size)| (sink, ControlFlow::Continue(size))),
-        exit = signals.next() => {
-            told.store(true, Ordering::Relaxed);
-            // What it has written goes with it.
-            match work.await {
-                Ok((sink, _)) => Ok((sink, ControlFlow::Break(exit))),
-                Err(failure) => Err(Failure { exit, ..failure }),
-            }
-        }
-    }
+    let exit = tokio::select! {
+        copied = &mut work => return copied.map(ControlFlow::Continue),
+        exit = signals.next() => exit,
+    };
+    told.store(true, Ordering::Relaxed);
+    // It takes its files with it. Who reads a pipe may be slow for ever: there are none then.
+    let _ = timeout(LONGEST_STOP, work).await;
+    Ok(ControlFlow::Break(exit))
 }
 
 fn copy(directory: &Path, mut sink: Sink, bar: &Bar, stop: &Arc<AtomicBool>) -> Result<(Sink, u64), Failure> {
@@ -237,6 +235,9 @@ fn copy(directory: &Path, mut sink: Sink, bar: &Bar, stop: &Arc<AtomicBool>) -> 
 
 /// How long a relay may take to make the copy, before its first byte comes.
 const LONGEST_COPY: Duration = Duration::from_secs(6 * 3600);
+
+/// How long the way out may take.
+const LONGEST_STOP: Duration = Duration::from_secs(5);
 
 /// Bytes that are written at once.
 const PIECE: usize = 1024 * 1024;

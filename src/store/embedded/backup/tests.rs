@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use chatctl_protocol::{EnvelopeId, Suite};
 use proptest::prelude::*;
-use rand::rngs::SmallRng;
 use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
 use tempfile::TempDir;
 
 use super::*;
