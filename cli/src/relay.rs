@@ -14,7 +14,7 @@ use chatctl_relay::auth::private_file;
 use chatctl_relay::server::MAX_SOCKET_PATH;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Method, Request, Response, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -349,6 +349,8 @@ pub(crate) struct Refused {
 /// A long answer on its way. Dropping it hangs up.
 pub(crate) struct Stream {
     response: Response<Incoming>,
+    /// As long as it is kept, the connection is wanted.
+    _sender: SendRequest<Full<Bytes>>,
     connection: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -396,17 +398,20 @@ async fn begin(
         // What went wrong is seen in the body.
         let _ = connection.await;
     });
-    let mut answered = std::pin::pin!(sender.send_request(request));
-    let response = tokio::select! {
-        biased;
-        answered = &mut answered => answered,
-        () = &mut connection => {
-            connection = Box::pin(std::future::pending());
-            answered.await
+    let response = {
+        let mut answered = std::pin::pin!(sender.send_request(request));
+        tokio::select! {
+            biased;
+            answered = &mut answered => answered,
+            () = &mut connection => {
+                connection = Box::pin(std::future::pending());
+                answered.await
+            }
         }
     };
     Ok(Stream {
         response: response.map_err(io::Error::other)?,
+        _sender: sender,
         connection,
     })
 }

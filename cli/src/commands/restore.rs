@@ -186,9 +186,11 @@ async fn until_told<T: Send + 'static>(
         exit = signals.next() => exit,
     };
     told.store(true, Ordering::Relaxed);
-    done.await.map_err(|failure| match failure.exit {
-        Exit::Interrupted => Failure { exit, ..failure },
-        _ => failure,
+    done.await.map_err(|mut failure| {
+        if failure.exit == Exit::Interrupted {
+            failure.exit = exit;
+        }
+        failure
     })
 }
 

@@ -44,9 +44,6 @@ impl Directory {
         held.clear_scratch()?;
         drop(private(&held.database())?);
         sync(path)?;
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync(parent)?;
-        }
         Ok(held)
     }
 
@@ -77,6 +74,9 @@ impl Directory {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(OpenError::Held(path.to_owned())),
             Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            sync(parent)?;
         }
         Ok(Self {
             path: path.to_owned(),

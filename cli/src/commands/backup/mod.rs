@@ -69,14 +69,14 @@ impl Document for Taken {
 
 impl Backup {
     pub(super) fn run(self, out: &Out) -> Result<Exit, Failure> {
+        let names_store = self.store.uri.is_some() || self.store.uri_file.is_some();
+        if names_store && let Place::Database(_) = store::place(&self.store)? {
+            return Err(words::not_embedded());
+        }
         let is_piped = out.file().is_none();
         if is_piped && (out.is_json() || io::stdout().is_terminal()) {
             let message = "a backup goes to a file or into a pipe";
             return Err(Failure::new(Exit::Usage, message).hint("-o FILE names one"));
-        }
-        let names_store = self.store.uri.is_some() || self.store.uri_file.is_some();
-        if names_store && let Place::Database(_) = store::place(&self.store)? {
-            return Err(words::not_embedded());
         }
         // Before anything is copied.
         let sink = out.sink()?;

@@ -95,14 +95,13 @@ pub(super) fn not_embedded() -> Failure {
 
 /// What an operator is told when the relay refuses.
 pub(super) fn refused(refused: Refused) -> Failure {
-    let Refused { code, failure } = refused;
+    let Refused { code, mut failure } = refused;
     match code.as_str() {
         "not_found" => not_embedded(),
-        "job_running" => Failure {
-            exit: Exit::TempFail,
-            ..failure
+        "job_running" => {
+            failure.exit = Exit::TempFail;
+            failure.hint("one at a time; run the command again when that one is done")
         }
-        .hint("one at a time; run the command again when that one is done"),
         "storage_full" => failure.hint(
             "the copy is made beside the store, and has to fit there for a moment without touching --disk-reserve",
         ),

@@ -137,6 +137,7 @@ pub fn look(order: &Order) -> Result<(), RestoreError> {
 ///
 /// [`RestoreError`]; the directory is as it was, but for being there.
 pub fn restore(order: &Order, told: Told<'_>) -> Result<Restored, RestoreError> {
+    drop(opened(&order.backup)?);
     let occupied = is_there(&order.directory)?;
     if occupied && !order.replace {
         return Err(RestoreError::InTheWay(order.directory.clone()));
@@ -279,7 +280,7 @@ fn take_off(backup: &Path, into: &mut impl io::Write, told: Told<'_>) -> Result<
     if !metadata.is_file() {
         return Err(RestoreError::NoBackup(backup.to_owned()));
     }
-    let read = seal::unseal(&mut file, metadata.len(), into, told);
+    let read = seal::unseal(&mut file, bytes, into, told);
     let read = read.map_err(|error| match error.kind() {
         io::ErrorKind::Interrupted => RestoreError::Stopped,
         _ => unread(error),
@@ -288,6 +289,20 @@ fn take_off(backup: &Path, into: &mut impl io::Write, told: Told<'_>) -> Result<
         Found::Whole => Ok(()),
         Found::NoSeal => Err(RestoreError::NoBackup(backup.to_owned())),
         Found::Other => Err(RestoreError::Damaged(backup.to_owned())),
+    }
+}
+
+/// Opens a backup, if it can be one.
+fn opened(backup: &Path) -> Result<File, RestoreError> {
+    let unread = |source| RestoreError::Io {
+        what: "read",
+        path: backup.to_owned(),
+        source,
+    };
+    let file = File::open(backup).map_err(unread)?;
+    match file.metadata().map_err(unread)?.is_file() {
+        true => Ok(file),
+        false => Err(RestoreError::NoBackup(backup.to_owned())),
     }
 }
 
