@@ -275,11 +275,8 @@ fn take_off(backup: &Path, into: &mut impl io::Write, told: Told<'_>) -> Result<
         path: backup.to_owned(),
         source,
     };
-    let mut file = File::open(backup).map_err(unread)?;
-    let metadata = file.metadata().map_err(unread)?;
-    if !metadata.is_file() {
-        return Err(RestoreError::NoBackup(backup.to_owned()));
-    }
+    let mut file = opened(backup)?;
+    let bytes = file.metadata().map_err(unread)?.len();
     let read = seal::unseal(&mut file, bytes, into, told);
     let read = read.map_err(|error| match error.kind() {
         io::ErrorKind::Interrupted => RestoreError::Stopped,
