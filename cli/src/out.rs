@@ -4,6 +4,7 @@
 //! written whole or not at all.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use chatctl_relay::auth::private_file::{self, Access, Existing};
@@ -11,6 +12,7 @@ use clap::builder::styling::AnsiColor;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::exit::Exit;
 use crate::failure::Failure;
 
 /// How results and errors are written.
@@ -174,6 +176,32 @@ impl Out {
         written.map_err(|error| Failure::of_output(&error))
     }
 
+    /// A result that is too long to be kept, and is secret: it goes to stdout as it comes, or to a file of mode 0600
+    /// that has no name before it is whole.
+    ///
+    /// # Errors
+    ///
+    /// Of a file that exists or cannot be made.
+    pub(crate) fn sink(&self) -> Result<Sink, Failure> {
+        let Some(path) = &self.file else {
+            return Ok(Sink::Stdout);
+        };
+        if self.existing() == Existing::Keep && path.exists() {
+            return Err(in_the_way(path));
+        }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let file = tempfile::Builder::new()
+            .prefix(".chatctl-")
+            .permissions(std::fs::Permissions::from_mode(0o600))
+            .tempfile_in(parent.unwrap_or(Path::new(".")));
+        let file = file.map_err(|error| unwritten(path, &error))?;
+        Ok(Sink::File {
+            file,
+            path: path.clone(),
+            existing: self.existing(),
+        })
+    }
+
     /// Says on stdout what was done to the file that `-o` names, where that file is the command's own business.
     ///
     /// # Errors
@@ -231,6 +259,81 @@ impl Out {
             Format::Text | Format::Json => to_stderr(&report),
         }
     }
+}
+
+/// Where a long result goes. A file that was not finished is gone when this is dropped.
+#[derive(Debug)]
+pub(crate) enum Sink {
+    Stdout,
+    File {
+        file: tempfile::NamedTempFile,
+        path: PathBuf,
+        existing: Existing,
+    },
+}
+
+impl Sink {
+    /// Where the bytes are as long as the file has no name.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Stdout => None,
+            Self::File { file, .. } => Some(file.path()),
+        }
+    }
+
+    /// Appends.
+    ///
+    /// # Errors
+    ///
+    /// As [`Failure::of_output`], and of a file that cannot be written.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        match self {
+            Self::Stdout => io::stdout()
+                .lock()
+                .write_all(bytes)
+                .map_err(|error| Failure::of_output(&error)),
+            Self::File { file, path, .. } => file.write_all(bytes).map_err(|error| unwritten(path, &error)),
+        }
+    }
+
+    /// It is whole: gives it its name. Durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`].
+    pub(crate) fn finish(self) -> Result<(), Failure> {
+        match self {
+            Self::Stdout => io::stdout()
+                .lock()
+                .flush()
+                .map_err(|error| Failure::of_output(&error)),
+            Self::File { file, path, existing } => {
+                let synced = file.as_file().sync_all();
+                synced.map_err(|error| unwritten(&path, &error))?;
+                let named = match existing {
+                    Existing::Keep => file.persist_noclobber(&path),
+                    Existing::Replace => file.persist(&path),
+                };
+                named.map_err(|error| match error.error.kind() {
+                    io::ErrorKind::AlreadyExists => in_the_way(&path),
+                    _ => unwritten(&path, &error.error),
+                })?;
+                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let folder = std::fs::File::open(parent.unwrap_or(Path::new(".")));
+                folder
+                    .and_then(|folder| folder.sync_all())
+                    .map_err(|error| unwritten(&path, &error))
+            }
+        }
+    }
+}
+
+fn in_the_way(path: &Path) -> Failure {
+    Failure::new(Exit::CantCreate, format!("{} exists", path.display())).hint("`--force` takes its place")
+}
+
+fn unwritten(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(Exit::CantCreate, format!("cannot write {}", path.display())).caused_by(error)
 }
 
 /// A document with its schema's name in front.

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,8 +14,9 @@ use chatctl_client::Dial;
 use chatctl_relay::auth::private_file;
 use chatctl_relay::server::MAX_SOCKET_PATH;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::client::conn::http1;
-use hyper::{Method, Request, StatusCode, Uri, header};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Method, Request, Response, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -253,7 +255,65 @@ impl Relay {
         self.ask(Method::DELETE, path, None).await?.meaning()
     }
 
+    /// Tells it to do something whose answer is long, and is read piece by piece.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::get`]; a refusal comes back inside, with its problem.
+    pub(crate) async fn stream(&self, path: &str) -> Result<Result<Stream, Refused>, Failure> {
+        let request = self.request(Method::POST, path, None)?;
+        let begun = in_time(self.deadline, async {
+            match &self.place {
+                Place::Socket(path) => begin(UnixStream::connect(path).await?, request).await,
+                Place::Address { url, dial, .. } => begin(reach(url, dial).await?, request).await,
+            }
+        });
+        let mut stream = begun.await.map_err(|error| unreachable(&self.place, &error))?;
+        if stream.response.status().is_success() {
+            return Ok(Ok(stream));
+        }
+        let status = stream.response.status();
+        let mut body = Vec::new();
+        while let Some(piece) = stream
+            .next()
+            .await
+            .map_err(|error| unreachable(&self.place, &error))?
+        {
+            if body.len() + piece.len() <= MAX_ANSWER {
+                body.extend_from_slice(&piece);
+            }
+        }
+        let problem: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let code = problem.get("code").and_then(Value::as_str).unwrap_or_default();
+        match answer(status, &body) {
+            Ok(_) => Err(Failure::new(Exit::Protocol, "the relay's answer makes no sense")),
+            Err(failure) => Ok(Err(Refused {
+                code: code.to_owned(),
+                failure,
+            })),
+        }
+    }
+
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Failure> {
+        let request = self.request(method, path, body)?;
+        let answered = async {
+            match &self.place {
+                Place::Socket(path) => exchange(UnixStream::connect(path).await?, request).await,
+                Place::Address { url, dial, .. } => exchange(reach(url, dial).await?, request).await,
+            }
+        };
+        let (status, body) = in_time(self.deadline, answered)
+            .await
+            .map_err(|error| unreachable(&self.place, &error))?;
+        Ok(Answer { status, body })
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Request<Full<Bytes>>, Failure> {
         let (host, token) = match &self.place {
             Place::Socket(_) => ("localhost", None),
             Place::Address { url, token, .. } => (
@@ -272,25 +332,95 @@ impl Relay {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let bytes = body.map(ToString::to_string).unwrap_or_default();
-        let request = request
+        request
             .body(Full::new(Bytes::from(bytes)))
-            .map_err(|error| Failure::new(Exit::Failure, "cannot ask the relay").caused_by(&error))?;
-        let answered = async {
-            match &self.place {
-                Place::Socket(path) => exchange(UnixStream::connect(path).await?, request).await,
-                Place::Address { url, dial, .. } => {
-                    let secure = url.scheme_str() == Some("https");
-                    let usual = if secure { 443 } else { 80 };
-                    let (host, port) = (url.host().unwrap_or_default(), url.port_u16());
-                    exchange(dial.stream(host, port.unwrap_or(usual), secure).await?, request).await
-                }
-            }
-        };
-        let (status, body) = in_time(self.deadline, answered)
-            .await
-            .map_err(|error| unreachable(&self.place, &error))?;
-        Ok(Answer { status, body })
+            .map_err(|error| Failure::new(Exit::Failure, "cannot ask the relay").caused_by(&error))
     }
+}
+
+/// A connection to an address, with TLS where it says so.
+async fn reach(url: &Uri, dial: &Dial) -> io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static + use<>> {
+    let secure = url.scheme_str() == Some("https");
+    let usual = if secure { 443 } else { 80 };
+    let port = url.port_u16().unwrap_or(usual);
+    dial.stream(url.host().unwrap_or_default(), port, secure).await
+}
+
+/// A refusal: the relay's word for it, and what an operator is told.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) code: String,
+    pub(crate) failure: Failure,
+}
+
+/// A long answer on its way. Dropping it hangs up.
+pub(crate) struct Stream {
+    response: Response<Incoming>,
+    /// As long as it is kept, the connection is wanted.
+    _sender: SendRequest<Full<Bytes>>,
+    connection: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Stream {
+    /// How long it will be, if the relay says.
+    pub(crate) fn length(&self) -> Option<u64> {
+        let length = self.response.headers().get(header::CONTENT_LENGTH)?;
+        length.to_str().ok()?.parse().ok()
+    }
+
+    /// The next piece; nothing at the end.
+    ///
+    /// # Errors
+    ///
+    /// When the relay breaks off.
+    pub(crate) async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        loop {
+            let body = self.response.body_mut();
+            let frame = tokio::select! {
+                biased;
+                frame = body.frame() => frame,
+                // The relay has closed behind its last piece, which is here.
+                () = &mut self.connection => {
+                    self.connection = Box::pin(std::future::pending());
+                    continue;
+                }
+            };
+            let Some(frame) = frame else { return Ok(None) };
+            if let Ok(piece) = frame.map_err(io::Error::other)?.into_data() {
+                return Ok(Some(piece));
+            }
+        }
+    }
+}
+
+/// Sends a request over a connection of its own, and reads how the answer begins.
+async fn begin(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    request: Request<Full<Bytes>>,
+) -> io::Result<Stream> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    let mut connection: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
+        // What went wrong is seen in the body.
+        let _ = connection.await;
+    });
+    let response = {
+        let mut answered = std::pin::pin!(sender.send_request(request));
+        tokio::select! {
+            biased;
+            answered = &mut answered => answered,
+            () = &mut connection => {
+                connection = Box::pin(std::future::pending());
+                answered.await
+            }
+        }
+    };
+    Ok(Stream {
+        response: response.map_err(io::Error::other)?,
+        _sender: sender,
+        connection,
+    })
 }
 
 /// What a relay answered.

@@ -127,6 +127,10 @@ pub(crate) fn embedded_failure(directory: &Path, error: &embedded::OpenError) ->
             "install the chatctl that wrote it, or a newer one",
         ),
         OpenError::Older { .. } => (Exit::Config, "run `chatctl seed apply` of this version"),
+        OpenError::Backup => (
+            Exit::DataErr,
+            "`chatctl restore FILE --data-dir DIR` makes a store out of a backup",
+        ),
         OpenError::NotAStore => (Exit::DataErr, "name a directory of chatctl's own with --data-dir"),
         OpenError::NoWal | OpenError::Io(_) => (
             Exit::CantCreate,

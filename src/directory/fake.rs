@@ -13,10 +13,10 @@ use tokio::sync::Notify;
 use crate::model::{DeviceList, Envelope, MailboxId, Revocation, UnixMs};
 use crate::store::model::Model;
 use crate::store::{
-    AccountStore, Batch, Begin, Begun, ChoreStore, Claim, Claimed, Committed, Compacted, DeviceStore, Due,
-    Ended, Error, Expired, Gap, Grant, Held, JobState, JobStore, KeyLogEntry, KeyStore, Keyset, Litter,
-    LowPools, MailStore, OnOther, PutAccount, Registered, Registration, RevocationStore, Room, Run, RunQuery,
-    SendKey, SendRecord, Span, Start, Swept, TakenOver, Upload, Uploaded, Usage, Work,
+    AccountStore, BackupStore, Batch, Begin, Begun, ChoreStore, Claim, Claimed, Committed, Compacted,
+    DeviceStore, Due, Ended, Error, Expired, Gap, Grant, Held, JobState, JobStore, KeyLogEntry, KeyStore,
+    Keyset, Litter, LowPools, MailStore, OnOther, PutAccount, Registered, Registration, RevocationStore,
+    Room, Run, RunQuery, SendKey, SendRecord, Span, Start, Swept, TakenOver, Upload, Uploaded, Usage, Work,
 };
 
 /// Where a load of a device list stops.
@@ -189,6 +189,8 @@ impl RevocationStore for Fake {
         self.model.prune_revocations(now, limit).await
     }
 }
+
+impl BackupStore for Fake {}
 
 #[async_trait]
 impl ChoreStore for Fake {

@@ -1,5 +1,5 @@
-//! The operator's doors: what an account has here. Revocations are in `revocations`, jobs in `jobs`, the relay itself in
-//! `status`.
+//! The operator's doors: what an account has here. Revocations are in `revocations`, jobs in `jobs`, backups in
+//! `backup`, the relay itself in `status`.
 //!
 //! For tokens of scope `admin`, and for the admin socket. Must not know how operators got there.
 
@@ -22,6 +22,7 @@ use crate::http::problem::Problem;
 use crate::http::token::Operator;
 use crate::switchboard::Holdings;
 
+pub mod backup;
 pub mod jobs;
 pub mod revocations;
 pub mod status;
@@ -79,6 +80,7 @@ pub fn router() -> OpenApiRouter<Doors> {
         .routes(routes!(account))
         .routes(routes!(revocations::revoke, revocations::list))
         .routes(routes!(revocations::prune))
+        .routes(routes!(backup::take))
         .merge(jobs::router())
         .merge(status::router())
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))

@@ -18,6 +18,7 @@
 use std::sync::Arc;
 
 mod accounts;
+pub mod backup;
 mod chores;
 #[cfg(test)]
 pub mod conformance;
@@ -36,6 +37,7 @@ pub mod upkeep;
 
 pub use crate::model::Overlap;
 pub use crate::store::accounts::{AccountStore, Newcomer, OnOther, PutAccount};
+pub use crate::store::backup::BackupStore;
 pub use crate::store::chores::{ChoreStore, Compacted, Due, Litter, LowPool, LowPools, Swept};
 pub use crate::store::devices::{DeviceStore, Registered, Registration};
 pub use crate::store::jobs::{
@@ -86,7 +88,15 @@ impl From<chatctl_protocol::NameError> for Error {
 
 /// The store, as the daemon holds it.
 pub trait Store:
-    MailStore + AccountStore + DeviceStore + KeyStore + SessionStore + RevocationStore + ChoreStore + JobStore
+    MailStore
+    + AccountStore
+    + DeviceStore
+    + KeyStore
+    + SessionStore
+    + RevocationStore
+    + ChoreStore
+    + JobStore
+    + BackupStore
 {
 }
 impl<T> Store for T where
@@ -98,5 +108,6 @@ impl<T> Store for T where
         + RevocationStore
         + ChoreStore
         + JobStore
+        + BackupStore
 {
 }

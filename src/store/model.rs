@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::model::{Device, DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::{
-    Batch, Committed, DeviceStore, Error, Expired, ExpiredEnvelope, Extent, Gap, GapReason, KeyLogEntry,
+    BackupStore, Batch, Committed, DeviceStore, Error, Expired, ExpiredEnvelope, Extent, Gap, GapReason, KeyLogEntry,
     Lease, MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start, Usage,
 };
 
@@ -447,6 +447,8 @@ impl MailStore for Model {
         Ok(())
     }
 }
+
+impl BackupStore for Model {}
 
 #[async_trait]
 impl SessionStore for Model {

@@ -1,8 +1,9 @@
-//! What an account has on this relay, for those who look after it.
+//! What an account has on this relay, and a copy of everything, for those who look after it.
 
 use chatctl_protocol::{AccountId, Suite};
 
 use crate::model::Device;
+use crate::store::backup::{BackupError, Snapshot};
 use crate::store::{self, PoolCount};
 use crate::switchboard::Switchboard;
 
@@ -46,5 +47,14 @@ impl Switchboard {
             });
         }
         Ok((list.version, holdings))
+    }
+
+    /// A copy of the store: what was accepted before is in it, unless it was delivered and acked.
+    ///
+    /// # Errors
+    ///
+    /// [`BackupError`] when there is none.
+    pub async fn backup(&self) -> Result<Snapshot, BackupError> {
+        self.store.backup(self.clock.now()).await
     }
 }

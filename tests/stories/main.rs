@@ -10,6 +10,7 @@
 
 mod app;
 mod away;
+mod backup;
 mod bad_frames;
 mod bad_tokens;
 mod client;

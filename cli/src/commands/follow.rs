@@ -242,6 +242,8 @@ fn read_again() -> Result<Reading, Vec<String>> {
             | Command::OpenApi(_)
             | Command::AsyncApi(_)
             | Command::Reload(_)
+            | Command::Backup(_)
+            | Command::Restore(_)
             | Command::Schema(_)
             | Command::Commands(_)
             | Command::Completions(_)

@@ -1,6 +1,7 @@
 //! The commands, one file or folder each.
 
 pub(crate) mod asyncapi;
+pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod completions;
@@ -11,6 +12,7 @@ pub(crate) mod jobs;
 pub(crate) mod man;
 pub(crate) mod openapi;
 pub(crate) mod reload;
+pub(crate) mod restore;
 pub(crate) mod schema;
 pub(crate) mod seed;
 mod serve;
@@ -40,6 +42,10 @@ pub(crate) enum Command {
     Config(config::Configuration),
     /// Make a running relay read its configuration and keys again
     Reload(reload::Reload),
+    /// Copy a relay's whole store into a file, while it runs
+    Backup(backup::Backup),
+    /// Make a store out of a backup, or only check the backup
+    Restore(restore::Restore),
     /// Describe the HTTP API, check the description, and compare two
     #[command(name = "openapi")]
     OpenApi(openapi::OpenApi),
@@ -72,6 +78,8 @@ impl Command {
             Self::Bench(bench) => bench.run(out),
             Self::Config(config) => config.run(out).map(|()| Exit::Ok),
             Self::Reload(reload) => reload.run(out).map(|()| Exit::Ok),
+            Self::Backup(backup) => backup.run(out),
+            Self::Restore(restore) => restore.run(out),
             Self::OpenApi(openapi) => openapi.run(out).map(|()| Exit::Ok),
             Self::AsyncApi(asyncapi) => asyncapi.run(out).map(|()| Exit::Ok),
             Self::Schema(schema) => schema.run(out).map(|()| Exit::Ok),

@@ -139,6 +139,21 @@ pub(crate) const RECIPES: &[Recipe] = &[
         ..ANSWERS
     },
     Recipe {
+        command: "backup",
+        before: &[APPLY],
+        line: Some("backup --data-dir data -o backup.sqlite"),
+        to_file: false,
+        missing_file: Some("backup --store-uri-file /nowhere/uri"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "restore",
+        before: &[APPLY, "backup --data-dir data -o backup.sqlite"],
+        line: Some("restore backup.sqlite --data-dir other"),
+        missing_file: Some("restore /nowhere/backup.sqlite --data-dir data"),
+        ..ANSWERS
+    },
+    Recipe {
         command: "jobs list",
         before: &[APPLY],
         line: Some("jobs list --data-dir data"),

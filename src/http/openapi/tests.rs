@@ -128,6 +128,10 @@ fn promised() -> Vec<(&'static str, String)> {
             ),
         ),
         (
+            "post /v1/admin/backup",
+            format!("200, {CALLER}, 404 not_found, 409 job_running, {WRITE}"),
+        ),
+        (
             "post /v1/admin/jobs/{job}/runs",
             format!("202, 400 bad_request, {CALLER}, 404 not_found, 409 job_running, {BODY}, {WRITE}"),
         ),

@@ -204,10 +204,12 @@ fn discard(tx: &mut Tx<'_>, address: &Address, mailbox: MailboxId) -> Result<(),
     pools::purge(tx.conn, mailbox)
 }
 
+/// One more than before, and than any that a lost future may have had.
 fn raise_version(conn: &Connection, account: &AccountId) -> Result<(), Error> {
     conn.prepare_cached(
-        "INSERT INTO account (name, list_version) VALUES (?1, 1)
-         ON CONFLICT DO UPDATE SET list_version = list_version + 1",
+        "INSERT INTO account (name, list_version)
+         VALUES (?1, 1 + coalesce((SELECT value FROM meta WHERE name = 'list_floor'), 0))
+         ON CONFLICT DO UPDATE SET list_version = max(list_version + 1, excluded.list_version)",
     )?
     .execute([account.as_str()])?;
     Ok(())

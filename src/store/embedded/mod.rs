@@ -33,6 +33,7 @@ use shared::Shared;
 use writer::Writer;
 
 mod accounts;
+pub mod backup;
 mod chores;
 mod compaction;
 mod departed;
@@ -119,6 +120,9 @@ pub enum OpenError {
         /// What this version needs.
         wanted: i32,
     },
+    /// The file is a backup, whose one-time keys may have been handed out since.
+    #[error("the file is a backup, and no store")]
+    Backup,
     /// The file is a database of something else.
     #[error("the file is not a chatctl store")]
     NotAStore,

@@ -19,7 +19,7 @@ use crate::store::{Error, Item, PoolCount};
 
 /// A pool's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct PoolId(i64);
+pub(super) struct PoolId(pub(super) i64);
 
 /// What an upload's row holds: the items' ids in order, and where each item ends.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -57,7 +57,7 @@ impl fmt::Debug for StoredItem {
 
 /// An item that waits in a queue: its row, and its place there.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+pub(super) struct Place {
     batch: i64,
     begin: u32,
     end: u32,
@@ -321,7 +321,7 @@ fn batches(conn: &Connection, pool: PoolId) -> Result<Vec<i64>, Error> {
 }
 
 /// Every item that waits in a pool's queue, by id.
-fn places(conn: &Connection, pool: PoolId) -> Result<Vec<(String, Place)>, Error> {
+pub(super) fn places(conn: &Connection, pool: PoolId) -> Result<Vec<(String, Place)>, Error> {
     let mut waiting = Vec::new();
     for batch in batches(conn, pool)? {
         let taken: u32 = conn
@@ -365,7 +365,7 @@ fn contents(conn: &Connection, batch: i64) -> Result<Vec<u8>, Error> {
 }
 
 /// Reads one item out of its row, and nothing else of it.
-fn read(conn: &Connection, place: Place) -> Result<Item, Error> {
+pub(super) fn read(conn: &Connection, place: Place) -> Result<Item, Error> {
     let mut bytes = vec![0; place.end.saturating_sub(place.begin) as usize];
     conn.blob_open("main", "item_batch", "items", place.batch, true)?
         .read_at_exact(&mut bytes, place.begin as usize)?;

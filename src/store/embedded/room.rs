@@ -62,6 +62,12 @@ impl Room {
         can_be_copied && once_copied >= reserve.max(LEAST).saturating_add(bytes)
     }
 
+    /// Bytes that there are for something else beside what stays free, and what the database is owed.
+    pub(super) fn beside(&self, reserve: u64) -> u64 {
+        let kept = self.owed.saturating_add(reserve.max(LEAST));
+        self.free.saturating_sub(kept)
+    }
+
     /// Whether the log should be copied and cut now, before it is in its own way.
     pub(super) fn is_tight(&self, reserve: u64) -> bool {
         self.log >= LOG_WORTH_CUTTING

@@ -24,7 +24,10 @@ use crate::store::embedded::{OpenError, Synchronous};
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 
 /// "chat": tells our files from others.
-const APPLICATION_ID: i32 = 0x6368_6174;
+pub(super) const STORE_ID: i32 = 0x6368_6174;
+
+/// "chba": a backup is no store, or its keys would be handed out a second time.
+pub(super) const BACKUP_ID: i32 = 0x6368_6261;
 
 /// Each brings a database from the version of its index to the next. Never changed once released.
 const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
@@ -223,15 +226,53 @@ pub(super) fn reader(path: &Path) -> Result<Connection, OpenError> {
     Ok(conn)
 }
 
+/// Opens a connection that copies what another one writes. It writes nothing but the copy, which counts as writing
+/// for SQLite.
+pub(super) fn copier(path: &Path) -> Result<Connection, OpenError> {
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    conn.pragma_update(None, "cache_size", -8 * 1024)?;
+    Ok(conn)
+}
+
+/// Opens a database that nobody uses as it is. What a crash has left in its log is read with it.
+pub(super) fn rest(path: &Path) -> Result<Connection, OpenError> {
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(conn)
+}
+
+/// Bytes of the pages that hold something.
+pub(super) fn bytes_in_use(conn: &Connection) -> rusqlite::Result<u64> {
+    let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let pages = pragma("page_count")? - pragma("freelist_count")?;
+    Ok((pages * pragma("page_size")?).cast_unsigned())
+}
+
+/// Whether there is such a table.
+pub(super) fn has_table(conn: &Connection, name: &str) -> rusqlite::Result<bool> {
+    conn.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1")?
+        .exists([name])
+}
+
 /// The schema of a database; `None` when nothing is in it yet.
 ///
 /// # Errors
 ///
-/// [`OpenError::NotAStore`], [`OpenError::Newer`].
+/// [`OpenError::NotAStore`], [`OpenError::Backup`], [`OpenError::Newer`].
 pub(super) fn found(conn: &Connection) -> Result<Option<i32>, OpenError> {
     let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let found = pragma("user_version")?;
-    let is_ours = pragma("application_id")? == APPLICATION_ID;
+    let application = pragma("application_id")?;
+    if application == BACKUP_ID {
+        return Err(OpenError::Backup);
+    }
+    let is_ours = application == STORE_ID;
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     match (is_ours, found == 0 && tables == 0) {
         (true, _) if found > VERSION => Err(OpenError::Newer {
@@ -254,7 +295,8 @@ pub(super) fn most(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
+/// Brings a database up to date.
+pub(super) fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
     let is_new = found(conn)?.is_none();
     let found = found(conn)?.unwrap_or(0);
     let Some(missing) = usize::try_from(found)
@@ -284,7 +326,7 @@ fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
             "INSERT INTO meta VALUES ('epoch', ?1), ('id_ceiling', 0)",
             [epoch],
         )?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "application_id", STORE_ID)?;
     }
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
@@ -33,6 +33,10 @@ pub(super) struct Shared {
     pub(super) swept_to: Mutex<MailboxId>,
     /// Bytes that stay free for everything but new mail and new keys.
     pub(super) disk_reserve: AtomicU64,
+    /// Somebody takes a backup, or reads the one that was taken.
+    pub(super) copying: AtomicBool,
+    /// A backup reads the store as it was: the log has to keep what came since.
+    pub(super) reading_past: AtomicBool,
     /// What every verb answers, once the store has stopped.
     pub(super) stopped: watch::Sender<Option<Error>>,
     /// Where it all is.
@@ -76,6 +80,8 @@ impl Shared {
             leases: Mutex::default(),
             swept_to: Mutex::new(MailboxId(0)),
             disk_reserve: AtomicU64::new(disk_reserve),
+            copying: AtomicBool::new(false),
+            reading_past: AtomicBool::new(false),
             stopped: watch::Sender::new(None),
             directory,
             #[cfg(test)]

@@ -187,13 +187,8 @@ fn apply(path: &Path, wishes: &Wishes) -> Result<Vec<Step>, UpkeepError> {
     Ok(steps)
 }
 
-fn has_table(conn: &Connection, name: &str) -> rusqlite::Result<bool> {
-    conn.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1")?
-        .exists([name])
-}
-
 fn environment(conn: &Connection) -> Result<Option<String>, UpkeepError> {
-    if !has_table(conn, "note").map_err(OpenError::from)? {
+    if !schema::has_table(conn, "note").map_err(OpenError::from)? {
         return Ok(None);
     }
     let noted = conn.query_row("SELECT text FROM note WHERE name = 'environment'", [], |row| {
@@ -203,7 +198,7 @@ fn environment(conn: &Connection) -> Result<Option<String>, UpkeepError> {
 }
 
 fn history(conn: &Connection) -> rusqlite::Result<Vec<Past>> {
-    if !has_table(conn, "history")? {
+    if !schema::has_table(conn, "history")? {
         return Ok(Vec::new());
     }
     let mut select = conn.prepare("SELECT version, at, by FROM history ORDER BY version")?;

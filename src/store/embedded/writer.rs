@@ -323,7 +323,10 @@ impl Desk {
         if !room.can_copy() {
             return Err(Error::Full);
         }
+        // A log that a backup reads cannot begin anew, and to wait for it would hold up everybody.
+        let is_read = self.shared.reading_past.load(Ordering::Relaxed);
         Ok(Some(match pages {
+            _ if is_read => "PASSIVE",
             _ if is_tight => "TRUNCATE",
             0..RESTART_PAGES => "PASSIVE",
             RESTART_PAGES.. => "RESTART",
@@ -343,7 +346,8 @@ impl Desk {
     fn cut(&self) -> Result<(), Error> {
         self.shared.healthy()?;
         let room = Room::look(&self.conn, &self.shared.directory)?;
-        if !room.is_worth_cutting() || !room.can_copy() {
+        let is_read = self.shared.reading_past.load(Ordering::Relaxed);
+        if is_read || !room.is_worth_cutting() || !room.can_copy() {
             return Ok(());
         }
         let cut = self.wal_checkpoint("TRUNCATE");

@@ -28,7 +28,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use crate::model::{DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::{
-    Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Extent, Gap, KeyLogEntry, KeyStore,
+    BackupStore, Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Extent, Gap, KeyLogEntry, KeyStore,
     Keyset, Lease, MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start,
     Upload, Uploaded, Usage,
 };
@@ -246,6 +246,8 @@ impl MailStore for MongoDb {
         Ok(())
     }
 }
+
+impl BackupStore for MongoDb {}
 
 #[async_trait]
 impl SessionStore for MongoDb {

@@ -111,6 +111,8 @@ sways! {
     }
 }
 
+impl BackupStore for Swaying {}
+
 #[async_trait]
 impl SessionStore for Swaying {
     fn is_shared(&self) -> bool {
