@@ -208,10 +208,10 @@ impl Line {
         };
         // Others may have written what is quoted: a server, a file.
         let _ = writeln!(text, "  {sign} {:<18} {}", self.check, tame(&self.measured));
-        for meaning in &self.meaning {
+        if let Some(meaning) = &self.meaning {
             let _ = writeln!(text, "{MARGIN}{}", tame(meaning));
         }
-        for fix in &self.fix {
+        if let Some(fix) = &self.fix {
             let _ = writeln!(text, "{MARGIN}fix: {}", tame(fix));
         }
     }

@@ -92,14 +92,14 @@ mod tests {
     use super::super::finding::Mark;
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn what_hangs_or_panics_is_told_in_its_place_and_the_rest_goes_on() {
-        let second = Duration::from_secs(1);
+        let (soon, late) = (Duration::from_millis(1), Duration::from_secs(60));
         let probes = vec![
-            Probe::of(Area::Config, "hangs", second, std::future::pending()),
-            Probe::of(Area::Disk, "panics", second, async { panic!("on purpose") }),
-            Probe::of_files(Area::Disk, "panics elsewhere", second, || panic!("on purpose")),
-            Probe::of(Area::Keys, "answers", second, async {
+            Probe::of(Area::Config, "hangs", soon, std::future::pending()),
+            Probe::of(Area::Disk, "panics", late, async { panic!("on purpose") }),
+            Probe::of_files(Area::Disk, "panics elsewhere", late, || panic!("on purpose")),
+            Probe::of(Area::Keys, "answers", late, async {
                 vec![Finding::ok("answers", "")]
             }),
         ];

@@ -172,85 +172,62 @@ impl Rhythm {
 }
 
 fn judge(silence: &Silence, rhythm: &Rhythm, greeted: bool) -> Finding {
-    let name = "silence";
-    let with_token = "chatctl doctor proxy --through URL --token-file FILE";
     match *silence {
-        Silence::Ended { after, code, .. }
-            if !greeted
-                && (code == Some(CloseCode::HelloTimeout.number()) || after + MARGIN >= rhythm.hello) =>
-        {
-            Finding::skipped(
-                name,
-                format!(
-                    "{:.1}s of it are borne; without a token the relay itself ends it then",
-                    after.as_secs_f32()
-                ),
-                with_token,
-            )
-        }
-        Silence::Ended { quiet, after, .. } if quiet + MARGIN < rhythm.interval => Finding::bad(
-            name,
-            format!(
-                "the connection was cut after {:.1}s of it ({:.1}s in all)",
-                quiet.as_secs_f32(),
-                after.as_secs_f32()
-            ),
-            format!(
-                "proxy_read_timeout {0}s; proxy_send_timeout {0}s;  # nginx, in the location of the relay",
-                patient(rhythm)
-            ),
-        )
-        .meaning(format!(
-            "{}: everybody who is quiet is thrown out, again and again",
-            rhythm.words()
-        )),
-        Silence::Ended { quiet, code, .. } => {
-            let code = code.map(|code| format!(", code {code}")).unwrap_or_default();
-            Finding::bad(
-                name,
-                format!("the relay ended it after {:.1}s{code}", quiet.as_secs_f32()),
-                UPGRADE,
-            )
-            .meaning("pings or their answers do not come through: something in front buffers")
-        }
-        Silence::Lasted { .. } if !greeted => Finding::skipped(
-            name,
-            format!(
-                "{:.1}s of it are borne; more needs a token",
-                rhythm.idle.as_secs_f32()
-            ),
-            with_token,
-        ),
-        Silence::Lasted { heard: Some(heard) } => Finding::ok(
-            name,
-            format!(
-                "{}s of it are borne, and the ping came through after {:.1}s",
-                rhythm.idle.as_secs(),
-                heard.as_secs_f32()
-            ),
-        ),
-        Silence::Lasted { heard: None } if rhythm.idle > rhythm.interval + MARGIN => Finding::bad(
-            name,
-            format!("no ping within {}s", rhythm.idle.as_secs()),
-            UPGRADE,
-        )
-        .meaning(format!("{}: something in front holds it back", rhythm.words())),
-        Silence::Lasted { heard: None } => Finding::skipped(
-            name,
-            format!(
-                "{:.1}s of it are borne, which is before the first ping",
-                rhythm.idle.as_secs_f32()
-            ),
-            format!(
-                "{with_token} --idle {}s",
-                (rhythm.interval + rhythm.patience).as_secs() + 7
-            ),
-        ),
+        Silence::Ended { quiet, after, code } => judge_end(quiet, after, code, rhythm, greeted),
+        Silence::Lasted { heard } => judge_lasting(heard, rhythm, greeted),
     }
 }
 
-fn patient(rhythm: &Rhythm) -> u64 {
-    ((rhythm.interval + rhythm.patience) * 2).as_secs().max(60)
+fn judge_end(quiet: Duration, after: Duration, code: Option<u16>, rhythm: &Rhythm, greeted: bool) -> Finding {
+    let (quiet_seconds, seconds) = (quiet.as_secs_f32(), after.as_secs_f32());
+    let is_relays = code == Some(CloseCode::HelloTimeout.number()) || after + MARGIN >= rhythm.hello;
+    if !greeted && is_relays {
+        let why = format!("{seconds:.1}s of it are borne; without a token the relay itself ends it then");
+        return Finding::skipped(NAME, why, WITH_TOKEN);
+    }
+    if quiet + MARGIN < rhythm.interval {
+        let patient = ((rhythm.interval + rhythm.patience) * 2).as_secs().max(60);
+        let measured =
+            format!("the connection was cut after {quiet_seconds:.1}s of it ({seconds:.1}s in all)");
+        let fix = format!(
+            "proxy_read_timeout {patient}s; proxy_send_timeout {patient}s;  # nginx, in the location of the relay"
+        );
+        return Finding::bad(NAME, measured, fix).meaning(format!(
+            "{}: everybody who is quiet is thrown out, again and again",
+            rhythm.words()
+        ));
+    }
+    let code = code.map(|code| format!(", code {code}")).unwrap_or_default();
+    Finding::bad(
+        NAME,
+        format!("the relay ended it after {quiet_seconds:.1}s{code}"),
+        UPGRADE,
+    )
+    .meaning("pings or their answers do not come through: something in front buffers")
+}
+
+fn judge_lasting(heard: Option<Duration>, rhythm: &Rhythm, greeted: bool) -> Finding {
+    let borne = format!("{:.1}s of it are borne", rhythm.idle.as_secs_f32());
+    match heard {
+        _ if !greeted => Finding::skipped(NAME, format!("{borne}; more needs a token"), WITH_TOKEN),
+        Some(heard) => {
+            let after = heard.as_secs_f32();
+            Finding::ok(
+                NAME,
+                format!("{borne}, and the ping came through after {after:.1}s"),
+            )
+        }
+        None if rhythm.idle > rhythm.interval + MARGIN => {
+            let measured = format!("no ping within {}s", rhythm.idle.as_secs());
+            Finding::bad(NAME, measured, UPGRADE)
+                .meaning(format!("{}: something in front holds it back", rhythm.words()))
+        }
+        None => {
+            let idle = (rhythm.interval + rhythm.patience).as_secs() + 7;
+            let why = format!("{borne}, which is before the first ping");
+            Finding::skipped(NAME, why, format!("{WITH_TOKEN} --idle {idle}s"))
+        }
+    }
 }
 
 /// What the answer to an upgrade means, when it is not the relay's agreement.
@@ -303,6 +280,10 @@ fn judge_upgrade(error: &SocketError) -> Finding {
 
 /// What nginx needs for a WebSocket.
 const UPGRADE: &str = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\"; proxy_buffering off;  # nginx, in the location of the relay";
+
+const NAME: &str = "silence";
+
+const WITH_TOKEN: &str = "chatctl doctor proxy --through URL --token-file FILE";
 
 /// Clocks and networks are not exact.
 const MARGIN: Duration = Duration::from_secs(1);
