@@ -74,6 +74,11 @@ impl Failure {
         parts.map(String::as_str).collect::<Vec<_>>().join(": ")
     }
 
+    /// What to do about it, if that is known.
+    pub(crate) fn advice(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     /// What goes to stderr; nothing for an exit of 0.
     pub(crate) fn report(&self, format: Format) -> String {
         if self.exit == Exit::Ok {

@@ -96,6 +96,11 @@ impl Out {
         self.format == Format::Text && !self.quiet
     }
 
+    /// Whether no more is to be said than has to be.
+    pub(crate) const fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// The file that the result goes to.
     pub(crate) fn file(&self) -> Option<&Path> {
         self.file.as_deref()

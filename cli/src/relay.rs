@@ -196,6 +196,17 @@ impl Relay {
         self.place.name()
     }
 
+    /// Its process, where that is on this machine and the system knows it.
+    pub(crate) async fn process(&self) -> Option<u32> {
+        let Place::Socket(path) = &self.place else {
+            return None;
+        };
+        let stream = in_time(self.deadline, UnixStream::connect(path)).await.ok()?;
+        let pid = stream.peer_cred().ok()?.pid()?;
+        // Where systemd made the socket it is systemd that is known.
+        u32::try_from(pid).ok().filter(|pid| *pid > 1)
+    }
+
     /// The same relay, which may take so long for one answer.
     pub(crate) fn patient(self, deadline: Duration) -> Self {
         Self { deadline, ..self }

@@ -7,7 +7,7 @@ use schemars::Schema;
 use serde_json::json;
 
 use crate::commands::{
-    asyncapi, backup, bench, chat, completions, config, dev, jobs, man, openapi, reload, restore, schema,
+    asyncapi, backup, bench, chat, completions, config, dev, doctor, jobs, man, openapi, reload, restore, schema,
     seed, token, tree,
 };
 use crate::exit::Exit;
@@ -166,6 +166,7 @@ pub(crate) const ALL: &[Answer] = &[
     ]),
     Answer::of::<bench::Presets>("bench list"),
     Answer::of::<bench::Written>("bench scenario"),
+    Answer::of::<doctor::Examined>("doctor"),
     Answer::of::<config::Written>("config init"),
     Answer::of::<config::Checked>("config check").exits(SETTINGS),
     Answer::of::<config::Shown>("config show").exits(SETTINGS),

@@ -238,6 +238,7 @@ fn read_again() -> Result<Reading, Vec<String>> {
             | Command::Chat(_)
             | Command::Jobs(_)
             | Command::Bench(_)
+            | Command::Doctor(_)
             | Command::Config(_)
             | Command::OpenApi(_)
             | Command::AsyncApi(_)

@@ -7,6 +7,7 @@ pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod dev;
+pub(crate) mod doctor;
 mod follow;
 pub(crate) mod jobs;
 pub(crate) mod man;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Jobs(jobs::Jobs),
     /// Measure encrypted chat from end to end, and what it costs the relay
     Bench(bench::Bench),
+    /// Look at everything that a relay stands on, and say what to do about it
+    Doctor(Box<doctor::Doctor>),
     /// Write, check and show the configuration
     Config(config::Configuration),
     /// Make a running relay read its configuration and keys again
@@ -76,6 +79,7 @@ impl Command {
             Self::Chat(chat) => chat.run(out),
             Self::Jobs(jobs) => jobs.run(out),
             Self::Bench(bench) => bench.run(out),
+            Self::Doctor(doctor) => doctor.run(out),
             Self::Config(config) => config.run(out).map(|()| Exit::Ok),
             Self::Reload(reload) => reload.run(out).map(|()| Exit::Ok),
             Self::Backup(backup) => backup.run(out),

@@ -59,7 +59,10 @@ pub(crate) fn layered(command: Command, args: &[OsString]) -> Result<Command, Re
         return Ok(command);
     }
     let all = Keys::of(&command);
-    let path = file_of(matches);
+    let is_doctor = leaf.get_name() == "doctor";
+    let path = file_of(matches)
+        // A doctor says of a file that is not for everybody that it is not, and goes on.
+        .filter(|path| !(is_doctor && is_closed(path)));
     let mut layers = Layers::read(path.as_deref(), layers::variables(), &all).map_err(Refusal::NoFile)?;
     // What another command's variable says is not this one's business.
     let mine = |problem: &Problem| {
@@ -67,14 +70,19 @@ pub(crate) fn layered(command: Command, args: &[OsString]) -> Result<Command, Re
     };
     layers.problems.retain(mine);
     // The relay judges its configuration itself, and says that it keeps the old one; here only where it is
-    // found matters.
-    if leaf.get_name() == "reload" {
+    // found matters. A doctor tells what is wrong with it among other things.
+    if leaf.get_name() == "reload" || is_doctor {
         layers.problems.clear();
     }
     match layers.problems.is_empty() {
         true => Ok(layers.under(command, &parsed)),
         false => Err(Refusal::Problems(layers.problems)),
     }
+}
+
+/// Whether a file is there, or may be, and is not for us.
+fn is_closed(path: &Path) -> bool {
+    std::fs::File::open(path).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 fn is_variable_of(keys: &Keys, name: &str) -> bool {

@@ -304,6 +304,13 @@ pub(crate) const RECIPES: &[Recipe] = &[
         ..ANSWERS
     },
     Recipe {
+        command: "doctor",
+        before: &[KEYS, APPLY],
+        line: Some("doctor --keys keys.json --data-dir data"),
+        missing_file: Some("doctor -c /nowhere/chatctl.toml"),
+        ..ANSWERS
+    },
+    Recipe {
         command: "config init",
         line: Some("config init"),
         // It names the command's own file, of which it tells on stdout.

@@ -34,6 +34,7 @@ use crate::store::{
 };
 
 pub use crate::store::mongodb::connect::{OpenError, Options, Uri};
+pub use crate::store::mongodb::facts::Facts;
 pub use crate::store::mongodb::legacy::{LegacyDocument, LegacyUser, LegacyUsers};
 pub use crate::store::mongodb::upkeep::Premises;
 
@@ -59,6 +60,7 @@ mod documents;
 mod enrolment;
 mod error;
 mod expiry;
+mod facts;
 mod gaps;
 mod history;
 mod inspect;

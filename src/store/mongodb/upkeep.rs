@@ -12,10 +12,12 @@ use mongodb::bson::{Document, doc};
 use mongodb::error::Error as DriverError;
 use tokio::time::{Instant, interval, sleep, timeout};
 
+use crate::model::Clock;
 use crate::store::Error;
 use crate::store::mongodb::connect::{self, OpenError, Options, Uri};
 use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::diff::{self, Actual, Change, Remedy};
+use crate::store::mongodb::facts::{self, Facts};
 use crate::store::mongodb::layout::{self, Collection, Index};
 use crate::store::mongodb::lease::Lease;
 use crate::store::mongodb::{error, history, inspect, meta};
@@ -39,6 +41,15 @@ impl Premises {
     pub async fn reach(uri: &Uri, options: &Options) -> Result<Self, OpenError> {
         let db = connect::reach(uri, options).await?;
         Ok(Self { db })
+    }
+
+    /// What the database is, as far as it says so.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub async fn facts(&self, clock: &Clock) -> Result<Facts, OpenError> {
+        facts::gather(&self.db, clock).await
     }
 }
 

@@ -142,6 +142,19 @@ impl Found {
     }
 }
 
+/// Everything that is wrong with the file that a relay would read, and with the variables.
+///
+/// # Errors
+///
+/// Of a file that cannot be read.
+pub(crate) fn problems(file: Option<&Path>) -> Result<Vec<Problem>, Failure> {
+    let keys = Keys::of(&Settings::command());
+    let variables = layers::variables();
+    let mut problems = look(file, &variables, &keys)?.0;
+    problems.extend(unknown_variables(&variables, &keys));
+    Ok(problems)
+}
+
 /// Everything that is wrong with one file, with the variables over it; and how much it sets.
 fn look(path: Option<&Path>, variables: &Variables, keys: &Keys) -> Result<(Vec<Problem>, usize), Failure> {
     let layers = Layers::read(path, variables.clone(), keys)?;

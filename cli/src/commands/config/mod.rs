@@ -4,7 +4,7 @@ mod check;
 mod init;
 mod show;
 
-pub(crate) use check::Checked;
+pub(crate) use check::{Checked, problems};
 pub(crate) use init::Written;
 pub(crate) use show::Shown;
 
