@@ -7,7 +7,8 @@ use schemars::Schema;
 use serde_json::json;
 
 use crate::commands::{
-    asyncapi, bench, chat, completions, config, dev, jobs, man, openapi, reload, schema, seed, token, tree,
+    asyncapi, bench, chat, completions, config, dev, jobs, man, openapi, reload, schema, seed, status, token,
+    top, tree,
 };
 use crate::exit::Exit;
 use crate::out::Document;
@@ -169,6 +170,8 @@ pub(crate) const ALL: &[Answer] = &[
     Answer::of::<config::Checked>("config check").exits(SETTINGS),
     Answer::of::<config::Shown>("config show").exits(SETTINGS),
     Answer::of::<reload::Answered>("reload").exits(RELAY),
+    Answer::of::<status::Status>("status").exits(RELAY),
+    Answer::of::<top::Look>("top").exits(RELAY),
     Answer::of::<jobs::Coming>("jobs next").exits(SETTINGS),
     Answer::of::<jobs::Linted>("jobs lint").exits(&[Exit::DataErr]),
     Answer::of::<jobs::Written>("jobs units").exits(INPUT),

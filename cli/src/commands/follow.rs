@@ -173,6 +173,8 @@ fn read_again() -> Result<Reading, Vec<String>> {
             | Command::OpenApi(_)
             | Command::AsyncApi(_)
             | Command::Reload(_)
+            | Command::Status(_)
+            | Command::Top(_)
             | Command::Schema(_)
             | Command::Commands(_)
             | Command::Completions(_)

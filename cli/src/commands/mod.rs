@@ -14,7 +14,9 @@ pub(crate) mod reload;
 pub(crate) mod schema;
 pub(crate) mod seed;
 mod serve;
+pub(crate) mod status;
 pub(crate) mod token;
+pub(crate) mod top;
 pub(crate) mod tree;
 
 use crate::exit::Exit;
@@ -40,6 +42,10 @@ pub(crate) enum Command {
     Config(config::Configuration),
     /// Make a running relay read its configuration and keys again
     Reload(reload::Reload),
+    /// Show how a running relay is, on one screen
+    Status(status::Show),
+    /// Watch a running relay: sessions, rates, commits, refusals, jobs
+    Top(top::Top),
     /// Describe the HTTP API, check the description, and compare two
     #[command(name = "openapi")]
     OpenApi(openapi::OpenApi),
@@ -72,6 +78,8 @@ impl Command {
             Self::Bench(bench) => bench.run(out),
             Self::Config(config) => config.run(out).map(|()| Exit::Ok),
             Self::Reload(reload) => reload.run(out).map(|()| Exit::Ok),
+            Self::Status(status) => status.run(out),
+            Self::Top(top) => top.run(out),
             Self::OpenApi(openapi) => openapi.run(out).map(|()| Exit::Ok),
             Self::AsyncApi(asyncapi) => asyncapi.run(out).map(|()| Exit::Ok),
             Self::Schema(schema) => schema.run(out).map(|()| Exit::Ok),
