@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::commands::{
     asyncapi, backup, bench, chat, completions, config, dev, doctor, jobs, man, openapi, reload, restore, schema,
-    seed, token, tree,
+    seed, status, token, top, tree,
 };
 use crate::exit::Exit;
 use crate::out::Document;
@@ -173,6 +173,8 @@ pub(crate) const ALL: &[Answer] = &[
     Answer::of::<reload::Answered>("reload").exits(RELAY),
     Answer::of::<backup::Taken>("backup").exits(STORE),
     Answer::of::<restore::Answered>("restore").exits(STORE),
+    Answer::of::<status::Status>("status").exits(RELAY),
+    Answer::of::<top::Look>("top").exits(RELAY),
     Answer::of::<jobs::Coming>("jobs next").exits(SETTINGS),
     Answer::of::<jobs::Linted>("jobs lint").exits(&[Exit::DataErr]),
     Answer::of::<jobs::Written>("jobs units").exits(INPUT),

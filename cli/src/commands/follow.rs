@@ -245,6 +245,8 @@ fn read_again() -> Result<Reading, Vec<String>> {
             | Command::Reload(_)
             | Command::Backup(_)
             | Command::Restore(_)
+            | Command::Status(_)
+            | Command::Top(_)
             | Command::Schema(_)
             | Command::Commands(_)
             | Command::Completions(_)

@@ -17,7 +17,9 @@ pub(crate) mod restore;
 pub(crate) mod schema;
 pub(crate) mod seed;
 mod serve;
+pub(crate) mod status;
 pub(crate) mod token;
+pub(crate) mod top;
 pub(crate) mod tree;
 
 use crate::exit::Exit;
@@ -49,6 +51,10 @@ pub(crate) enum Command {
     Backup(backup::Backup),
     /// Make a store out of a backup, or only check the backup
     Restore(restore::Restore),
+    /// Show how a running relay is, on one screen
+    Status(status::Show),
+    /// Watch a running relay: sessions, rates, commits, refusals, jobs
+    Top(top::Top),
     /// Describe the HTTP API, check the description, and compare two
     #[command(name = "openapi")]
     OpenApi(openapi::OpenApi),
@@ -84,6 +90,8 @@ impl Command {
             Self::Reload(reload) => reload.run(out).map(|()| Exit::Ok),
             Self::Backup(backup) => backup.run(out),
             Self::Restore(restore) => restore.run(out),
+            Self::Status(status) => status.run(out),
+            Self::Top(top) => top.run(out),
             Self::OpenApi(openapi) => openapi.run(out).map(|()| Exit::Ok),
             Self::AsyncApi(asyncapi) => asyncapi.run(out).map(|()| Exit::Ok),
             Self::Schema(schema) => schema.run(out).map(|()| Exit::Ok),

@@ -337,6 +337,17 @@ pub(crate) const RECIPES: &[Recipe] = &[
         missing_file: Some("reload -c /nowhere/chatctl.toml"),
         ..ANSWERS
     },
+    // Both need a relay: `status` has one.
+    Recipe {
+        command: "status",
+        missing_file: Some("status -c /nowhere/chatctl.toml"),
+        ..ANSWERS
+    },
+    Recipe {
+        command: "top",
+        missing_file: Some("top -c /nowhere/chatctl.toml"),
+        ..ANSWERS
+    },
     Recipe {
         command: "jobs next",
         line: Some("jobs next expire-mail"),
