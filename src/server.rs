@@ -68,6 +68,8 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     admin: Option<AdminSocket>,
+    /// For metrics, if they have an address of their own.
+    watchers: Option<(TcpListener, SocketAddr)>,
     doors: Doors,
     store: Arc<dyn Store>,
     committer: Arc<Committer>,
@@ -95,6 +97,10 @@ impl Server {
     pub async fn bind(config: Config, outfit: Outfit) -> Result<Self, Error> {
         let Outfit { store, keyset, clock } = outfit;
         let (listener, address) = listen(config.server.listen).await?;
+        let watchers = match config.server.metrics_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
         let admin = match &config.server.admin_socket {
             Some(path) => Some(AdminSocket::bind(path).await?),
             None => None,
@@ -142,6 +148,7 @@ impl Server {
             listener,
             address,
             admin,
+            watchers,
             doors,
             store,
             committer,
@@ -154,6 +161,12 @@ impl Server {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where metrics are served, if not there.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.watchers.as_ref().map(|(_, address)| *address)
     }
 
     /// Mail, devices and keys, for who starts the relay.
@@ -216,6 +229,7 @@ impl Server {
             listener,
             address,
             admin,
+            watchers,
             doors,
             store,
             drain,
@@ -226,6 +240,11 @@ impl Server {
             info!(path = %admin.path().display(), "listening for operators");
             let router = router.clone().layer(axum::Extension(OnAdminSocket));
             tasks.spawn(accept(admin, router, connections.clone(), closing.clone()));
+        }
+        if let Some((listener, address)) = watchers {
+            info!(addr = %address, "listening for metrics");
+            let router = http::metrics_router(doors.clone());
+            tasks.spawn(accept(listener, router, connections.clone(), closing.clone()));
         }
         tasks.spawn(accept(listener, router, connections.clone(), closing.clone()));
         info!(addr = %address, "listening");
@@ -271,6 +290,7 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error>
 async fn parts(store: &Arc<dyn Store>, config: &Config, clock: &Clock) -> Result<Parts, Error> {
     let (store, clock) = (Arc::clone(store), clock.clone());
     let (hub, metrics) = (Hub::new(), Arc::new(Metrics::new()));
+    store.counted_by(&metrics);
     let pace = pace(config);
     let committer = Committer::new(Arc::clone(&store), pace, clock.clone(), Arc::clone(&metrics)).await?;
     let (store_of, hub_of) = (Arc::clone(&store), Arc::clone(&hub));

@@ -186,9 +186,7 @@ impl Committer {
         loop {
             let started = Instant::now();
             let result = self.store.commit(batch.clone()).await;
-            self.metrics
-                .commit_duration
-                .observe(started.elapsed().as_secs_f64());
+            self.metrics.commit_duration.observe(started.elapsed());
             match result {
                 Ok(committed) => {
                     self.metrics.commits.inc();
@@ -259,9 +257,6 @@ impl Committer {
             self.room.add_permits(send.charge as usize);
         }
         books.tail.settle(up_to);
-        self.metrics
-            .tail_bytes
-            .set(i64::try_from(books.tail.bytes()).unwrap_or(i64::MAX));
     }
 
     fn stop(&self, error: store::Error) -> store::Error {

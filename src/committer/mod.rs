@@ -111,6 +111,17 @@ pub struct Committer {
     barrier: AtomicU64,
 }
 
+/// How much mail the committer holds in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InMemory {
+    /// Payload bytes on the tail, committed ones included.
+    pub tail_bytes: usize,
+    /// Bytes of sends that wait for their commit.
+    pub uncommitted_bytes: usize,
+    /// Bytes of sends that may wait; beyond, senders do.
+    pub uncommitted_most: usize,
+}
+
 /// Everything that is decided under the one lock.
 #[derive(Debug)]
 struct Books {
@@ -231,6 +242,17 @@ impl Committer {
     #[must_use]
     pub fn is_away(&self) -> bool {
         self.books.lock().away
+    }
+
+    /// What is in memory now. A look under the lock.
+    #[must_use]
+    pub fn in_memory(&self) -> InMemory {
+        let most = self.pace.tail_bytes / 2;
+        InMemory {
+            tail_bytes: self.books.lock().tail.bytes(),
+            uncommitted_bytes: most.saturating_sub(self.room.available_permits()),
+            uncommitted_most: most,
+        }
     }
 
     /// The highest id minted so far.

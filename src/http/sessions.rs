@@ -60,6 +60,13 @@ impl Sessions {
         (room.max, room.window) = (max, window);
     }
 
+    /// How many there are, and may be.
+    #[must_use]
+    pub fn room(&self) -> (usize, usize) {
+        let room = self.room.lock();
+        (room.taken, room.max)
+    }
+
     /// Room for one more, unless there is none or the relay is draining.
     #[must_use]
     pub fn admit(&self) -> Option<Seat> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chatctl_protocol::{ClientMsgId, EnvelopeId};
 
+use crate::metrics::Metrics;
 use crate::model::{Envelope, MailboxId, UnixMs};
 use crate::store::Error;
 
@@ -179,6 +180,21 @@ pub struct Start {
     pub epoch: u64,
 }
 
+/// How much a store holds, and what it has left, as far as it knows without a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Measure {
+    /// Envelopes that wait for their devices.
+    pub envelopes: Option<u64>,
+    /// Bytes of its files, the log of writes included.
+    pub bytes: Option<u64>,
+    /// Bytes of the log of writes.
+    pub log_bytes: Option<u64>,
+    /// Bytes that are free on its disk.
+    pub free_bytes: Option<u64>,
+    /// Free bytes below which it takes no new mail.
+    pub reserve_bytes: Option<u64>,
+}
+
 /// Mail and its idempotency records.
 #[async_trait]
 pub trait MailStore: Send + Sync + fmt::Debug {
@@ -213,6 +229,14 @@ pub trait MailStore: Send + Sync + fmt::Debug {
 
     /// The owner has been told of these: takes `dropped` off each reason's count.
     async fn gaps_told(&self, mailbox: MailboxId, told: &[Gap]) -> Result<(), Error>;
+
+    /// How much there is. Cheap: it is asked whenever somebody reads the metrics.
+    fn measure(&self) -> Measure {
+        Measure::default()
+    }
+
+    /// Counts its requests here from now on, if it makes any over a network. The first call is the one that counts.
+    fn counted_by(&self, _metrics: &Arc<Metrics>) {}
 
     /// Whether the store could be read and written now. Cheap, and changes nothing.
     async fn ping(&self) -> Result<(), Error>;

@@ -46,7 +46,7 @@ pub use crate::store::keys::{
     Claim, ClaimTarget, Claimed, Item, KeyLogEntry, KeyStore, Keyset, PoolCount, PoolUpload, Upload, Uploaded,
 };
 pub use crate::store::mail::{
-    Batch, Committed, Deletion, Expired, ExpiredEnvelope, Gap, GapReason, MailStore, Posting, Room, SendKey,
+    Batch, Committed, Deletion, Expired, ExpiredEnvelope, Gap, GapReason, MailStore, Measure, Posting, Room, SendKey,
     SendRecord, Span, Start, Usage,
 };
 pub use crate::store::revocations::RevocationStore;

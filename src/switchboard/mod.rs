@@ -20,14 +20,14 @@ use parking_lot::RwLock;
 use tokio::time::Instant;
 
 use crate::auth::Revocations;
-use crate::committer::{Committer, Receipt};
+use crate::committer::{Committer, InMemory, Receipt};
 use crate::config::{Config, MailConfig};
 use crate::directory::{self, Directory};
 use crate::hub::{Hub, Presence};
 use crate::mailbox::{Delivery, Mailbox, Window};
 use crate::metrics::Metrics;
 use crate::model::{Clock, Device, MailboxId, NumberHasher};
-use crate::store::{self, Gap, Registered, Registration, Store};
+use crate::store::{self, Gap, Measure, Registered, Registration, Store};
 use crate::switchboard::seen::Today;
 
 pub use crate::switchboard::holdings::Holdings;
@@ -255,6 +255,12 @@ impl Switchboard {
             mark: self.committer.last_id(),
             epoch: self.epoch,
         }))
+    }
+
+    /// How much the store holds, and how much mail waits in memory.
+    #[must_use]
+    pub fn measure(&self) -> (Measure, InMemory) {
+        (self.store.measure(), self.committer.in_memory())
     }
 
     /// Whether other relays may use the same store.

@@ -27,6 +27,7 @@ mod letters;
 mod limits;
 mod liveness;
 mod logs;
+mod metrics;
 mod relay;
 mod revocations;
 mod sends;

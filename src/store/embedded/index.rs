@@ -35,6 +35,8 @@ struct Mailbox {
 #[derive(Debug, Default)]
 pub(super) struct MailIndex {
     mailboxes: BTreeMap<MailboxId, Mailbox>,
+    /// Envelopes of all mailboxes.
+    len: usize,
 }
 
 /// What was found in a part of the store, and where the next part begins.
@@ -51,6 +53,11 @@ pub(super) struct Look<T> {
 const ENOUGH: usize = 16 * 1024;
 
 impl MailIndex {
+    /// How many envelopes there are.
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
     /// Adds an envelope. Cheap when its id is the highest of the mailbox.
     pub(super) fn put(&mut self, mailbox: MailboxId, entry: Entry) {
         let place = self.mailboxes.entry(mailbox).or_default();
@@ -59,8 +66,10 @@ impl MailIndex {
         }
         if place.entries.back().is_none_or(|last| last.id < entry.id) {
             place.entries.push_back(entry);
+            self.len += 1;
         } else if let Err(index) = place.entries.binary_search_by_key(&entry.id, |entry| entry.id) {
             place.entries.insert(index, entry);
+            self.len += 1;
         }
     }
 
@@ -71,6 +80,7 @@ impl MailIndex {
         };
         if let Ok(index) = place.entries.binary_search_by_key(&id, |entry| entry.id) {
             place.entries.remove(index);
+            self.len -= 1;
         }
         if place.entries.is_empty() {
             self.mailboxes.remove(&mailbox);
@@ -81,7 +91,9 @@ impl MailIndex {
 
     /// Takes a mailbox out, with all it holds.
     pub(super) fn purge(&mut self, mailbox: MailboxId) {
-        self.mailboxes.remove(&mailbox);
+        if let Some(place) = self.mailboxes.remove(&mailbox) {
+            self.len -= place.entries.len();
+        }
     }
 
     /// Ids of a mailbox, ascending.

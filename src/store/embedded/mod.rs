@@ -21,7 +21,7 @@ use chatctl_protocol::{AccountId, Address, EnvelopeId, PoolName, Suite};
 use crate::model::{DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::{
     Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Gap, KeyLogEntry, KeyStore, Keyset,
-    MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start, Upload,
+    MailStore, Measure, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start, Upload,
     Uploaded, Usage,
 };
 use expiry::Harvest;
@@ -307,6 +307,17 @@ impl MailStore for Embedded {
         self.writer
             .run(move |tx| mail::gaps_told(tx, mailbox, &told))
             .await
+    }
+
+    fn measure(&self) -> Measure {
+        let sizes = self.shared.directory.sizes().ok();
+        Measure {
+            envelopes: Some(self.shared.mail.read().len() as u64),
+            bytes: sizes.map(|sizes| sizes.database + sizes.log),
+            log_bytes: sizes.map(|sizes| sizes.log),
+            free_bytes: sizes.map(|sizes| sizes.free),
+            reserve_bytes: Some(self.shared.reserve()),
+        }
     }
 
     async fn ping(&self) -> Result<(), Error> {
