@@ -36,7 +36,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::log::Listener;
 
-/// Whether and where to traces go.
+/// Whether, how many and where to traces go.
 #[derive(Clone, clap::Args)]
 pub(crate) struct TelemetryConfig {
     /// Collector that traces are sent to, in OTLP over HTTP: `http://127.0.0.1:4318` (default: nothing is traced)
@@ -88,7 +88,7 @@ impl Traces {
         let Some(endpoint) = &config.otlp_endpoint else {
             return Ok((Self::default(), None));
         };
-        let failed = |error: &dyn std::error::Error| {
+        let failed = |error: &(dyn std::error::Error + 'static)| {
             Failure::new(Exit::Config, "traces cannot be sent to telemetry.otlp_endpoint").caused_by(error)
         };
         let exporter = SpanExporter::builder()
@@ -139,7 +139,7 @@ impl Traces {
 }
 
 impl TelemetryConfig {
-    /// Checks the file with headers.
+    /// Reads the file with headers.
     ///
     /// # Errors
     ///

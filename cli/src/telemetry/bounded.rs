@@ -47,7 +47,7 @@ impl Counts {
 }
 
 /// What takes spans that have ended, for an exporter on a thread of its own.
-pub(super) fn processor<E: SpanExporter + 'static>(exporter: E, counts: &Arc<Counts>) -> impl SpanProcessor {
+pub(super) fn processor<E: SpanExporter + 'static>(exporter: E, counts: &Arc<Counts>) -> impl SpanProcessor + use<E> {
     let exporter = Counted {
         exporter,
         counts: Arc::clone(counts),
@@ -83,8 +83,8 @@ impl SpanProcessor for Bounded {
         }
     }
 
-    fn force_flush_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.queue.force_flush_with_timeout(timeout)
+    fn force_flush(&self) -> OTelSdkResult {
+        self.queue.force_flush()
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
