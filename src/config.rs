@@ -67,6 +67,16 @@ pub struct ServerConfig {
     )]
     pub listen: SocketAddr,
 
+    /// Address for /metrics, /healthz and /readyz alone, in plain HTTP (default: they are on the public address,
+    /// where everybody can read how much the relay is used; with this, /metrics is not)
+    #[arg(
+        id = "server.metrics_listen",
+        long = "metrics-listen",
+        env = "CHATCTL_SERVER__METRICS_LISTEN",
+        value_name = "ADDR"
+    )]
+    pub metrics_listen: Option<SocketAddr>,
+
     /// Most WebSocket sessions at once; more are answered 503, as where seven eighths of the open files are taken
     #[arg(
         id = "server.max_sessions",

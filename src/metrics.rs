@@ -1,61 +1,26 @@
 //! Every metric of the daemon: one documented field each, and one place that names them.
 //!
 //! Names follow the Prometheus conventions (base units, `_total` for counters). No label carries an
-//! account, a device, an id or anything else that grows with use.
+//! account, a device, an id or anything else that grows with use. What is only looked at is set when somebody
+//! asks (`http/vitals.rs`), never on the way of mail.
 
-use std::sync::atomic::AtomicU64;
+mod kinds;
+mod plain;
+mod process;
+mod times;
 
-use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-/// A label with a closed set of values.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Reason {
-    /// A word from an enum of ours.
-    pub reason: &'static str,
-}
+use crate::metrics::kinds::New;
 
-/// A counter for each reason.
-pub type ByReason = Family<Reason, Counter<u64, AtomicU64>>;
-
-/// No label at all.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Unlabelled {}
-
-/// A gauge that is there only while there is something to show.
-pub type Perhaps = Family<Unlabelled, Gauge>;
-
-/// A label for the job.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfJob {
-    /// Its name. Not called `job`: that is what Prometheus calls what it asks.
-    pub job_name: &'static str,
-}
-
-/// Labels for the runs of a job.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct JobOutcome {
-    /// The job's name.
-    pub job_name: &'static str,
-    /// What became of the run: a word from an enum of ours.
-    pub outcome: &'static str,
-}
-
-/// A counter for each job.
-pub type JobCounter = Family<OfJob, Counter<u64, AtomicU64>>;
-
-/// A gauge for each job.
-pub type JobGauge = Family<OfJob, Gauge>;
-
-/// A histogram for each job.
-pub type JobHistogram = Family<OfJob, Histogram, fn() -> Histogram>;
-
-/// A counter for each job and outcome.
-pub type JobOutcomes = Family<JobOutcome, Counter<u64, AtomicU64>>;
+pub use crate::metrics::kinds::{
+    Build, BuildInfo, ByOutcome, ByReason, Count, Counted, JobCounter, JobGauge, JobHistogram, JobOutcome,
+    JobOutcomes, MaybeGauge, OfJob, OfOutcome, Reason,
+};
+pub use crate::metrics::times::Times;
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $field:ident: $kind:ty = $name:literal $(, $unit:expr)?;)+) => {
@@ -67,15 +32,35 @@ macro_rules! metrics {
         }
 
         impl Metrics {
-            /// Registers every metric under `chatctl_`.
+            /// Registers every metric under `chatctl_`, and those of the process under `process_`. The process
+            /// counts as started now.
             #[must_use]
             pub fn new() -> Self {
-                let mut registry = Registry::with_prefix("chatctl");
+                let mut root = Registry::default();
+                root.sub_registry_with_prefix("process")
+                    .register_collector(Box::new(process::Process::started_now()));
+                let registry = root.sub_registry_with_prefix("chatctl");
                 $(let $field = <$kind as New>::new();
                 metrics!(@register registry, $name, concat!($($help),+), $field $(, $unit)?);)+
-                Self { registry, $($field,)+ }
+                Self { registry: root, $($field,)+ }
+            }
+
+            /// The names of all samples that there can be, with the suffixes of their kinds. For those who write
+            /// dashboards: what has not happened yet, or cannot happen to a relay, is not in its exposition.
+            #[must_use]
+            pub fn names() -> Vec<String> {
+                let mut names: Vec<String> = process::NAMES.iter().map(ToString::to_string).collect();
+                $(let name = metrics!(@name $name $(, $unit)?);
+                names.extend(<$kind as New>::SUFFIXES.iter().map(|suffix| format!("chatctl_{name}{suffix}")));)+
+                names
             }
         }
+    };
+    (@name $name:literal) => {
+        $name.to_owned()
+    };
+    (@name $name:literal, $unit:expr) => {
+        format!("{}_{}", $name, $unit.as_str())
     };
     (@register $registry:ident, $name:literal, $help:expr, $field:ident) => {
         $registry.register($name, $help.trim(), $field.clone());
@@ -85,70 +70,17 @@ macro_rules! metrics {
     };
 }
 
-/// How a metric begins.
-trait New {
-    fn new() -> Self;
-}
-
-impl New for Counter {
-    fn new() -> Self {
-        Self::default()
-    }
-}
-
-impl New for Gauge {
-    fn new() -> Self {
-        Self::default()
-    }
-}
-
-impl New for ByReason {
-    fn new() -> Self {
-        Self::default()
-    }
-}
-
-impl New for Histogram {
-    /// From 0.25 ms to 8 s, doubling.
-    fn new() -> Self {
-        Self::new(exponential_buckets(0.000_25, 2.0, 16))
-    }
-}
-
-impl New for Perhaps {
-    fn new() -> Self {
-        Self::default()
-    }
-}
-
-impl New for JobCounter {
-    fn new() -> Self {
-        Self::default()
-    }
-}
-
-impl New for JobGauge {
-    fn new() -> Self {
-        Self::default()
-    }
-}
-
-impl New for JobOutcomes {
-    fn new() -> Self {
-        Self::default()
-    }
-}
-
-impl New for JobHistogram {
-    /// From 1 ms to 17 min, by fours.
-    fn new() -> Self {
-        Self::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 4.0, 11)))
-    }
-}
-
 metrics! {
+    /// Which build this is, always 1
+    build: BuildInfo = "build_info";
+    /// Whether new clients are welcome: 1, or 0 while the relay drains or its store does not answer
+    ready: Gauge = "ready";
+    /// What time it is here, as Unix time: tokens are judged by it
+    clock: Gauge = "clock_timestamp", Unit::Seconds;
     /// WebSocket sessions that are open now
     sessions: Gauge = "sessions";
+    /// WebSocket sessions that there may be at once
+    sessions_max: Gauge = "sessions_max";
     /// WebSocket sessions opened
     sessions_opened: Counter = "sessions_opened";
     /// WebSocket sessions closed, by close code name
@@ -180,9 +112,29 @@ metrics! {
     /// Commits of mail that failed
     commits_failed: Counter = "commits_failed";
     /// Time of one commit of mail, in the store
-    commit_duration: Histogram = "commit_duration", Unit::Seconds;
+    commit_duration: Times = "commit_duration", Unit::Seconds;
+    /// Time from accepting an envelope to handing it to a session that was open already
+    delivery: Times = "envelope_delivery", Unit::Seconds;
     /// Payload bytes on the tail
-    tail_bytes: Gauge = "tail_bytes";
+    tail_bytes: Gauge = "tail", Unit::Bytes;
+    /// Bytes of sends that wait for their commit
+    uncommitted_bytes: Gauge = "uncommitted", Unit::Bytes;
+    /// Bytes of sends that may wait for their commit; when they are used up, sends wait
+    uncommitted_max_bytes: Gauge = "uncommitted_max", Unit::Bytes;
+    /// Envelopes in the store that wait for their devices, where the store knows
+    envelopes_waiting: MaybeGauge = "envelopes_waiting";
+    /// Size of the store's files, where they are on this machine
+    store_bytes: MaybeGauge = "store", Unit::Bytes;
+    /// Size of the store's write-ahead log, where it is on this machine
+    store_log_bytes: MaybeGauge = "store_log", Unit::Bytes;
+    /// Free disk space for the store, where it is on this machine
+    store_free_bytes: MaybeGauge = "store_free", Unit::Bytes;
+    /// Free disk space below which sends are refused
+    store_reserve_bytes: MaybeGauge = "store_reserve", Unit::Bytes;
+    /// Time of one request to the database, all its round trips included; none on the embedded store
+    store_request_duration: Times = "store_request_duration", Unit::Seconds;
+    /// Requests that the database did not answer, or not in time
+    store_requests_failed: Counter = "store_requests_failed";
     /// One-time items claimed, by result: item, fallback, nothing
     claims: ByReason = "claims";
     /// Devices that were low on one-time keys when this relay last looked at all of them
@@ -194,16 +146,18 @@ metrics! {
     /// TLS handshakes that came to nothing: plain, slow, lost, alert, incompatible, protocol
     tls_handshakes_failed: ByReason = "tls_handshakes_failed";
     /// When the certificate ends that new connections are given; not there without TLS
-    tls_certificate_expiry: Perhaps = "tls_certificate_expiry_timestamp", Unit::Seconds;
+    tls_certificate_expiry: MaybeGauge = "tls_certificate_expiry_timestamp", Unit::Seconds;
     /// Tokens verified, by result
     tokens_verified: ByReason = "tokens_verified";
     /// Whether the configuration was good when it was last read: 1, or 0 while an older one is kept
     config_good: Gauge = "config_last_reload_successful";
     /// When the configuration was last read and followed, as Unix time
-    config_read_at: Gauge = "config_last_reload_success_timestamp_seconds";
+    config_read_at: Gauge = "config_last_reload_success_timestamp", Unit::Seconds;
+    /// When the certificate for TLS ends, as Unix time, where there is one
+    certificate_ends_at: MaybeGauge = "tls_certificate_expiry_timestamp", Unit::Seconds;
     /// Revocations of tokens that this relay heeds
     revocations: Gauge = "revocations";
-    /// When the revocations were last read from the store, seconds since 1970
+    /// When the revocations were last read from the store, as Unix time
     revocations_read: Gauge = "revocations_read_timestamp", Unit::Seconds;
     /// HTTP answers, by problem code, or ok
     http_answers: ByReason = "http_answers";
@@ -225,6 +179,8 @@ metrics! {
     job_paused: JobGauge = "job_paused";
     /// Runs of a job in a row, on any relay, that did not end well
     job_failures: JobGauge = "job_failures";
+    /// Spans for the collector of traces, by what became of them: sent, failed, dropped
+    spans: ByOutcome = "spans";
 }
 
 impl Metrics {
@@ -238,50 +194,20 @@ impl Metrics {
         encode(&mut text, &self.registry)?;
         Ok(text)
     }
+
+    /// The same in the older text format (version 0.0.4), for those who cannot read OpenMetrics.
+    ///
+    /// # Errors
+    ///
+    /// [`std::fmt::Error`] never in practice: the buffer grows.
+    pub fn plain_exposition(&self) -> Result<String, std::fmt::Error> {
+        self.exposition().map(|text| plain::from_openmetrics(&text))
+    }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// Counts one more for a reason.
-pub trait Count {
-    /// One more for `reason`.
-    fn count(&self, reason: &'static str);
-}
-
-impl Count for ByReason {
-    fn count(&self, reason: &'static str) {
-        self.get_or_create(&Reason { reason }).inc();
-    }
-}
-
-/// Shows a value, or nothing.
-pub trait Show {
-    /// Shows this from now on.
-    fn show(&self, value: Option<i64>);
-}
-
-impl Show for Perhaps {
-    fn show(&self, value: Option<i64>) {
-        match value {
-            Some(value) => drop(self.get_or_create(&Unlabelled {}).set(value)),
-            None => self.clear(),
-        }
-    }
-}
-
-/// Reads what was counted.
-pub trait Counted {
-    /// How many there were for `reason`.
-    fn counted(&self, reason: &'static str) -> u64;
-}
-
-impl Counted for ByReason {
-    fn counted(&self, reason: &'static str) -> u64 {
-        self.get(&Reason { reason }).map_or(0, |counter| counter.get())
     }
 }
 

@@ -44,7 +44,7 @@ use crate::switchboard::{Parts, Switchboard};
 use crate::tls::{Certificate, CertificateError, Tls};
 
 use self::connections::Guarded;
-use self::listeners::{Listener, listen};
+use self::listeners::{Listener, bind, listen};
 use self::vigil::{Vigil, grouped};
 
 pub use self::admin_socket::{AdminSocket, Error as AdminSocketError, MAX_PATH as MAX_SOCKET_PATH};
@@ -88,6 +88,8 @@ pub struct Server {
     listeners: Vec<Listener>,
     address: SocketAddr,
     admin: Option<AdminSocket>,
+    /// For metrics, if they have an address of their own.
+    watchers: Option<Listener>,
     doors: Doors,
     store: Arc<dyn Store>,
     committer: Arc<Committer>,
@@ -129,6 +131,10 @@ impl Server {
         let address = config.server.listen;
         let listeners = listen(inherited, address).await?;
         let address = listeners.first().map_or(address, |first| first.at.address);
+        let watchers = match config.server.metrics_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
         let admin = match &config.server.admin_socket {
             Some(path) => Some(AdminSocket::bind(path).await?),
             None => None,
@@ -182,6 +188,7 @@ impl Server {
             listeners,
             address,
             admin,
+            watchers,
             doors,
             store,
             committer,
@@ -201,6 +208,12 @@ impl Server {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where metrics are served, if not there.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.watchers.as_ref().map(|(_, address)| *address)
     }
 
     /// Mail, devices and keys, for who starts the relay.
@@ -316,6 +329,9 @@ impl Server {
         if let Some(admin) = self.admin.take() {
             tasks.spawn(open_to_operators(admin, doors, &reception));
         }
+        if let Some(watchers) = self.watchers.take() {
+            tasks.spawn(open_to_watchers(watchers, doors, &reception));
+        }
         let mut addresses = Vec::new();
         for listener in std::mem::take(&mut self.listeners) {
             addresses.push(listener.at.address.to_string());
@@ -414,6 +430,21 @@ fn open_to_operators(
     accept(admin, router, reception)
 }
 
+/// Takes those in who read metrics, and ask for nothing else.
+fn open_to_watchers(
+    listener: Listener,
+    doors: &Doors,
+    reception: &Reception,
+) -> impl Future<Output = ()> + use<> {
+    let reception = Reception {
+        room: Arc::new(Semaphore::new(MAX_OPERATORS)),
+        full: reception.closing.clone(),
+        ..reception.clone()
+    };
+    info!(addr = %listener.at.address, "listening for metrics");
+    accept(listener.socket, http::metrics_router(doors.clone()), reception)
+}
+
 /// Where it listens, for operators to see.
 fn places(listeners: &[Listener], tls: bool, admin: Option<&AdminSocket>) -> Vec<status::Listener> {
     let admin = admin.map(|socket| status::Listener::unix(socket.path().display().to_string()));
@@ -427,6 +458,7 @@ fn places(listeners: &[Listener], tls: bool, admin: Option<&AdminSocket>) -> Vec
 async fn parts(store: &Arc<dyn Store>, config: &Config, clock: &Clock) -> Result<Parts, Error> {
     let (store, clock) = (Arc::clone(store), clock.clone());
     let (hub, metrics) = (Hub::new(), Arc::new(Metrics::new()));
+    store.counted_by(&metrics);
     let pace = pace(config);
     let committer = Committer::new(Arc::clone(&store), pace, clock.clone(), Arc::clone(&metrics)).await?;
     let (store_of, hub_of) = (Arc::clone(&store), Arc::clone(&hub));

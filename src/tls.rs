@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-use crate::metrics::{Count as _, Metrics, Show as _};
+use crate::metrics::{Count as _, Metrics};
 
 pub use certificate::{Certificate, CertificateError, Facts, Source};
 pub use line::Line;
@@ -52,9 +52,7 @@ impl Tls {
         }
         let seconds = |certificate: &Certificate| certificate.facts().not_after.0 / 1000;
         let expiry = certificate.as_ref().map(seconds);
-        self.metrics
-            .tls_certificate_expiry
-            .show(expiry.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX)));
+        self.metrics.tls_certificate_expiry.set(expiry);
         *current = certificate;
     }
 

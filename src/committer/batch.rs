@@ -8,12 +8,13 @@ use std::time::Duration;
 use chatctl_protocol::{Code, EnvelopeId};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{Instrument as _, error, info, warn};
 
 use crate::committer::{Books, Committer, PATIENCE, Pending, code_of};
 use crate::metrics::Count as _;
 use crate::model::UnixMs;
 use crate::store::{self, Batch, Committed, Posting};
+use crate::trace;
 
 /// One batch and what hangs on it.
 #[derive(Debug)]
@@ -185,9 +186,13 @@ impl Committer {
         let mut pause = Duration::from_millis(50);
         loop {
             let started = Instant::now();
-            let result = self.store.commit(batch.clone()).await;
+            let span = trace::commit(|| size(&batch));
+            let result = self.store.commit(batch.clone()).instrument(span.clone()).await;
             let took = started.elapsed();
-            self.metrics.commit_duration.observe(took.as_secs_f64());
+            if result.is_err() {
+                trace::failed(&span);
+            }
+            self.metrics.commit_duration.observe(took);
             self.stopwatch.note(took);
             match result {
                 Ok(committed) => {
@@ -259,9 +264,6 @@ impl Committer {
             self.room.add_permits(send.charge as usize);
         }
         books.tail.settle(up_to);
-        self.metrics
-            .tail_bytes
-            .set(i64::try_from(books.tail.bytes()).unwrap_or(i64::MAX));
     }
 
     fn stop(&self, error: store::Error) -> store::Error {
@@ -286,6 +288,16 @@ impl Committer {
                 books.tail.settle(last.id);
             }
         }
+    }
+}
+
+fn size(batch: &Batch) -> trace::Size {
+    let envelopes = batch.postings.iter().flat_map(|posting| &posting.envelopes);
+    trace::Size {
+        sends: batch.postings.len(),
+        envelopes: envelopes.clone().count(),
+        bytes: envelopes.map(|envelope| envelope.payload.len()).sum(),
+        deletions: batch.deletions.len(),
     }
 }
 

@@ -4,10 +4,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use chatctl_protocol::Code;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -17,6 +17,8 @@ use utoipa_axum::routes;
 use crate::http::Doors;
 use crate::http::openapi::refusals::refusals;
 use crate::http::problem::Problem;
+use crate::http::token::OnAdminSocket;
+use crate::http::vitals;
 
 /// Whether new clients are welcome. Both ways out of it are final: only a new process starts over.
 #[derive(Debug, Default)]
@@ -74,8 +76,12 @@ refusals! {
 }
 refusals! {
     /// Why there are no metrics.
-    MetricsRefusals: , Internal
+    MetricsRefusals: , NotFound, Internal
 }
+
+/// A request that came in where metrics are served although they are not on the public address.
+#[derive(Debug, Clone, Copy)]
+pub struct OnMetricsAddress;
 
 /// `/healthz`, `/readyz` and `/metrics`.
 pub fn router() -> OpenApiRouter<Doors> {
@@ -123,26 +129,58 @@ async fn readyz(State(doors): State<Doors>) -> Result<Json<Health>, Problem> {
 
 /// Counters and gauges in the OpenMetrics text format.
 ///
-/// No account, device or address is in them.
+/// No account, device or address is in them. A client that accepts `text/plain` alone gets the older text format.
+/// Where the relay was given an address for metrics, they are there and on the admin socket, and not here.
 #[utoipa::path(
     get,
     path = "/metrics",
     operation_id = "readMetrics",
     tag = "operations",
     responses(
-        (status = 200, description = "The metrics", body = String, content_type = "application/openmetrics-text",
-            example = "# TYPE chatctl_sessions gauge\nchatctl_sessions 2\n# EOF\n"),
+        (status = 200, description = "The metrics", content(
+            (String = "application/openmetrics-text",
+                example = "# TYPE chatctl_sessions gauge\nchatctl_sessions 2\n# EOF\n"),
+            (String = "text/plain", example = "# TYPE chatctl_sessions gauge\nchatctl_sessions 2\n"),
+        )),
         MetricsRefusals,
     ),
 )]
-async fn metrics(State(doors): State<Doors>) -> Response {
-    match doors.metrics.exposition() {
-        Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
-        Err(_) => Problem::new(Code::Internal, "The relay failed.").into_response(),
+async fn metrics(
+    State(doors): State<Doors>,
+    operator: Option<Extension<OnAdminSocket>>,
+    scraper: Option<Extension<OnMetricsAddress>>,
+    headers: HeaderMap,
+) -> Response {
+    let is_elsewhere = doors.config.server.metrics_listen.is_some();
+    if is_elsewhere && operator.is_none() && scraper.is_none() {
+        return Problem::new(Code::NotFound, "There is nothing at this address.").into_response();
+    }
+    vitals::look(&doors).await;
+    let is_plain = wants_plain(&headers);
+    // Counting descriptors may take some milliseconds.
+    let written = tokio::task::spawn_blocking(move || match is_plain {
+        true => doors.metrics.plain_exposition(),
+        false => doors.metrics.exposition(),
+    });
+    match written.await {
+        Ok(Ok(text)) => {
+            let kind = if is_plain { PLAIN } else { OPENMETRICS };
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Ok(Err(_)) | Err(_) => Problem::new(Code::Internal, "The relay failed.").into_response(),
     }
 }
 
+/// Whether somebody reads plain text and no OpenMetrics.
+fn wants_plain(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accepted
+        .is_some_and(|kinds| kinds.contains("text/plain") && !kinds.contains("application/openmetrics-text"))
+}
+
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[cfg(test)]
 mod tests {

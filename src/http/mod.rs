@@ -49,6 +49,7 @@ pub mod socket;
 pub mod token;
 #[cfg(test)]
 mod trial;
+mod vitals;
 pub mod ws;
 
 /// What every door needs.
@@ -95,6 +96,14 @@ fn described() -> OpenApiRouter<Doors> {
         .merge(reload::router())
         .merge(openapi::router())
         .merge(asyncapi::router())
+}
+
+/// The routes for who watches the relay, ready to serve on an address of their own.
+pub fn metrics_router(doors: Doors) -> Router {
+    let metrics = Arc::clone(&doors.metrics);
+    let (router, _) = health::router().split_for_parts();
+    let router = router.layer(Extension(health::OnMetricsAddress));
+    answers::finish(router, metrics).with_state(doors)
 }
 
 /// Every route, ready to serve.

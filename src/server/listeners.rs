@@ -111,10 +111,8 @@ fn is_ours(name: &str) -> bool {
 
 /// Listens where it was inherited, or else at the address.
 pub(super) async fn listen(inherited: Inherited, address: SocketAddr) -> Result<Vec<Listener>, Error> {
-    let failed = |source| Error::Listen { address, source };
     if inherited.0.is_empty() {
-        let socket = TcpListener::bind(address).await.map_err(failed)?;
-        return Ok(vec![Listener::new(socket, false).map_err(failed)?]);
+        return Ok(vec![bind(address).await?]);
     }
     let adopt = |socket: StdListener| {
         socket.set_nonblocking(true)?;
@@ -122,6 +120,13 @@ pub(super) async fn listen(inherited: Inherited, address: SocketAddr) -> Result<
     };
     let adopted: io::Result<_> = inherited.0.into_iter().map(adopt).collect();
     adopted.map_err(Error::Adopt)
+}
+
+/// Listens on a socket of our own.
+pub(super) async fn bind(address: SocketAddr) -> Result<Listener, Error> {
+    let failed = |source| Error::Listen { address, source };
+    let socket = TcpListener::bind(address).await.map_err(failed)?;
+    Listener::new(socket, false).map_err(failed)
 }
 
 impl Listener {

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use crate::auth::Verifier;
 use crate::committer::{Outcome, Receipts};
 use crate::hub::{Attending, Notices, Presence};
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Delivery, Mailbox};
 use crate::metrics::Metrics;
 use crate::model::{Clock, Identity, MailboxId};
 use crate::session::due::Due;
@@ -303,7 +303,7 @@ impl Session {
                 self.has_mail = false;
                 self.backlog.is_read = true;
             }
-            self.around.metrics.envelopes_delivered.inc_by(page.len() as u64);
+            self.count(&page);
             frames::deliver(page, self.max_frame, out);
         }
         self.due.ack = match self.mailbox.has_room() {
@@ -314,6 +314,26 @@ impl Session {
                 .or_else(|| Some(Instant::now() + self.around.slow_consumer)),
         };
         Ok(())
+    }
+
+    /// Counts what is delivered, and how long it was here, if it came while the session was open and for the
+    /// first time: how long mail waits for a device that is away tells nothing of the relay.
+    fn count(&self, page: &[Delivery]) {
+        let metrics = &self.around.metrics;
+        metrics.envelopes_delivered.inc_by(page.len() as u64);
+        let mark = self.backlog.mark;
+        let mut fresh = page
+            .iter()
+            .filter(|delivery| delivery.attempt == 1 && delivery.envelope.id > mark)
+            .peekable();
+        if fresh.peek().is_some() {
+            // Once for all: reading the clock costs more than counting.
+            let now = self.around.clock.now();
+            for delivery in fresh {
+                let millis = now.0.saturating_sub(delivery.envelope.accepted_at.0);
+                metrics.delivery.observe(Duration::from_millis(millis));
+            }
+        }
     }
 
     fn say_queue_empty(&mut self, out: &mut Vec<Body>) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chatctl_protocol::{ClientMsgId, EnvelopeId};
 
+use crate::metrics::Metrics;
 use crate::model::{Envelope, MailboxId, UnixMs};
 use crate::store::Error;
 
@@ -186,8 +187,12 @@ pub struct Extent {
     pub envelopes: Option<u64>,
     /// Bytes that the store takes, indexes and logs included.
     pub bytes: Option<u64>,
+    /// Bytes of the log of writes among them.
+    pub log_bytes: Option<u64>,
     /// Bytes that are free where it is kept.
     pub free_bytes: Option<u64>,
+    /// Free bytes below which it takes no new mail.
+    pub reserve_bytes: Option<u64>,
 }
 
 /// Mail and its idempotency records.
@@ -224,6 +229,9 @@ pub trait MailStore: Send + Sync + fmt::Debug {
 
     /// The owner has been told of these: takes `dropped` off each reason's count.
     async fn gaps_told(&self, mailbox: MailboxId, told: &[Gap]) -> Result<(), Error>;
+
+    /// Counts its requests here from now on, if it makes any over a network. The first call is the one that counts.
+    fn counted_by(&self, _metrics: &Arc<Metrics>) {}
 
     /// Whether the store could be read and written now. Cheap, and changes nothing.
     async fn ping(&self) -> Result<(), Error>;

@@ -28,6 +28,7 @@ mod letters;
 mod limits;
 mod liveness;
 mod logs;
+mod metrics;
 mod origins;
 mod relay;
 mod revocations;

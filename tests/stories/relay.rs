@@ -59,6 +59,7 @@ pub(crate) const CAROL: Person = Person {
 #[derive(Debug)]
 pub(crate) struct TestRelay {
     address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
     keys: TestKeys,
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
@@ -127,6 +128,7 @@ impl TestRelay {
             clock: house.clock.clone(),
         };
         let server = Server::bind(house.config.clone(), outfit).await.unwrap();
+        let metrics_address = server.metrics_address();
         let (address, hub, metrics) = (server.address(), server.hub(), server.metrics());
         let (desk, live) = (server.jobs().desk(), server.live());
         let stop = CancellationToken::new();
@@ -135,6 +137,7 @@ impl TestRelay {
         let running = tokio::spawn(async move { server.run(stopped.cancelled_owned()).await });
         Self {
             address,
+            metrics_address,
             keys: TestKeys::new(),
             hub,
             metrics,
@@ -184,6 +187,11 @@ impl TestRelay {
     /// Where the relay listens.
     pub(crate) const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where metrics are, if they have an address of their own.
+    pub(crate) const fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// An HTTP client, with connections of its own.

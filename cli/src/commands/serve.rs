@@ -28,6 +28,7 @@ use crate::log::{self, Level, LogConfig};
 use crate::out::Out;
 use crate::relay;
 use crate::store;
+use crate::telemetry::{TelemetryConfig, Traces};
 
 /// Run the relay
 #[derive(Debug, clap::Args)]
@@ -61,6 +62,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     log: LogConfig,
+
+    #[command(flatten)]
+    telemetry: TelemetryConfig,
 }
 
 /// Everything that is decided before the relay starts.
@@ -93,8 +97,13 @@ impl Serve {
     pub(super) fn run(self, out: &Out) -> Result<Exit, Failure> {
         // First: it changes the environment, and there must be no other threads yet.
         let inherited = Inherited::take().map_err(|error| start::handed(&error))?;
-        let level = log::start(&self.log, out);
-        run(self.launch(out)?, inherited, level, out)
+        let (traces, listener) = Traces::start(&self.telemetry)?;
+        let level = log::start(&self.log, listener, out);
+        let exit = self
+            .launch(out)
+            .and_then(|launch| run(launch, inherited, level, &traces, out));
+        traces.finish();
+        exit
     }
 
     /// The settings again, checked as at the start. Reads files.
@@ -186,18 +195,24 @@ fn choose_socket(config: &mut Config, out: &Out) {
 }
 
 /// Opens the store, binds, tells the demo's owner, and serves until a signal.
-fn run(launch: Launch, inherited: Inherited, level: Level, out: &Out) -> Result<Exit, Failure> {
+fn run(launch: Launch, inherited: Inherited, level: Level, traces: &Traces, out: &Out) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Failure, "cannot start").caused_by(&error))?;
-    let exit = runtime.block_on(serve(launch, inherited, level, out));
+    let exit = runtime.block_on(serve(launch, inherited, level, traces, out));
     // What still runs after a drain waits for nothing that matters.
     runtime.shutdown_background();
     exit
 }
 
-async fn serve(mut launch: Launch, inherited: Inherited, level: Level, out: &Out) -> Result<Exit, Failure> {
+async fn serve(
+    mut launch: Launch,
+    inherited: Inherited,
+    level: Level,
+    traces: &Traces,
+    out: &Out,
+) -> Result<Exit, Failure> {
     // Before anything that takes time: a signal during the start must end it in order, too.
     let mut signals = Signals::listen(launch.ends_with_stdin)?;
     let supervisor = Supervisor::of_environment();
@@ -216,6 +231,7 @@ async fn serve(mut launch: Launch, inherited: Inherited, level: Level, out: &Out
     let server = start::reading_store(&supervisor, bound)
         .await
         .map_err(|error| start_failure(&error))?;
+    traces.counted_by(&server.metrics());
     if let Some(dev) = &mut launch.dev {
         dev.register(&server.switchboard()).await?;
         if let Some(path) = &launch.dev_info {

@@ -64,7 +64,7 @@ impl Board {
     }
 
     /// What the store says: at most some seconds old, and asked for a bounded time.
-    async fn glance(&self, doors: &Doors) -> Arc<Glance> {
+    pub(in crate::http) async fn glance(&self, doors: &Doors) -> Arc<Glance> {
         self.glances.look(doors).await
     }
 }

@@ -324,7 +324,9 @@ impl MailStore for Embedded {
         Ok(Extent {
             envelopes: Some(envelopes),
             bytes: sizes.map(|sizes| sizes.database + sizes.log),
+            log_bytes: sizes.map(|sizes| sizes.log),
             free_bytes: sizes.map(|sizes| sizes.free),
+            reserve_bytes: Some(self.shared.reserve()),
         })
     }
 

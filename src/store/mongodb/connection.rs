@@ -5,18 +5,22 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mongodb::bson::{Document, RawDocumentBuf, Timestamp};
 use mongodb::options::SessionOptions;
 use mongodb::{Client, ClientSession, ClusterTime, Collection, Database};
 use parking_lot::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
 
+use crate::metrics::Metrics;
 use crate::store::Error;
 use crate::store::mongodb::connect::Link;
 use crate::store::mongodb::error;
 use crate::store::mongodb::meta::Numbers;
+use crate::trace;
 
 /// The database, as every verb uses it.
 pub(super) struct Connection {
@@ -30,6 +34,8 @@ pub(super) struct Connection {
     /// What this process has written or seen: no read may answer with less.
     seen: Mutex<Seen>,
     closed: AtomicBool,
+    /// Where requests are counted.
+    metrics: OnceLock<Arc<Metrics>>,
 }
 
 #[derive(Default)]
@@ -57,6 +63,7 @@ impl Connection {
             mailboxes: Numbers::of("mailbox"),
             seen: Mutex::default(),
             closed: AtomicBool::new(false),
+            metrics: OnceLock::new(),
         }
     }
 
@@ -109,7 +116,9 @@ impl Connection {
     ///
     /// [`Error::Unavailable`] when the time is over; the outcome is unknown then.
     pub(super) async fn within<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        match timeout(self.timeout, work).await {
+        let began = Instant::now();
+        let span = trace::store_request();
+        let done = match timeout(self.timeout, work.instrument(span.clone())).await {
             Ok(result) => result,
             Err(_) => Err(Error::Unavailable(
                 format!(
@@ -119,7 +128,22 @@ impl Connection {
                 )
                 .into(),
             )),
+        };
+        if done.is_err() {
+            trace::failed(&span);
         }
+        if let Some(metrics) = self.metrics.get() {
+            metrics.store_request_duration.observe(began.elapsed());
+            if let Err(Error::Unavailable(_)) = done {
+                metrics.store_requests_failed.inc();
+            }
+        }
+        done
+    }
+
+    /// Counts requests here from now on.
+    pub(super) fn counted_by(&self, metrics: &Arc<Metrics>) {
+        let _ = self.metrics.set(Arc::clone(metrics));
     }
 
     /// No verb works from now on.

@@ -143,6 +143,7 @@ pub(super) async fn extent(db: &Connection) -> Result<Extent, Error> {
             envelopes: Some(envelopes),
             bytes: size("totalSize").or_else(|| Some(size("storageSize")? + size("indexSize")?)),
             free_bytes: free(),
+            ..Extent::default()
         })
     })
     .await

@@ -26,6 +26,7 @@ use chatctl_protocol::{AccountId, Address, PoolName, Suite};
 use mongodb::bson::doc;
 use tokio::sync::{Mutex, OnceCell};
 
+use crate::metrics::Metrics;
 use crate::model::{DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::{
     BackupStore, Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Extent, Gap, KeyLogEntry, KeyStore,
@@ -222,6 +223,10 @@ impl MailStore for MongoDb {
 
     async fn gaps_told(&self, mailbox: MailboxId, told: &[Gap]) -> Result<(), Error> {
         gaps::told(&self.db, mailbox, told).await
+    }
+
+    fn counted_by(&self, metrics: &Arc<Metrics>) {
+        self.db.counted_by(metrics);
     }
 
     async fn ping(&self) -> Result<(), Error> {

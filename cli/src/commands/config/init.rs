@@ -91,10 +91,12 @@ fn entry(key: &Key, name: &str) -> String {
     let (variable, flag) = (key.variable(), key.flag());
     let about = key.about();
     let value = match (key.default(), key.kind()) {
-        (Some(default), Kind::Number | Kind::Bool) => default,
+        (Some(default), Kind::Number | Kind::Ratio | Kind::Bool) => default,
         (Some(default), Kind::Duration | Kind::Text | Kind::List) => quoted(&default),
         (None, Kind::List) => format!("[{}]", quoted(example(&key.name))),
-        (None, Kind::Number | Kind::Bool | Kind::Duration | Kind::Text) => quoted(example(&key.name)),
+        (None, Kind::Number | Kind::Ratio | Kind::Bool | Kind::Duration | Kind::Text) => {
+            quoted(example(&key.name))
+        }
     };
     format!("\n# {about}\n# ({variable}, {flag}{live})\n#{name} = {value}\n")
 }
@@ -122,6 +124,9 @@ const EXAMPLES: [(&str, &str); 10] = [
     ("server.tls_certificate", "/etc/chatctl/tls/fullchain.pem"),
     ("server.tls_key", "/etc/chatctl/tls/privkey.pem"),
     ("server.trusted_proxies", "127.0.0.1"),
+    ("server.metrics_listen", "127.0.0.1:9480"),
+    ("telemetry.otlp_endpoint", "http://127.0.0.1:4318"),
+    ("telemetry.otlp_headers_file", "/etc/chatctl/otlp-headers"),
 ];
 
 const HEAD: &str = "\

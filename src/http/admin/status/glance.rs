@@ -17,11 +17,11 @@ use crate::store::{Error, Extent};
 
 /// What was found out.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Glance {
+pub(in crate::http) struct Glance {
     /// Whether the store answers.
-    pub(super) answers: bool,
+    pub(in crate::http) answers: bool,
     /// How much there is in it.
-    pub(super) extent: Extent,
+    pub(in crate::http) extent: Extent,
     /// How the jobs stand; `None` when it cannot say.
     pub(super) jobs: Option<Vec<Standing>>,
     /// Files, sockets and the like that this process has open.
