@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
 
 use super::error::KeysetError;
@@ -27,7 +27,8 @@ pub enum Access {
     Everybody,
 }
 
-/// Writes a file, whole or not at all; durable when it returns.
+/// Writes a file, whole or not at all; durable when it returns. What takes the place of a file is owned by whoever
+/// owned that one, as far as the system allows: when root rotates a relay's keys, the relay can read them still.
 ///
 /// # Errors
 ///
@@ -52,6 +53,9 @@ fn place(path: &Path, bytes: &[u8], access: Access, existing: Existing) -> io::R
         .prefix(".chatctl-")
         .permissions(std::fs::Permissions::from_mode(mode))
         .tempfile_in(folder)?;
+    if existing == Existing::Replace {
+        keep_owner(file.as_file(), path)?;
+    }
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     match existing {
@@ -59,6 +63,25 @@ fn place(path: &Path, bytes: &[u8], access: Access, existing: Existing) -> io::R
         Existing::Replace => file.persist(path)?,
     };
     File::open(folder)?.sync_all()
+}
+
+/// Gives a new file to the owner of the one at a path, before anything stands in it.
+fn keep_owner(file: &File, path: &Path) -> io::Result<()> {
+    // Of the name itself: it is the link that is replaced, not what it points to.
+    let old = match std::fs::symlink_metadata(path) {
+        Ok(old) => old,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let new = file.metadata()?;
+    if (old.uid(), old.gid()) == (new.uid(), new.gid()) {
+        return Ok(());
+    }
+    match fchown(file, Some(old.uid()), Some(old.gid())) {
+        // Only root may give files away; whoever else may replace it owns the new one.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        done => done,
+    }
 }
 
 /// Holds a file for itself until it is dropped, so that of two who change it one sees what the other did.
@@ -134,3 +157,28 @@ fn is_credential(path: &Path) -> bool {
 }
 
 const MAX_BYTES: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only root can give a file away: for everybody else there is nothing to see.
+    #[test]
+    fn what_takes_a_files_place_belongs_to_the_same_user() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.json");
+        write(&path, b"old", Access::Owner, Existing::Keep).unwrap();
+        let given = std::os::unix::fs::chown(&path, Some(65_534), Some(65_534)).is_ok();
+        write(&path, b"new", Access::Owner, Existing::Replace).unwrap();
+        let metadata = std::fs::metadata(&path).unwrap();
+        let own = folder.path().metadata().unwrap();
+        let expected = if given {
+            (65_534, 65_534)
+        } else {
+            (own.uid(), own.gid())
+        };
+        assert_eq!((metadata.uid(), metadata.gid()), expected);
+        assert_eq!(metadata.permissions().mode() & 0o7777, 0o600);
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    }
+}
