@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -20,6 +21,7 @@ use chatctl_relay::http::socket::{self, Ended};
 use chatctl_relay::server;
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -44,7 +46,13 @@ async fn main() -> io::Result<()> {
     let router = Router::new().route("/v1/ws", get(open)).with_state(echo.clone());
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     announce(listener.local_addr()?);
-    server::accept(listener, router, echo.sockets, CancellationToken::new()).await;
+    let reception = server::Reception {
+        connections: echo.sockets,
+        room: Arc::new(Semaphore::new(MAX_REQUESTS)),
+        full: CancellationToken::new(),
+        closing: CancellationToken::new(),
+    };
+    server::accept(listener, router, reception).await;
     Ok(())
 }
 
@@ -87,3 +95,6 @@ async fn serve_socket(mut socket: WebSocketStream<TcpStream>) {
         }
     }
 }
+
+/// Connections at once that are not upgraded.
+const MAX_REQUESTS: usize = 8_192;

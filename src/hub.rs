@@ -6,6 +6,7 @@
 //! A device has at most one consumer, and the newest wins; observers watch without displacing anybody.
 
 mod attendance;
+mod canary;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -18,6 +19,8 @@ use tokio::sync::Notify;
 use crate::model::{MailboxId, NumberHasher};
 
 pub use self::attendance::{Attendance, Attending};
+use self::canary::CANARY;
+pub use self::canary::Canary;
 
 /// Something that a session should look at, besides mail. A set of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -200,7 +203,8 @@ impl Hub {
     /// Devices that are here, with a consumer or only observed.
     #[must_use]
     pub fn present(&self) -> Vec<MailboxId> {
-        self.doors.iter().map(|door| *door.key()).collect()
+        let doors = self.doors.iter().map(|door| *door.key());
+        doors.filter(|mailbox| *mailbox != CANARY).collect()
     }
 
     /// With which tokens they are here.

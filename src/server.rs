@@ -5,14 +5,17 @@
 
 mod admin_socket;
 mod connections;
+mod listeners;
 pub mod live;
+mod supervisor;
+mod vigil;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,6 +26,7 @@ use crate::committer::{Committer, Pace};
 use crate::config::Config;
 use crate::config::live::Current;
 use crate::directory::Directory;
+use crate::http::descriptors::Descriptors;
 use crate::http::health::Readiness;
 use crate::http::reload::Reload;
 use crate::http::sessions::Sessions;
@@ -36,8 +40,13 @@ use crate::model::Clock;
 use crate::store::{self, Store};
 use crate::switchboard::{Parts, Switchboard};
 
+use self::listeners::{Listener, listen};
+use self::vigil::{Vigil, grouped};
+
 pub use self::admin_socket::{AdminSocket, Error as AdminSocketError, MAX_PATH as MAX_SOCKET_PATH};
-pub use self::connections::{Incoming, accept};
+pub use self::connections::{Incoming, Reception, accept};
+pub use self::listeners::{Inherited, InheritedError, Listening};
+pub use self::supervisor::Supervisor;
 
 /// Why the relay could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +60,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A socket that was handed over cannot be used.
+    #[error("cannot use the socket that was handed over")]
+    Adopt(#[source] io::Error),
     /// The keys of an outside issuer cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysetError),
@@ -65,7 +77,8 @@ pub enum Error {
 /// A relay that is bound and ready to run.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    /// One at least.
+    listeners: Vec<Listener>,
     address: SocketAddr,
     admin: Option<AdminSocket>,
     doors: Doors,
@@ -73,6 +86,7 @@ pub struct Server {
     committer: Arc<Committer>,
     hub: Arc<Hub>,
     drain: CancellationToken,
+    supervisor: Arc<Supervisor>,
 }
 
 /// What a relay is made of, besides its settings.
@@ -93,8 +107,19 @@ impl Server {
     ///
     /// [`Error`] when the address or the store cannot be used.
     pub async fn bind(config: Config, outfit: Outfit) -> Result<Self, Error> {
+        Self::bind_on(Inherited::default(), config, outfit).await
+    }
+
+    /// As [`Self::bind`], on sockets that are there already; without any, at the address of the settings.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::bind`].
+    pub async fn bind_on(inherited: Inherited, config: Config, outfit: Outfit) -> Result<Self, Error> {
         let Outfit { store, keyset, clock } = outfit;
-        let (listener, address) = listen(config.server.listen).await?;
+        let address = config.server.listen;
+        let listeners = listen(inherited, address).await?;
+        let address = listeners.first().map_or(address, |first| first.at.address);
         let admin = match &config.server.admin_socket {
             Some(path) => Some(AdminSocket::bind(path).await?),
             None => None,
@@ -112,7 +137,8 @@ impl Server {
         metrics.config_read_at.set(seconds(&clock));
         let drain = CancellationToken::new();
         let server = &config.server;
-        let sessions = Sessions::new(server.max_sessions, drain.clone(), server.drain_window);
+        let sessions = Sessions::new(server.max_sessions, drain.clone(), server.drain_window)
+            .within(Descriptors::raise());
         let live = Current::new(config.clone());
         let runner = Runner::new(runner::Parts {
             store: Arc::clone(&store),
@@ -139,7 +165,7 @@ impl Server {
             jobs: runner,
         };
         Ok(Self {
-            listener,
+            listeners,
             address,
             admin,
             doors,
@@ -147,10 +173,17 @@ impl Server {
             committer,
             hub,
             drain,
+            supervisor: Supervisor::nobody(),
         })
     }
 
-    /// Where it listens.
+    /// Where it listens: at every address.
+    #[must_use]
+    pub fn listening(&self) -> Vec<Listening> {
+        self.listeners.iter().map(|listener| listener.at).collect()
+    }
+
+    /// Where it listens, at the first address.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
@@ -179,6 +212,19 @@ impl Server {
     pub fn reload_with(mut self, reload: Arc<dyn Reload>) -> Self {
         self.doors.reload = Some(reload);
         self
+    }
+
+    /// With somebody who is told how it goes, and when it ends.
+    #[must_use]
+    pub fn supervised_by(mut self, supervisor: Arc<Supervisor>) -> Self {
+        self.supervisor = supervisor;
+        self
+    }
+
+    /// Who is here, and how many there may be.
+    #[must_use]
+    pub const fn sessions(&self) -> &Sessions {
+        &self.doors.sessions
     }
 
     /// What is counted.
@@ -213,22 +259,38 @@ impl Server {
         let jobs = Arc::clone(&self.doors.jobs).run(tasks.clone(), leaving.clone());
         let cleaning = tasks.spawn(jobs);
         let Self {
-            listener,
-            address,
+            listeners,
             admin,
             doors,
             store,
             drain,
+            supervisor,
+            hub,
             ..
         } = self;
-        let router = http::router(doors.clone());
+        let reception = Reception {
+            connections: connections.clone(),
+            room: Arc::new(Semaphore::new(doors.sessions.descriptors().most_requests())),
+            full: leaving.clone(),
+            closing: closing.clone(),
+        };
         if let Some(admin) = admin {
-            info!(path = %admin.path().display(), "listening for operators");
-            let router = router.clone().layer(axum::Extension(OnAdminSocket));
-            tasks.spawn(accept(admin, router, connections.clone(), closing.clone()));
+            tasks.spawn(open_to_operators(admin, &doors, &reception));
         }
-        tasks.spawn(accept(listener, router, connections.clone(), closing.clone()));
-        info!(addr = %address, "listening");
+        let at: Vec<_> = listeners.iter().map(|listener| listener.at).collect();
+        for listener in listeners {
+            tasks.spawn(open(listener, &doors, &reception));
+        }
+        supervisor
+            .ready(&format!("listening on {}", addresses(&at)))
+            .await;
+        let vigil = Vigil {
+            supervisor: Arc::clone(&supervisor),
+            hub,
+            sessions: doors.sessions.clone(),
+            metrics: Arc::clone(&doors.metrics),
+        };
+        tasks.spawn(vigil.keep(tasks.clone(), closing.clone()));
         let stopped = tokio::select! {
             () = stop => None,
             ended = &mut committing => Some(ended),
@@ -239,7 +301,15 @@ impl Server {
         if stopped.is_some() {
             doors.readiness.store_stopped();
         }
-        clear(&doors, &drain, &closing, &connections).await;
+        let left = || {
+            format!(
+                "draining: {} sessions left",
+                grouped(doors.sessions.open() as u64)
+            )
+        };
+        supervisor.stopping(&left()).await;
+        let cleared = clear(&doors, &drain, &closing, &connections);
+        supervisor.during(DRAIN_PATIENCE, left, cleared).await;
         // Before the committer goes: a chore's last step may wait for it.
         if timeout(DRAIN_GRACE, cleaning).await.is_err() {
             warn!("a job did not end in time");
@@ -259,12 +329,43 @@ impl Server {
     }
 }
 
-/// Listens, before anything else is done: somebody else may be there.
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
-    let failed = |source| Error::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
+/// Takes clients in; `full` is when the drain begins.
+fn open(listener: Listener, doors: &Doors, reception: &Reception) -> impl Future<Output = ()> + use<> {
+    let Listener { socket, at } = listener;
+    let reception = Reception {
+        // On a socket of our own clients are told to the end that we go. Of an inherited one the next process
+        // takes those who come now: they wait in the kernel, and are not turned away.
+        full: match at.inherited {
+            true => reception.full.clone(),
+            false => reception.closing.clone(),
+        },
+        ..reception.clone()
+    };
+    info!(addr = %at.address, inherited = at.inherited, "listening");
+    accept(socket, http::router(doors.clone()), reception)
+}
+
+/// Takes operators in, who are asked for no token.
+fn open_to_operators(
+    admin: AdminSocket,
+    doors: &Doors,
+    reception: &Reception,
+) -> impl Future<Output = ()> + use<> {
+    let reception = Reception {
+        // A room of their own: they come in when clients have taken all there is.
+        room: Arc::new(Semaphore::new(MAX_OPERATORS)),
+        full: reception.closing.clone(),
+        ..reception.clone()
+    };
+    info!(path = %admin.path().display(), "listening for operators");
+    let router = http::router(doors.clone()).layer(axum::Extension(OnAdminSocket));
+    accept(admin, router, reception)
+}
+
+/// Every address, for people.
+fn addresses(at: &[Listening]) -> String {
+    let addresses: Vec<_> = at.iter().map(|at| at.address.to_string()).collect();
+    addresses.join(", ")
 }
 
 /// What a switchboard connects, over a store.
@@ -407,6 +508,12 @@ const MIN_TAIL_BYTES: usize = 4 * 1024 * 1024;
 
 /// Time beyond the drain window for what is slow to end.
 const DRAIN_GRACE: Duration = Duration::from_secs(10);
+
+/// How long a drain in which nobody leaves is still believed to get somewhere, beyond the drain window.
+const DRAIN_PATIENCE: Duration = DRAIN_GRACE.saturating_mul(3);
+
+/// Operators' requests at once.
+const MAX_OPERATORS: usize = 32;
 
 /// Time between two rounds of housekeeping.
 const HOUSE_TICK: Duration = Duration::from_secs(10);

@@ -28,6 +28,7 @@ pub mod answers;
 pub mod asyncapi;
 pub mod body;
 pub mod bytes64;
+pub mod descriptors;
 pub mod devices;
 pub mod docs;
 pub mod fixed;

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::http::descriptors::Descriptors;
 use crate::http::problem::Problem;
 
 /// A handle on all sessions. Cheap to clone.
@@ -18,6 +19,7 @@ pub struct Sessions {
     tracker: TaskTracker,
     room: Arc<Mutex<Room>>,
     drain: CancellationToken,
+    descriptors: Descriptors,
 }
 
 #[derive(Debug)]
@@ -50,7 +52,32 @@ impl Sessions {
             tracker: TaskTracker::new(),
             room: Arc::new(Mutex::new(room)),
             drain,
+            descriptors: Descriptors::ENDLESS,
         }
+    }
+
+    /// Never more sessions than the descriptors are enough for, whatever the settings say.
+    #[must_use]
+    pub fn within(self, descriptors: Descriptors) -> Self {
+        Self { descriptors, ..self }
+    }
+
+    /// What the system gives.
+    #[must_use]
+    pub const fn descriptors(&self) -> Descriptors {
+        self.descriptors
+    }
+
+    /// The most sessions that there may be now.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        self.room.lock().max.min(self.descriptors.most_sessions())
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.room.lock().taken
     }
 
     /// Other bounds from now on. Nobody has to leave: when there are more than `max`, none are admitted
@@ -67,7 +94,7 @@ impl Sessions {
             return None;
         }
         let mut room = self.room.lock();
-        if room.taken >= room.max {
+        if room.taken >= room.max.min(self.descriptors.most_sessions()) {
             return None;
         }
         room.taken += 1;
@@ -115,6 +142,20 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_are_never_more_than_descriptors_are_enough_for() {
+        let descriptors = Descriptors {
+            soft: Some(4),
+            hard: Some(4),
+        };
+        let sessions = Sessions::new(9, CancellationToken::new(), Duration::ZERO).within(descriptors);
+        assert_eq!((sessions.most(), sessions.open()), (2, 0));
+        let seats = [(); 3].map(|()| sessions.admit());
+        assert_eq!(seats.each_ref().map(Option::is_some), [true, true, false]);
+        sessions.follow(1, Duration::ZERO);
+        assert_eq!((sessions.most(), sessions.open()), (1, 2));
+    }
 
     #[test]
     fn a_smaller_house_sends_nobody_away_and_admits_nobody_until_there_is_room() {

@@ -36,37 +36,54 @@ impl Incoming for TcpListener {
     }
 }
 
-/// Takes connections for a router until `closing`, and serves each on the tracker.
-pub async fn accept(
-    incoming: impl Incoming,
-    router: axum::Router,
-    connections: TaskTracker,
-    closing: CancellationToken,
-) {
+/// Where connections are served, how many at once, and for how long. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Reception {
+    /// Each connection's task runs here.
+    pub connections: TaskTracker,
+    /// Connections that are not upgraded take a place each; when there is none, the next waits in the kernel.
+    pub room: Arc<Semaphore>,
+    /// When no more are taken.
+    pub full: CancellationToken,
+    /// When those that were taken have to end.
+    pub closing: CancellationToken,
+}
+
+/// Takes connections for a router until the reception is full, and serves each until it is closing.
+pub async fn accept(incoming: impl Incoming, router: axum::Router, reception: Reception) {
     let service = TowerToHyperService::new(router);
-    let room = Arc::new(Semaphore::new(MAX_REQUESTS));
+    let Reception {
+        connections,
+        room,
+        full,
+        closing,
+    } = reception;
+    let next = async || {
+        let permit = Arc::clone(&room).acquire_owned().await.ok()?;
+        Some((permit, incoming.next().await))
+    };
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-            return;
-        };
         let accepted = tokio::select! {
-            accepted = incoming.next() => accepted,
-            () = closing.cancelled() => return,
+            // First: whoever comes now is the next process's.
+            biased;
+            () = full.cancelled() => return,
+            accepted = next() => accepted,
         };
         match accepted {
-            Ok(Some(stream)) => {
+            Some((permit, Ok(Some(stream)))) => {
                 let (service, closing) = (service.clone(), closing.clone());
                 connections.spawn(async move {
                     serve(stream, service, closing).await;
                     drop(permit);
                 });
             }
-            Ok(None) => {}
-            Err(error) => {
+            Some((_, Ok(None))) => {}
+            Some((_, Err(error))) => {
                 // Out of descriptors, most likely: give sessions time to end.
                 error!(%error, "a connection could not be accepted");
                 sleep(ACCEPT_PAUSE).await;
             }
+            None => return,
         }
     }
 }
@@ -94,9 +111,6 @@ async fn serve(
         }
     }
 }
-
-/// HTTP connections at once, upgraded ones not counted.
-const MAX_REQUESTS: usize = 8_192;
 
 /// Longest time for a request's head, and longest silence between two requests.
 const HEADER_TIME: Duration = Duration::from_secs(30);

@@ -4,10 +4,12 @@
 //! [`crate::config::is_live`]'s business, and how the relay follows them the library's.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chatctl_relay::auth::{Keyset, Policy};
 use chatctl_relay::http::reload::{Change, Refused, Reload, Reloaded};
+use chatctl_relay::server::Supervisor;
 use chatctl_relay::server::live::Live;
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -24,6 +26,7 @@ use crate::log::Level;
 pub(super) struct Follower {
     live: Live,
     level: Level,
+    supervisor: Arc<Supervisor>,
     running: Mutex<Running>,
     read: fn() -> Result<Reading, Vec<String>>,
 }
@@ -42,6 +45,7 @@ impl Follower {
         Self {
             live,
             level,
+            supervisor: Supervisor::nobody(),
             running: Mutex::new(Running {
                 generation: 1,
                 values: told.values,
@@ -50,12 +54,31 @@ impl Follower {
             read: read_again,
         }
     }
+
+    /// With somebody who is told when a configuration is read, and what came of it.
+    pub(super) fn supervised_by(self, supervisor: Arc<Supervisor>) -> Self {
+        Self { supervisor, ..self }
+    }
 }
 
 #[async_trait]
 impl Reload for Follower {
     async fn reload(&self) -> Result<Reloaded, Refused> {
+        // One after the other, and the supervisor hears of each from its beginning to its end.
         let mut running = self.running.lock().await;
+        self.supervisor.reloading().await;
+        let done = self.read_and_follow(&mut running).await;
+        let status = match &done {
+            Ok(reloaded) => format!("reloaded, generation {}", reloaded.generation),
+            Err(refused) => refused.to_string(),
+        };
+        self.supervisor.reloaded(&status).await;
+        done
+    }
+}
+
+impl Follower {
+    async fn read_and_follow(&self, running: &mut Running) -> Result<Reloaded, Refused> {
         let read = tokio::task::spawn_blocking(self.read).await;
         let read = read.unwrap_or_else(|_| Err(vec!["reading it failed".to_owned()]));
         let reading = read.map_err(|problems| self.refuse(problems))?;
@@ -73,9 +96,7 @@ impl Reload for Follower {
         info!(generation = reloaded.generation, %applied, %deferred, "reloaded");
         Ok(reloaded)
     }
-}
 
-impl Follower {
     /// Keeps what was.
     fn refuse(&self, problems: Vec<String>) -> Refused {
         self.live.keep();

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,8 @@ use crate::runtime::wait_for;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   chatctl config check && chatctl reload
-  chatctl reload --data-dir /var/lib/chatctl --json")]
+  chatctl reload --data-dir /var/lib/chatctl --json
+  chatctl reload --wait 30s")]
 pub(crate) struct Reload {
     #[command(flatten)]
     relay: RelayOptions,
@@ -30,6 +32,10 @@ pub(crate) struct Reload {
         value_name = "DIR"
     )]
     data_dir: Option<PathBuf>,
+
+    /// How long the relay may take: reading keys of outside issuers is its slowest part
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    wait: Duration,
 }
 
 /// What the relay did.
@@ -59,7 +65,10 @@ impl Reload {
     pub(super) fn run(self, out: &Out) -> Result<(), Failure> {
         let answered = wait_for(async {
             let relay = Relay::reach(&self.relay, self.data_dir.as_deref()).await?;
-            relay.post("/v1/admin/reload", &Value::Null).await
+            relay
+                .patient(self.wait)
+                .post("/v1/admin/reload", &Value::Null)
+                .await
         })?;
         let answered: Answered = serde_json::from_value(answered).map_err(|error| {
             Failure::new(Exit::Protocol, "the relay's answer makes no sense").caused_by(&error)

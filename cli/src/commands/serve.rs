@@ -2,7 +2,9 @@
 //!
 //! Owns its command line and its log. What a relay is, and how it stops, is the library's business.
 
-use std::io;
+mod signals;
+mod start;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,10 +12,10 @@ use chatctl_relay::auth::{Keyset, self_test};
 use chatctl_relay::config::Config;
 use chatctl_relay::http::reload::Reload;
 use chatctl_relay::model::Clock;
-use chatctl_relay::server::{self, AdminSocketError, Outfit, Server};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use chatctl_relay::server::{self, AdminSocketError, Inherited, Outfit, Server, Supervisor};
 use tokio::sync::oneshot;
 
+use self::signals::{Asked, Signals};
 use super::dev::Dev;
 use super::follow::{Follower, keyset_summary};
 use crate::config::problem::{Problem, Severity};
@@ -24,13 +26,14 @@ use crate::failure::Failure;
 use crate::log::{self, Level, LogConfig};
 use crate::out::Out;
 use crate::relay;
-use crate::store::{self, Fresh};
+use crate::store;
 
 /// Run the relay
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   chatctl serve --dev
-  chatctl serve --keys /etc/chatctl/keys.json --data-dir /var/lib/chatctl --listen 127.0.0.1:8480")]
+  chatctl serve --keys /etc/chatctl/keys.json --data-dir /var/lib/chatctl --listen 127.0.0.1:8480
+  chatctl serve --keys /etc/chatctl/keys.json --store-uri-file /etc/chatctl/store-uri --apply")]
 pub(crate) struct Serve {
     /// First: what reads an argument takes it away from those that come after.
     #[command(flatten)]
@@ -42,6 +45,10 @@ pub(crate) struct Serve {
     /// Try it out: keys in memory, a temporary store, and two demo accounts; on this machine only
     #[arg(long)]
     dev: bool,
+
+    /// Set a new database up, or bring an older one up to date, before serving: `chatctl seed apply`
+    #[arg(long)]
+    apply: bool,
 
     /// Write the address and the demo accounts to a file (JSON, mode 0600) once the relay listens
     #[arg(long, value_name = "FILE", requires = "dev")]
@@ -64,6 +71,7 @@ struct Launch {
     /// The demo, if this is one. Dropping it removes its temporary store.
     dev: Option<Dev>,
     dev_info: Option<PathBuf>,
+    applies: bool,
     ends_with_stdin: bool,
     told: Told,
 }
@@ -80,8 +88,10 @@ pub(super) struct Reading {
 
 impl Serve {
     pub(super) fn run(self, out: &Out) -> Result<Exit, Failure> {
+        // First: it changes the environment, and there must be no other threads yet.
+        let inherited = Inherited::take().map_err(|error| start::handed(&error))?;
         let level = log::start(&self.log, out);
-        run(self.launch(out)?, level, out)
+        run(self.launch(out)?, inherited, level, out)
     }
 
     /// The settings again, checked as at the start. Reads files.
@@ -134,6 +144,7 @@ impl Serve {
             keyset,
             dev,
             dev_info: self.dev_info,
+            applies: self.apply,
             ends_with_stdin: self.end_with_stdin,
             told: self.told,
         })
@@ -160,32 +171,33 @@ fn choose_socket(config: &mut Config, out: &Out) {
 }
 
 /// Opens the store, binds, tells the demo's owner, and serves until a signal.
-fn run(launch: Launch, level: Level, out: &Out) -> Result<Exit, Failure> {
+fn run(launch: Launch, inherited: Inherited, level: Level, out: &Out) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Failure, "cannot start").caused_by(&error))?;
-    let exit = runtime.block_on(serve(launch, level, out));
+    let exit = runtime.block_on(serve(launch, inherited, level, out));
     // What still runs after a drain waits for nothing that matters.
     runtime.shutdown_background();
     exit
 }
 
-async fn serve(mut launch: Launch, level: Level, out: &Out) -> Result<Exit, Failure> {
+async fn serve(mut launch: Launch, inherited: Inherited, level: Level, out: &Out) -> Result<Exit, Failure> {
     // Before anything that takes time: a signal during the start must end it in order, too.
     let mut signals = Signals::listen(launch.ends_with_stdin)?;
-    let fresh = match launch.dev {
-        Some(_) => Fresh::SetUp,
-        None => Fresh::Refuse,
+    let supervisor = Supervisor::of_environment();
+    let opening = start::open_store(&launch, &supervisor);
+    let Some(store) = start::unless_ended(opening, &mut signals).await else {
+        tracing::info!("stopped before it served");
+        return Ok(Exit::Ok);
     };
-    let store = store::open(&launch.config.store, fresh).await?;
     let keys = keyset_summary(&launch.keyset);
     let outfit = Outfit {
-        store,
+        store: store?,
         keyset: launch.keyset,
         clock: Clock::system(),
     };
-    let server = Server::bind(launch.config.clone(), outfit)
+    let server = Server::bind_on(inherited, launch.config.clone(), outfit)
         .await
         .map_err(|error| start_failure(&error))?;
     if let Some(dev) = &mut launch.dev {
@@ -195,8 +207,12 @@ async fn serve(mut launch: Launch, level: Level, out: &Out) -> Result<Exit, Fail
         }
         dev.announce(server.address(), out)?;
     }
-    let follower = Arc::new(Follower::new(server.live(), level, launch.told, keys));
-    let server = server.reload_with(Arc::clone(&follower) as Arc<dyn Reload>);
+    start::announce(&server, &launch.config, &keys);
+    let follower = Follower::new(server.live(), level, launch.told, keys);
+    let follower = Arc::new(follower.supervised_by(Arc::clone(&supervisor)));
+    let server = server
+        .reload_with(Arc::clone(&follower) as Arc<dyn Reload>)
+        .supervised_by(supervisor);
     let (stop, stopped) = oneshot::channel();
     let served = server.run(async {
         // Resolves also when the sender is gone.
@@ -241,6 +257,8 @@ fn start_failure(error: &server::Error) -> Failure {
     match error {
         server::Error::Listen { .. } => Failure::from_error(Exit::CantCreate, error)
             .hint("is another program there? --listen 127.0.0.1:0 picks a free port"),
+        server::Error::Adopt(_) => Failure::from_error(Exit::Config, error)
+            .hint("the socket unit has to be of TCP: ListenStream=8480"),
         server::Error::Keys(_) => Failure::from_error(Exit::Config, error),
         server::Error::AdminSocket(admin) => {
             let (exit, hint) = match admin {
@@ -261,69 +279,6 @@ fn start_failure(error: &server::Error) -> Failure {
         }
         server::Error::Store(_) => Failure::from_error(Exit::Unavailable, error),
     }
-}
-
-/// The signals that end a relay, and the one that makes it read its configuration again.
-struct Signals {
-    hangup: Signal,
-    interrupt: Signal,
-    terminate: Signal,
-    /// The end of stdin, if that matters.
-    stdin: Option<oneshot::Receiver<()>>,
-}
-
-impl Signals {
-    fn listen(to_stdin: bool) -> Result<Self, Failure> {
-        let failed =
-            |error: io::Error| Failure::new(Exit::Failure, "cannot listen for signals").caused_by(&error);
-        Ok(Self {
-            hangup: signal(SignalKind::hangup()).map_err(failed)?,
-            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
-            terminate: signal(SignalKind::terminate()).map_err(failed)?,
-            stdin: to_stdin.then(end_of_stdin).transpose().map_err(failed)?,
-        })
-    }
-
-    /// Waits for the next signal. Cancel safe.
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.interrupt.recv() => Asked::End(Exit::Interrupted),
-            _ = self.terminate.recv() => Asked::End(Exit::Terminated),
-            _ = self.hangup.recv() => Asked::Reload,
-            () = ended(&mut self.stdin) => Asked::End(Exit::Terminated),
-        }
-    }
-}
-
-/// Waits for the end of stdin, once; for ever when it does not matter or has been told. Cancel safe.
-async fn ended(stdin: &mut Option<oneshot::Receiver<()>>) {
-    match stdin {
-        Some(end) => {
-            // A thread that is gone has seen the end, too.
-            let _ = end.await;
-            *stdin = None;
-        }
-        None => std::future::pending().await,
-    }
-}
-
-/// Reads stdin to its end. On a thread of its own: no other way of reading it can be left at any time.
-fn end_of_stdin() -> io::Result<oneshot::Receiver<()>> {
-    let (tell, end) = oneshot::channel();
-    let read = move || {
-        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-        let _ = tell.send(());
-    };
-    std::thread::Builder::new().name("stdin".to_owned()).spawn(read)?;
-    Ok(end)
-}
-
-/// What a signal asks for.
-enum Asked {
-    /// The relay shall end; the exit of a process that ends at once.
-    End(Exit),
-    /// The relay shall read its configuration again.
-    Reload,
 }
 
 #[cfg(test)]

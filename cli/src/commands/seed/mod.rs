@@ -9,6 +9,8 @@ mod plan;
 mod reset;
 mod verify;
 
+use std::time::Duration;
+
 pub(crate) use apply::Applied;
 pub(crate) use demo::{Demonstrated, adopt};
 pub(crate) use import_legacy::Imported;
@@ -19,9 +21,11 @@ pub(crate) use verify::Verified;
 use chatctl_relay::config::StoreConfig;
 use chatctl_relay::store::embedded;
 use chatctl_relay::store::mongodb;
-use chatctl_relay::store::upkeep::{Action, Part, Step, Upkeep, UpkeepError};
+use chatctl_relay::store::upkeep::{Action, Part, Progress, Step, Upkeep, UpkeepError, Wishes};
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -86,6 +90,58 @@ async fn premises(config: &StoreConfig) -> Result<Box<dyn Upkeep>, Failure> {
     }
 }
 
+/// Does what `apply` does, for a relay that is about to serve; tells each step. Cancel safe: the next time goes on.
+///
+/// # Errors
+///
+/// As `apply`; but who else is at it is waited for, and an index that would have to be built again is left alone
+/// while the store is good without.
+pub(super) async fn bring_up_to_date(
+    config: &StoreConfig,
+    tell: &(dyn Fn(String) + Send + Sync),
+) -> Result<(), Failure> {
+    // It sets itself up when it is opened.
+    if matches!(store::place(config)?, Place::Directory(_)) {
+        return Ok(());
+    }
+    let failed = |error| failure(config, &error);
+    let premises = premises(config).await?;
+    let listener = |progress: Progress<'_>| match progress {
+        Progress::Begun(step) => {
+            info!(step = line(step), "applying");
+            tell(format!("applying: {}", step.name));
+        }
+        Progress::At(step, done) => tell(format!("applying: {}: {done} of {}", step.name, step.documents)),
+        Progress::Done(_) => {}
+    };
+    let began = Instant::now();
+    loop {
+        match premises.apply(&Wishes::default(), &listener).await {
+            Ok(steps) => {
+                info!(steps = steps.len(), "the store is what this version needs");
+                return Ok(());
+            }
+            Err(UpkeepError::Held { holder, .. }) if began.elapsed() < OTHERS_PATIENCE => {
+                tell(format!("applying: waiting for {holder}"));
+                sleep(OTHERS_PAUSE).await;
+            }
+            Err(UpkeepError::NeedsRebuild(names)) => {
+                let plan = premises.plan().await.map_err(failed)?;
+                if plan.found != Some(plan.wanted) {
+                    return Err(failed(UpkeepError::NeedsRebuild(names)));
+                }
+                let names = names.join(", ");
+                warn!(
+                    names,
+                    "what has to be built again is left to `chatctl seed apply --allow-rebuild`"
+                );
+                return Ok(());
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
 /// What an operator is told when something could not be done to a store.
 fn failure(config: &StoreConfig, error: &UpkeepError) -> Failure {
     let (exit, hint) = match error {
@@ -103,7 +159,7 @@ fn failure(config: &StoreConfig, error: &UpkeepError) -> Failure {
         ),
         UpkeepError::NeedsRebuild(_) => (
             Exit::Config,
-            "--allow-rebuild does it; what needs the index is slow until it is there again",
+            "`chatctl seed apply --allow-rebuild` does it; what needs the index is slow until it is there again",
         ),
         UpkeepError::Duplicates(_) => (
             Exit::DataErr,
@@ -180,3 +236,9 @@ fn line(step: &Step) -> String {
     };
     format!("{mark} {action:<8}{part:<11}{name}{detail}{permission}{cost}")
 }
+
+/// How long a relay waits for somebody else who changes the database.
+const OTHERS_PATIENCE: Duration = Duration::from_secs(1_800);
+
+/// Time between two looks whether that is done.
+const OTHERS_PAUSE: Duration = Duration::from_secs(1);
