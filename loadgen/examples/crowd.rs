@@ -13,7 +13,7 @@ use std::error::Error as StdError;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use chatctl_client::{Device, Error, Event, Http, Mail, Message, Options, SendId, SendOutcome, Token};
@@ -64,6 +64,8 @@ struct Crowd {
     seen: Mutex<Seen>,
     /// How many messages of each device were accepted.
     accepted: Vec<AtomicU64>,
+    /// Which of them have their last answer.
+    settled: Vec<AtomicBool>,
     connected: watch::Sender<usize>,
     /// Whether it is time to come to an end.
     ending: CancellationToken,
@@ -100,6 +102,7 @@ async fn main() -> Outcome {
         began: Instant::now(),
         seen: Mutex::default(),
         accepted: (0..count).map(|_| AtomicU64::new(0)).collect(),
+        settled: (0..count).map(|_| AtomicBool::new(false)).collect(),
         connected,
         ending,
         doors: Semaphore::new(64),
@@ -290,19 +293,19 @@ impl Member {
     async fn finish(&mut self, device: &mut Device) -> Outcome {
         let count = self.crowd.accepted.len();
         let from = (self.number + count - 1) % count;
+        let crowd = Arc::clone(&self.crowd);
         loop {
-            let written = self.crowd.accepted[from].load(Ordering::Acquire);
-            if self.waits.is_none() && self.received >= written && device.unanswered() == 0 {
-                // The sender may have one more on its way: look again until nothing comes.
-                match timeout(QUIET, device.next_event()).await {
-                    Ok(event) => self.take(device, event).await?,
-                    Err(_) if self.received >= self.crowd.accepted[from].load(Ordering::Acquire) => {
-                        device.flush().await;
-                        return Ok(());
-                    }
-                    Err(_) => {}
-                }
-            } else if let Ok(event) = timeout(QUIET, device.next_event()).await {
+            if self.waits.is_none() {
+                crowd.settled[self.number].store(true, Ordering::Release);
+            }
+            // In this order: what a sender has settled does not grow any more.
+            let is_settled = crowd.settled[from].load(Ordering::Acquire) && self.waits.is_none();
+            if is_settled && self.received >= crowd.accepted[from].load(Ordering::Acquire) {
+                device.flush().await;
+                return Ok(());
+            }
+            // The sender tells nobody when it has settled: look again.
+            if let Ok(event) = timeout(LOOK_AGAIN, device.next_event()).await {
                 self.take(device, event).await?;
             }
         }
@@ -314,5 +317,4 @@ const REGISTRATION_ID: u32 = 1;
 /// Longest wait for what was accepted.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Without an event for so long, nothing is on its way.
-const QUIET: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);

@@ -26,9 +26,10 @@ def start(machine, *units):
 
 def lost_nothing(seen, devices):
     """What was accepted arrived, once and in order."""
-    assert seen["devices_with_everything"] == devices, seen
-    assert seen["accepted"] == seen["received"] > 0, seen
-    assert (seen["out_of_order"], seen["gaps"], seen["errors"]) == (0, 0, {}), seen
+    short = {what: value for what, value in seen.items() if not isinstance(value, list)}
+    assert seen["devices_with_everything"] == devices, short
+    assert seen["accepted"] == seen["received"] > 0, short
+    assert (seen["out_of_order"], seen["gaps"], seen["errors"]) == (0, 0, {}), short
 
 
 def installed_from_files_it_is_enabled_and_says_how_it_is(machine):
