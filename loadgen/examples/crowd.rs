@@ -83,6 +83,7 @@ struct Member {
     waits: Option<(SendId, Message)>,
     received: u64,
     sessions: u64,
+    is_connected: bool,
 }
 
 #[tokio::main]
@@ -168,6 +169,7 @@ impl Member {
             waits: None,
             received: 0,
             sessions: 0,
+            is_connected: false,
         }
     }
 
@@ -230,12 +232,14 @@ impl Member {
             Ok(Event::Sent { id, outcome }) => self.answered(device, id, outcome).await?,
             Ok(Event::Connected(_)) => {
                 self.sessions += 1;
+                self.is_connected = true;
                 match self.sessions {
                     1 => self.crowd.connected.send_modify(|connected| *connected += 1),
                     _ => self.crowd.seen.lock().back_at_ms.push(now),
                 }
             }
             Ok(Event::Disconnected { why, .. }) => {
+                self.is_connected = false;
                 let why = format!("{why:?}");
                 *self.crowd.seen.lock().ends.entry(why).or_default() += 1;
             }
@@ -289,7 +293,7 @@ impl Member {
         Ok(())
     }
 
-    /// Waits for the last answer, and for all that was accepted for this device.
+    /// Waits until it is back, for the last answer, and for all that was accepted for this device.
     async fn finish(&mut self, device: &mut Device) -> Outcome {
         let count = self.crowd.accepted.len();
         let from = (self.number + count - 1) % count;
@@ -300,7 +304,7 @@ impl Member {
             }
             // In this order: what a sender has settled does not grow any more.
             let is_settled = crowd.settled[from].load(Ordering::Acquire) && self.waits.is_none();
-            if is_settled && self.received >= crowd.accepted[from].load(Ordering::Acquire) {
+            if self.is_connected && is_settled && self.received >= crowd.accepted[from].load(Ordering::Acquire) {
                 device.flush().await;
                 return Ok(());
             }
