@@ -65,7 +65,7 @@ pub struct ServerConfig {
     )]
     pub listen: SocketAddr,
 
-    /// Most WebSocket sessions at once; more are answered 503
+    /// Most WebSocket sessions at once; more are answered 503, as where seven eighths of the open files are taken
     #[arg(
         id = "server.max_sessions",
         long = "max-sessions",

@@ -7,6 +7,7 @@ mod admin_socket;
 mod connections;
 mod listeners;
 pub mod live;
+mod rounds;
 mod supervisor;
 mod vigil;
 
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -244,89 +245,119 @@ impl Server {
     /// # Errors
     ///
     /// [`Error::Store`] when the store stopped, before or during the drain.
-    pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let tasks = TaskTracker::new();
-        let connections = TaskTracker::new();
-        let closing = CancellationToken::new();
-        let commits = CancellationToken::new();
+    pub async fn run(mut self, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
+        let (tasks, ends, commits) = (TaskTracker::new(), Ends::default(), CancellationToken::new());
         let committer = Arc::clone(&self.committer);
         let mut committing = tasks.spawn({
             let commits = commits.clone();
             async move { committer.run(commits).await }
         });
-        keep(&self.doors, &tasks, &closing);
-        let leaving = CancellationToken::new();
-        let jobs = Arc::clone(&self.doors.jobs).run(tasks.clone(), leaving.clone());
+        rounds::begin(&self.doors, &tasks, &ends.closing);
+        let jobs = Arc::clone(&self.doors.jobs).run(tasks.clone(), ends.leaving.clone());
         let cleaning = tasks.spawn(jobs);
-        let Self {
-            listeners,
-            admin,
-            doors,
-            store,
-            drain,
-            supervisor,
-            hub,
-            ..
-        } = self;
-        let reception = Reception {
-            connections: connections.clone(),
-            room: Arc::new(Semaphore::new(doors.sessions.descriptors().most_requests())),
-            full: leaving.clone(),
-            closing: closing.clone(),
-        };
-        if let Some(admin) = admin {
-            tasks.spawn(open_to_operators(admin, &doors, &reception));
-        }
-        let at: Vec<_> = listeners.iter().map(|listener| listener.at).collect();
-        for listener in listeners {
-            tasks.spawn(open(listener, &doors, &reception));
-        }
-        supervisor
-            .ready(&format!("listening on {}", addresses(&at)))
-            .await;
-        let vigil = Vigil {
-            supervisor: Arc::clone(&supervisor),
-            hub,
-            sessions: doors.sessions.clone(),
-            metrics: Arc::clone(&doors.metrics),
-        };
-        tasks.spawn(vigil.keep(tasks.clone(), closing.clone()));
+        self.open(&tasks, &ends).await;
         let stopped = tokio::select! {
             () = stop => None,
             ended = &mut committing => Some(ended),
         };
+        if stopped.is_some() {
+            self.doors.readiness.store_stopped();
+        }
+        self.clear(&ends).await;
+        let settled = async {
+            // Before the committer goes: a chore's last step may wait for it.
+            if timeout(DRAIN_GRACE, cleaning).await.is_err() {
+                warn!("a job did not end in time");
+            }
+            commits.cancel();
+            let ended = match stopped {
+                Some(ended) => ended,
+                None => committing.await,
+            };
+            tasks.close();
+            tasks.wait().await;
+            self.store.close().await.map(|()| ended)
+        };
+        let about = || "committing what was accepted".to_owned();
+        let ended = self.supervisor.during(DRAIN_PATIENCE, about, settled).await?;
+        info!("stopped");
+        ended
+            .unwrap_or_else(|_| Err(store::Error::Poisoned("the committer panicked".into())))
+            .map_err(Error::Store)
+    }
+
+    /// Takes connections in, and tells the supervisor so.
+    async fn open(&mut self, tasks: &TaskTracker, ends: &Ends) {
+        let doors = &self.doors;
+        let most = doors.sessions.descriptors().most_requests();
+        let reception = Reception {
+            connections: ends.connections.clone(),
+            room: Arc::new(Semaphore::new(most)),
+            full: ends.leaving.clone(),
+            closing: ends.closing.clone(),
+        };
+        if let Some(admin) = self.admin.take() {
+            tasks.spawn(open_to_operators(admin, doors, &reception));
+        }
+        let mut addresses = Vec::new();
+        for listener in std::mem::take(&mut self.listeners) {
+            addresses.push(listener.at.address.to_string());
+            tasks.spawn(open(listener, doors, &reception));
+        }
+        let status = format!("listening on {}", addresses.join(", "));
+        self.supervisor.ready(&status).await;
+        let vigil = Vigil {
+            supervisor: Arc::clone(&self.supervisor),
+            hub: Arc::clone(&self.hub),
+            sessions: doors.sessions.clone(),
+            metrics: Arc::clone(&doors.metrics),
+        };
+        tasks.spawn(vigil.keep(tasks.clone(), ends.closing.clone()));
+    }
+
+    /// Tells everybody to leave, and waits for those who are on their way.
+    async fn clear(&self, ends: &Ends) {
+        let doors = &self.doors;
         doors.readiness.drain();
         info!("draining");
-        leaving.cancel();
-        if stopped.is_some() {
-            doors.readiness.store_stopped();
-        }
+        ends.leaving.cancel();
         let left = || {
             format!(
                 "draining: {} sessions left",
                 grouped(doors.sessions.open() as u64)
             )
         };
-        supervisor.stopping(&left()).await;
-        let cleared = clear(&doors, &drain, &closing, &connections);
-        supervisor.during(DRAIN_PATIENCE, left, cleared).await;
-        // Before the committer goes: a chore's last step may wait for it.
-        if timeout(DRAIN_GRACE, cleaning).await.is_err() {
-            warn!("a job did not end in time");
-        }
-        commits.cancel();
-        let ended = match stopped {
-            Some(ended) => ended,
-            None => committing.await,
+        self.supervisor.stopping(&left()).await;
+        self.drain.cancel();
+        let window = doors.live.now().server.drain_window;
+        let cleared = async {
+            if timeout(window + DRAIN_GRACE, doors.sessions.ended())
+                .await
+                .is_err()
+            {
+                warn!("some sessions did not end in time");
+            }
+            ends.closing.cancel();
+            ends.connections.close();
+            if timeout(DRAIN_GRACE, ends.connections.wait()).await.is_err() {
+                warn!("some requests did not end in time");
+            }
         };
-        tasks.close();
-        tasks.wait().await;
-        store.close().await?;
-        info!("stopped");
-        ended
-            .unwrap_or_else(|_| Err(store::Error::Poisoned("the committer panicked".into())))
-            .map_err(Error::Store)
+        self.supervisor
+            .during(window + DRAIN_PATIENCE, left, cleared)
+            .await;
     }
+}
+
+/// How a run ends, step by step.
+#[derive(Debug, Default)]
+struct Ends {
+    /// The drain begins.
+    leaving: CancellationToken,
+    /// Every session has left, or had its time.
+    closing: CancellationToken,
+    /// What clients are still connected.
+    connections: TaskTracker,
 }
 
 /// Takes clients in; `full` is when the drain begins.
@@ -362,12 +393,6 @@ fn open_to_operators(
     accept(admin, router, reception)
 }
 
-/// Every address, for people.
-fn addresses(at: &[Listening]) -> String {
-    let addresses: Vec<_> = at.iter().map(|at| at.address.to_string()).collect();
-    addresses.join(", ")
-}
-
 /// What a switchboard connects, over a store.
 async fn parts(store: &Arc<dyn Store>, config: &Config, clock: &Clock) -> Result<Parts, Error> {
     let (store, clock) = (Arc::clone(store), clock.clone());
@@ -396,25 +421,6 @@ fn residents(parts: &Parts) -> Residents {
     }
 }
 
-/// Tells everybody to leave, and waits for those who are on their way.
-async fn clear(
-    doors: &Doors,
-    drain: &CancellationToken,
-    closing: &CancellationToken,
-    connections: &TaskTracker,
-) {
-    drain.cancel();
-    let longest = doors.live.now().server.drain_window + DRAIN_GRACE;
-    if timeout(longest, doors.sessions.ended()).await.is_err() {
-        warn!("some sessions did not end in time");
-    }
-    closing.cancel();
-    connections.close();
-    if timeout(DRAIN_GRACE, connections.wait()).await.is_err() {
-        warn!("some requests did not end in time");
-    }
-}
-
 /// Unix time, as metrics have it.
 fn seconds(clock: &Clock) -> i64 {
     i64::try_from(clock.now().0 / 1000).unwrap_or(i64::MAX)
@@ -429,97 +435,14 @@ fn pace(config: &Config) -> Pace {
     }
 }
 
-/// Begins what is done from time to time, until `closing`.
-fn keep(doors: &Doors, tasks: &TaskTracker, closing: &CancellationToken) {
-    let switchboard = &doors.switchboard;
-    tasks.spawn(keep_keys(Arc::clone(&doors.verifier), closing.clone()));
-    tasks.spawn(keep_house(Arc::clone(switchboard), closing.clone()));
-    if switchboard.is_shared() {
-        tasks.spawn(keep_leases(Arc::clone(switchboard), closing.clone()));
-        tasks.spawn(keep_revocations(Arc::clone(switchboard), closing.clone()));
-    }
-}
-
-/// Has the keys of outside issuers fetched when they are due.
-async fn keep_keys(verifier: Arc<Verifier>, closing: CancellationToken) {
-    tokio::select! {
-        () = verifier.keep_fresh() => {}
-        () = closing.cancelled() => {}
-    }
-}
-
-/// Forgets what is quiet.
-async fn keep_house(switchboard: Arc<Switchboard>, closing: CancellationToken) {
-    let mut ticks = interval(HOUSE_TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = closing.cancelled() => return,
-        }
-        switchboard.forget_quiet_senders();
-        switchboard.forget_revocations();
-        // Where nobody was away, only a new day brings something to do here.
-        if !switchboard.is_away()
-            && let Err(error) = switchboard.stamp_present().await
-        {
-            warn!(%error, "devices that are here are stamped later");
-        }
-    }
-}
-
-/// Learns what was revoked through other relays, or past all of them.
-async fn keep_revocations(switchboard: Arc<Switchboard>, closing: CancellationToken) {
-    let mut ticks = interval(REVOCATION_TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = closing.cancelled() => return,
-        }
-        if !switchboard.is_away()
-            && let Err(error) = switchboard.learn_revocations().await
-        {
-            warn!(%error, "revocations are read later");
-        }
-    }
-}
-
-/// Ends the sessions of devices that have signed on to another relay.
-async fn keep_leases(switchboard: Arc<Switchboard>, closing: CancellationToken) {
-    let mut ticks = interval(LEASE_TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = closing.cancelled() => return,
-        }
-        // Until the store answers nobody can have signed on elsewhere either.
-        if !switchboard.is_away()
-            && let Err(error) = switchboard.displace().await
-        {
-            warn!(%error, "sessions are compared with other relays' later");
-        }
-    }
-}
-
 /// The least that the tail may be.
 const MIN_TAIL_BYTES: usize = 4 * 1024 * 1024;
 
 /// Time beyond the drain window for what is slow to end.
 const DRAIN_GRACE: Duration = Duration::from_secs(10);
 
-/// How long a drain in which nobody leaves is still believed to get somewhere, beyond the drain window.
-const DRAIN_PATIENCE: Duration = DRAIN_GRACE.saturating_mul(3);
+/// How long a part of a drain in which nothing happens is still believed to get somewhere.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Operators' requests at once.
 const MAX_OPERATORS: usize = 32;
-
-/// Time between two rounds of housekeeping.
-const HOUSE_TICK: Duration = Duration::from_secs(10);
-
-/// Time between two comparisons of sessions with those of other relays.
-const LEASE_TICK: Duration = Duration::from_secs(2);
-
-/// Time between two looks for revocations: what operators are told about other relays.
-const REVOCATION_TICK: Duration = Duration::from_secs(2);

@@ -53,6 +53,8 @@ const HOMES: &[Home] = &[
     ("chrono", &["config/schedule", "jobs/pulse"]),
     ("chrono_tz", &["config/schedule"]),
     ("tokio_cron_scheduler", &["jobs/pulse"]),
+    ("listenfd", &["server/listeners"]),
+    ("sd_notify", &["server/supervisor"]),
 ];
 
 /// The libraries of the load generator.

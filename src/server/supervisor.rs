@@ -75,8 +75,7 @@ impl Supervisor {
     /// Clients are welcome from now on.
     pub async fn ready(&self, status: &str) {
         *self.stage.lock() = Stage::Serving;
-        self.insist(&[NotifyState::Ready, NotifyState::Status(&line(status))])
-            .await;
+        self.tell_ready(status).await;
     }
 
     /// Tells how it goes; nothing before clients are welcome, nor once they are not any more.
@@ -105,7 +104,7 @@ impl Supervisor {
     /// The configuration was read again, whatever came of it.
     pub async fn reloaded(&self, status: &str) {
         if self.is_serving() {
-            self.ready(status).await;
+            self.tell_ready(status).await;
         }
     }
 
@@ -147,6 +146,11 @@ impl Supervisor {
                 ]);
             }
         }
+    }
+
+    async fn tell_ready(&self, status: &str) {
+        self.insist(&[NotifyState::Ready, NotifyState::Status(&line(status))])
+            .await;
     }
 
     fn is_serving(&self) -> bool {

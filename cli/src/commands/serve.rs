@@ -197,7 +197,8 @@ async fn serve(mut launch: Launch, inherited: Inherited, level: Level, out: &Out
         keyset: launch.keyset,
         clock: Clock::system(),
     };
-    let server = Server::bind_on(inherited, launch.config.clone(), outfit)
+    let bound = Server::bind_on(inherited, launch.config.clone(), outfit);
+    let server = start::reading_store(&supervisor, bound)
         .await
         .map_err(|error| start_failure(&error))?;
     if let Some(dev) = &mut launch.dev {

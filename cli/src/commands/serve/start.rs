@@ -60,6 +60,12 @@ pub(super) async fn open_store(launch: &Launch, supervisor: &Supervisor) -> Resu
         .await
 }
 
+/// Puts a relay together over a store that is open.
+pub(super) async fn reading_store<T>(supervisor: &Supervisor, bound: impl Future<Output = T>) -> T {
+    let about = || "reading the store".to_owned();
+    supervisor.during(OPEN_PATIENCE, about, bound).await
+}
+
 /// Says in the log what has been started. No secrets: keys have public names.
 pub(super) fn announce(server: &Server, config: &Config, keys: &str) {
     let listeners: Vec<_> = server.listening().iter().map(listener).collect();
