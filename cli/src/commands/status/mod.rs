@@ -12,7 +12,7 @@ use crate::relay::{Relay, RelayOptions};
 use crate::runtime::wait_for;
 
 pub(crate) use self::document::{Job, Status};
-pub(super) use self::screen::{counts, moment, percent};
+pub(super) use self::screen::{moment, percent};
 
 /// Show how a running relay is, on one screen
 ///

@@ -35,7 +35,7 @@ pub(super) fn text(status: &Status) -> String {
 }
 
 /// `normal 98, going_away 8`, the most frequent first.
-pub(in crate::commands) fn counts(counts: &BTreeMap<String, u64>) -> String {
+fn counts(counts: &BTreeMap<String, u64>) -> String {
     let mut counts: Vec<_> = counts.iter().collect();
     counts.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
     let words = counts

@@ -60,9 +60,9 @@ pub(super) fn events() -> io::Result<mpsc::Receiver<Event>> {
                 Ok(false) => continue,
                 Err(_) => return,
             };
-            match happened {
-                Ok(event) if tell.blocking_send(event).is_ok() => {}
-                Ok(_) | Err(_) => return,
+            let told = happened.is_ok_and(|event| tell.blocking_send(event).is_ok());
+            if !told {
+                return;
             }
         }
     };
