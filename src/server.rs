@@ -213,7 +213,7 @@ impl Server {
     /// Where metrics are served, if not there.
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
-        self.watchers.as_ref().map(|(_, address)| *address)
+        self.watchers.as_ref().map(|listener| listener.at.address)
     }
 
     /// Mail, devices and keys, for who starts the relay.

@@ -350,7 +350,10 @@ impl Relay {
 }
 
 /// A connection to an address, with TLS where it says so.
-async fn reach(url: &Uri, dial: &Dial) -> io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static + use<>> {
+async fn reach(
+    url: &Uri,
+    dial: &Dial,
+) -> io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static + use<>> {
     let secure = url.scheme_str() == Some("https");
     let usual = if secure { 443 } else { 80 };
     let port = url.port_u16().unwrap_or(usual);

@@ -7,8 +7,8 @@ use schemars::Schema;
 use serde_json::json;
 
 use crate::commands::{
-    asyncapi, backup, bench, chat, completions, config, dev, doctor, jobs, man, openapi, reload, restore, schema,
-    seed, status, token, top, tree,
+    asyncapi, backup, bench, chat, completions, config, dev, doctor, jobs, man, openapi, reload, restore,
+    schema, seed, status, token, top, tree,
 };
 use crate::exit::Exit;
 use crate::out::Document;

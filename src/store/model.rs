@@ -14,8 +14,9 @@ use tokio::sync::watch;
 
 use crate::model::{Device, DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::{
-    BackupStore, Batch, Committed, DeviceStore, Error, Expired, ExpiredEnvelope, Extent, Gap, GapReason, KeyLogEntry,
-    Lease, MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start, Usage,
+    BackupStore, Batch, Committed, DeviceStore, Error, Expired, ExpiredEnvelope, Extent, Gap, GapReason,
+    KeyLogEntry, Lease, MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span,
+    Start, Usage,
 };
 
 mod accounts;

@@ -195,7 +195,13 @@ fn choose_socket(config: &mut Config, out: &Out) {
 }
 
 /// Opens the store, binds, tells the demo's owner, and serves until a signal.
-fn run(launch: Launch, inherited: Inherited, level: Level, traces: &Traces, out: &Out) -> Result<Exit, Failure> {
+fn run(
+    launch: Launch,
+    inherited: Inherited,
+    level: Level,
+    traces: &Traces,
+    out: &Out,
+) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -47,7 +47,10 @@ impl Counts {
 }
 
 /// What takes spans that have ended, for an exporter on a thread of its own.
-pub(super) fn processor<E: SpanExporter + 'static>(exporter: E, counts: &Arc<Counts>) -> impl SpanProcessor + use<E> {
+pub(super) fn processor<E: SpanExporter + 'static>(
+    exporter: E,
+    counts: &Arc<Counts>,
+) -> impl SpanProcessor + use<E> {
     let exporter = Counted {
         exporter,
         counts: Arc::clone(counts),

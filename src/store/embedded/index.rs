@@ -53,11 +53,6 @@ pub(super) struct Look<T> {
 const ENOUGH: usize = 16 * 1024;
 
 impl MailIndex {
-    /// How many envelopes there are.
-    pub(super) const fn len(&self) -> usize {
-        self.len
-    }
-
     /// Adds an envelope. Cheap when its id is the highest of the mailbox.
     pub(super) fn put(&mut self, mailbox: MailboxId, entry: Entry) {
         let place = self.mailboxes.entry(mailbox).or_default();

@@ -29,9 +29,9 @@ use tokio::sync::{Mutex, OnceCell};
 use crate::metrics::Metrics;
 use crate::model::{DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::{
-    BackupStore, Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Extent, Gap, KeyLogEntry, KeyStore,
-    Keyset, Lease, MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start,
-    Upload, Uploaded, Usage,
+    BackupStore, Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Extent, Gap, KeyLogEntry,
+    KeyStore, Keyset, Lease, MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore,
+    Span, Start, Upload, Uploaded, Usage,
 };
 
 pub use crate::store::mongodb::connect::{OpenError, Options, Uri};
