@@ -156,7 +156,7 @@ async fn metrics_keep_the_conventions_and_do_not_grow_with_who_comes() {
         .flat_map(|(name, metric)| faults(name, metric))
         .collect();
     assert!(faults.is_empty(), "{faults:#?}");
-    assert!(all.len() > 50, "{:?}", all.keys());
+    assert!(all.len() > 40, "{:?}", all.keys());
 
     exchange(&relay, ANOTHER, YET_ANOTHER).await;
     let page = relay.metrics_page().await;
