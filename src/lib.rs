@@ -13,7 +13,7 @@
 //! 3 switchboard    the only holder of store and hub        session (one device, no socket)        jobs (clean-up)
 //! 2 mailbox        directory (devices, bundles, claims)    committer (tail, group commit)
 //! 1 store          hub (who is here; the bells)            auth
-//! 0 model          config          metrics                 (and the protocol package)
+//! 0 model          config          metrics          trace (spans)          (and the protocol package)
 //! ```
 
 pub mod auth;
@@ -30,3 +30,4 @@ pub mod server;
 pub mod session;
 pub mod store;
 pub mod switchboard;
+pub mod trace;

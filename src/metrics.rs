@@ -17,8 +17,8 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::metrics::kinds::New;
 
 pub use crate::metrics::kinds::{
-    Build, BuildInfo, ByOutcome, ByReason, Count, JobCounter, JobGauge, JobHistogram, JobOutcome, JobOutcomes,
-    MaybeGauge, OfJob, OfOutcome, Reason,
+    Build, BuildInfo, ByOutcome, ByReason, Count, JobCounter, JobGauge, JobHistogram, JobOutcome,
+    JobOutcomes, MaybeGauge, OfJob, OfOutcome, Reason,
 };
 pub use crate::metrics::times::Times;
 
@@ -44,7 +44,23 @@ macro_rules! metrics {
                 metrics!(@register registry, $name, concat!($($help),+), $field $(, $unit)?);)+
                 Self { registry: root, $($field,)+ }
             }
+
+            /// The names of all samples that there can be, with the suffixes of their kinds. For those who write
+            /// dashboards: what has not happened yet, or cannot happen to a relay, is not in its exposition.
+            #[must_use]
+            pub fn names() -> Vec<String> {
+                let mut names: Vec<String> = process::NAMES.iter().map(ToString::to_string).collect();
+                $(let name = metrics!(@name $name $(, $unit)?);
+                names.extend(<$kind as New>::SUFFIXES.iter().map(|suffix| format!("chatctl_{name}{suffix}")));)+
+                names
+            }
         }
+    };
+    (@name $name:literal) => {
+        $name.to_owned()
+    };
+    (@name $name:literal, $unit:expr) => {
+        format!("{}_{}", $name, $unit.as_str())
     };
     (@register $registry:ident, $name:literal, $help:expr, $field:ident) => {
         $registry.register($name, $help.trim(), $field.clone());
@@ -59,6 +75,8 @@ metrics! {
     build: BuildInfo = "build_info";
     /// Whether new clients are welcome: 1, or 0 while the relay drains or its store does not answer
     ready: Gauge = "ready";
+    /// What time it is here, as Unix time: tokens are judged by it
+    clock: Gauge = "clock_timestamp", Unit::Seconds;
     /// WebSocket sessions that are open now
     sessions: Gauge = "sessions";
     /// WebSocket sessions that there may be at once

@@ -3,14 +3,18 @@
 use std::fmt;
 use std::io;
 
-use tracing_subscriber::EnvFilter;
+use chatctl_relay::trace;
+use tracing_journald::{Priority, PriorityMappings};
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry, fmt as lines, reload};
 
 use crate::out::Out;
 
 /// How the log is written, and what of it.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct LogConfig {
-    /// How the log is written, on stderr
+    /// How the log is written: text or json on stderr, or to the journal with each field for itself
     #[arg(
         id = "log.format",
         long = "log-format",
@@ -30,7 +34,11 @@ pub(crate) struct LogConfig {
 enum LogFormat {
     Text,
     Json,
+    Journal,
 }
+
+/// Something that hears what is logged or traced.
+pub(crate) type Listener = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// A handle on the level of a log that is being written.
 pub(crate) struct Level(Box<dyn Fn(EnvFilter) + Send + Sync>);
@@ -48,32 +56,60 @@ impl fmt::Debug for Level {
     }
 }
 
-/// Begins to write the log.
-pub(crate) fn start(config: &LogConfig, out: &Out) -> Level {
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter(config))
-        .with_ansi(out.colors_stderr())
-        .with_writer(io::stderr);
+/// Begins to write the log, and to tell another listener of what it wants to hear, if there is one.
+pub(crate) fn start(config: &LogConfig, other: Option<Listener>, out: &Out) -> Level {
+    let (filter, handle) = reload::Layer::new(filter(config));
+    let mut listeners: Vec<Listener> = vec![writer(config.format, out).with_filter(filter).boxed()];
+    listeners.extend(other);
     // A log that is set already, and one that is gone, happen only where a test runs two commands in a process.
-    match config.format {
-        LogFormat::Text => {
-            let log = log.with_filter_reloading();
-            let handle = log.reload_handle();
-            let _ = log.try_init();
-            Level(Box::new(move |filter| drop(handle.reload(filter))))
-        }
-        LogFormat::Json => {
-            let log = log.json().with_filter_reloading();
-            let handle = log.reload_handle();
-            let _ = log.try_init();
-            Level(Box::new(move |filter| drop(handle.reload(filter))))
-        }
+    let _ = tracing_subscriber::registry().with(listeners).try_init();
+    Level(Box::new(move |filter| drop(handle.reload(filter))))
+}
+
+fn writer(format: LogFormat, out: &Out) -> Listener {
+    let stderr = || {
+        lines::layer()
+            .with_ansi(out.colors_stderr())
+            .with_writer(io::stderr)
+    };
+    match format {
+        LogFormat::Text => stderr().boxed(),
+        LogFormat::Json => stderr().json().boxed(),
+        LogFormat::Journal => match tracing_journald::layer() {
+            Ok(journal) => journal
+                .with_syslog_identifier("chatctl".to_owned())
+                .with_field_prefix(Some("CHATCTL".to_owned()))
+                .with_priority_mappings(priorities())
+                .boxed(),
+            Err(error) => {
+                out.warn(&format!(
+                    "warning: the journal does not answer ({error}), the log is text on stderr"
+                ));
+                stderr().boxed()
+            }
+        },
     }
 }
 
-/// What is logged. The tick source tells of its own start as if it mattered; who wants to hear it names it.
+/// What others call these levels: `journalctl -p info` leaves out what `--log-level info` does.
+fn priorities() -> PriorityMappings {
+    PriorityMappings {
+        error: Priority::Error,
+        warn: Priority::Warning,
+        info: Priority::Informational,
+        debug: Priority::Debug,
+        trace: Priority::Debug,
+    }
+}
+
+/// What is logged. The tick source tells of its own start as if it mattered, and spans are for traces; who wants to
+/// hear them names them.
 fn filter(config: &LogConfig) -> EnvFilter {
-    EnvFilter::new(format!("tokio_cron_scheduler=warn,{}", config.level))
+    EnvFilter::new(format!(
+        "tokio_cron_scheduler=warn,{}=off,{}",
+        trace::TARGET,
+        config.level
+    ))
 }
 
 fn log_level(text: &str) -> Result<String, String> {

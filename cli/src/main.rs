@@ -16,6 +16,7 @@ mod runtime;
 mod schemas;
 mod signals;
 mod store;
+mod telemetry;
 mod when;
 
 use std::ffi::OsString;

@@ -217,12 +217,12 @@ fn a_relay_runs_jobs_by_schedule_and_they_are_in_the_history() {
 }
 
 #[test]
-fn every_metric_of_the_alert_rules_is_there() {
+fn every_metric_of_the_alert_rules_for_jobs_is_there() {
     let desk = Desk::new();
     let relay = desk.relay("");
     let rules = include_str!("../../docs/ops/alerts.yml");
     let words = rules.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-    let metrics: BTreeSet<&str> = words.filter(|word| word.starts_with("chatctl_")).collect();
+    let metrics: BTreeSet<&str> = words.filter(|word| word.starts_with("chatctl_job_")).collect();
     assert!(metrics.len() >= 4, "{metrics:?}");
     let begun = Instant::now();
     loop {

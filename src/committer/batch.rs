@@ -8,12 +8,13 @@ use std::time::Duration;
 use chatctl_protocol::{Code, EnvelopeId};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{Instrument as _, error, info, warn};
 
 use crate::committer::{Books, Committer, PATIENCE, Pending, code_of};
 use crate::metrics::Count as _;
 use crate::model::UnixMs;
 use crate::store::{self, Batch, Committed, Posting};
+use crate::trace;
 
 /// One batch and what hangs on it.
 #[derive(Debug)]
@@ -185,7 +186,11 @@ impl Committer {
         let mut pause = Duration::from_millis(50);
         loop {
             let started = Instant::now();
-            let result = self.store.commit(batch.clone()).await;
+            let span = trace::commit(|| size(&batch));
+            let result = self.store.commit(batch.clone()).instrument(span.clone()).await;
+            if result.is_err() {
+                trace::failed(&span);
+            }
             self.metrics.commit_duration.observe(started.elapsed());
             match result {
                 Ok(committed) => {
@@ -281,6 +286,16 @@ impl Committer {
                 books.tail.settle(last.id);
             }
         }
+    }
+}
+
+fn size(batch: &Batch) -> trace::Size {
+    let envelopes = batch.postings.iter().flat_map(|posting| &posting.envelopes);
+    trace::Size {
+        sends: batch.postings.len(),
+        envelopes: envelopes.clone().count(),
+        bytes: envelopes.map(|envelope| envelope.payload.len()).sum(),
+        deletions: batch.deletions.len(),
     }
 }
 

@@ -5,14 +5,16 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use chatctl_protocol::Code;
+use tracing::Instrument as _;
 
 use crate::http::problem::{Counted, Problem};
 use crate::metrics::{Count as _, Metrics};
+use crate::trace;
 
 /// Puts the fallbacks and the counting layer around all routes. The last thing that is done to a router.
 pub fn finish<S: Clone + Send + Sync + 'static>(router: Router<S>, metrics: Arc<Metrics>) -> Router<S> {
@@ -31,12 +33,18 @@ async fn method_not_allowed() -> Problem {
 }
 
 async fn answer(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
-    let mut response = as_problem(next.run(request).await);
+    let route = || {
+        let matched = request.extensions().get::<MatchedPath>();
+        matched.map(|route| route.as_str().to_owned())
+    };
+    let span = trace::request(request.method().as_str(), route);
+    let mut response = as_problem(next.run(request).instrument(span.clone()).await);
     let counted = response
         .extensions()
         .get::<Counted>()
         .map_or("ok", |counted| counted.0);
     metrics.http_answers.count(counted);
+    trace::answered(&span, response.status().as_u16(), counted);
     response.headers_mut().insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),

@@ -4,10 +4,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::{Extension, Json};
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use chatctl_protocol::Code;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -174,7 +174,8 @@ async fn metrics(
 /// Whether somebody reads plain text and no OpenMetrics.
 fn wants_plain(headers: &HeaderMap) -> bool {
     let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    accepted.is_some_and(|kinds| kinds.contains("text/plain") && !kinds.contains("application/openmetrics-text"))
+    accepted
+        .is_some_and(|kinds| kinds.contains("text/plain") && !kinds.contains("application/openmetrics-text"))
 }
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -10,6 +10,9 @@ pub(super) async fn look(doors: &Doors) {
     let metrics = &doors.metrics;
     let is_ready = doors.readiness.check().is_ok() && doors.switchboard.answers().await;
     metrics.ready.set(i64::from(is_ready));
+    metrics
+        .clock
+        .set(i64::try_from(doors.clock.now().0 / 1000).unwrap_or(i64::MAX));
     let (_, most) = doors.sessions.room();
     metrics.sessions_max.set(whole(most));
     let (store, mail) = doors.switchboard.measure();

@@ -26,6 +26,7 @@ use crate::hub::Attending;
 use crate::metrics::Count as _;
 use crate::model::Identity;
 use crate::session::{Leave, REVOKED, Session, Surroundings};
+use crate::trace;
 
 refusals! {
     /// Why no session is opened.
@@ -134,6 +135,7 @@ impl Connection {
     }
 
     async fn run(mut self, mut socket: Socket, identity: Option<Attendee>) {
+        let span = trace::session();
         // What is large and soon over is boxed, so that a connection that waits does not keep room for it.
         let ended = match Box::pin(self.hello(&mut socket, identity)).await {
             Ok(mut session) => self.serve(&mut socket, &mut session).await,
@@ -151,6 +153,7 @@ impl Connection {
             }
         };
         self.doors.metrics.sessions_closed.count(code.name());
+        trace::closed(&span, code.name());
     }
 
     /// Counts a bad frame, and logs what only the client can have caused.

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::config::Config;
 use crate::config::jobs::JobName;
@@ -24,6 +25,7 @@ use crate::jobs::{Audience, Chore, Desk, Findings, Keys, Terms};
 use crate::metrics::Metrics;
 use crate::model::{Clock, UnixMs};
 use crate::store::{Error, RunId, Store};
+use crate::trace;
 
 /// What a runner is made of.
 #[derive(Clone)]
@@ -283,7 +285,9 @@ impl Runner {
                 stop: &stop,
                 progress: &progress,
             };
-            let ran = shift.work(&granted, chore).await;
+            let span = trace::job(job.as_str());
+            let ran = shift.work(&granted, chore).instrument(span.clone()).await;
+            trace::ran(&span, ran.outcome.as_str(), ran.findings.work.affected);
             gauges::ran(&entry.runner.parts.metrics, job, &ran);
             drop(entry);
             drop(counted);

@@ -2,8 +2,8 @@
 //!
 //! Must not know their names.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -118,40 +118,55 @@ pub type JobOutcomes = Family<JobOutcome, Counter<u64, AtomicU64>>;
 
 /// How a metric begins.
 pub(super) trait New {
+    /// What the samples' names end with, after the metric's.
+    const SUFFIXES: &'static [&'static str];
+
     fn new() -> Self;
 }
 
 impl New for Counter {
+    const SUFFIXES: &'static [&'static str] = &["_total"];
+
     fn new() -> Self {
         Self::default()
     }
 }
 
 impl New for Gauge {
+    const SUFFIXES: &'static [&'static str] = &[""];
+
     fn new() -> Self {
         Self::default()
     }
 }
 
 impl New for ByReason {
+    const SUFFIXES: &'static [&'static str] = &["_total"];
+
     fn new() -> Self {
         Self::default()
     }
 }
 
 impl New for Times {
+    const SUFFIXES: &'static [&'static str] = &["_bucket", "_sum", "_count"];
+
     fn new() -> Self {
         Self::default()
     }
 }
 
 impl New for MaybeGauge {
+    const SUFFIXES: &'static [&'static str] = &[""];
+
     fn new() -> Self {
         Self(Arc::new(AtomicI64::new(NOTHING)))
     }
 }
 
 impl New for BuildInfo {
+    const SUFFIXES: &'static [&'static str] = &[""];
+
     fn new() -> Self {
         let info = Self::default();
         let build = Build {
@@ -164,30 +179,40 @@ impl New for BuildInfo {
 }
 
 impl New for ByOutcome {
+    const SUFFIXES: &'static [&'static str] = &["_total"];
+
     fn new() -> Self {
         Self::default()
     }
 }
 
 impl New for JobCounter {
+    const SUFFIXES: &'static [&'static str] = &["_total"];
+
     fn new() -> Self {
         Self::default()
     }
 }
 
 impl New for JobGauge {
+    const SUFFIXES: &'static [&'static str] = &[""];
+
     fn new() -> Self {
         Self::default()
     }
 }
 
 impl New for JobOutcomes {
+    const SUFFIXES: &'static [&'static str] = &["_total"];
+
     fn new() -> Self {
         Self::default()
     }
 }
 
 impl New for JobHistogram {
+    const SUFFIXES: &'static [&'static str] = &["_bucket", "_sum", "_count"];
+
     /// From 1 ms to 17 min, by fours.
     fn new() -> Self {
         Self::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 4.0, 11)))
@@ -205,4 +230,3 @@ impl Count for ByReason {
         self.get_or_create(&Reason { reason }).inc();
     }
 }
-

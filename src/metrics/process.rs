@@ -41,11 +41,36 @@ impl Collector for Process {
         start.encode(metric)?;
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let gauges = [
-            ("resident_memory", "Memory that the process holds.", BYTES, kilobytes(&status, "VmRSS:")),
-            ("virtual_memory", "Address space of the process.", BYTES, kilobytes(&status, "VmSize:")),
-            ("threads", "Threads of the process.", None, field(&status, "Threads:")),
-            ("open_fds", "Descriptors that the process has open.", None, open_descriptors()),
-            ("max_fds", "Descriptors that the process may have open.", None, getrlimit(Resource::Nofile).current),
+            (
+                "resident_memory",
+                "Memory that the process holds.",
+                BYTES,
+                kilobytes(&status, "VmRSS:"),
+            ),
+            (
+                "virtual_memory",
+                "Address space of the process.",
+                BYTES,
+                kilobytes(&status, "VmSize:"),
+            ),
+            (
+                "threads",
+                "Threads of the process.",
+                None,
+                field(&status, "Threads:"),
+            ),
+            (
+                "open_fds",
+                "Descriptors that the process has open.",
+                None,
+                open_descriptors(),
+            ),
+            (
+                "max_fds",
+                "Descriptors that the process may have open.",
+                None,
+                getrlimit(Resource::Nofile).current,
+            ),
         ];
         for (name, help, unit, value) in gauges {
             let Some(value) = value else { continue };
@@ -56,6 +81,17 @@ impl Collector for Process {
         Ok(())
     }
 }
+
+/// What there is, where the system tells everything.
+pub(super) const NAMES: [&str; 7] = [
+    "process_cpu_seconds_total",
+    "process_start_time_seconds",
+    "process_resident_memory_bytes",
+    "process_virtual_memory_bytes",
+    "process_threads",
+    "process_open_fds",
+    "process_max_fds",
+];
 
 const BYTES: Option<&Unit> = Some(&Unit::Bytes);
 
@@ -98,16 +134,8 @@ mod tests {
         registry.register_collector(Box::new(Process::started_now()));
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
-        for name in [
-            "cpu_seconds_total",
-            "start_time_seconds",
-            "resident_memory_bytes",
-            "virtual_memory_bytes",
-            "threads",
-            "open_fds",
-            "max_fds",
-        ] {
-            let start = format!("process_{name} ");
+        for name in NAMES {
+            let start = format!("{name} ");
             let value = text.lines().find_map(|line| line.strip_prefix(start.as_str()));
             let value: f64 = value.unwrap_or_else(|| panic!("{name}: {text}")).parse().unwrap();
             assert!(value > 0.0, "{name}");

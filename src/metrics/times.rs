@@ -124,7 +124,16 @@ mod tests {
 
     #[test]
     fn a_time_is_counted_under_the_first_bound_that_is_not_shorter() {
-        let cases = [(0, 0), (250, 0), (251, 1), (500, 1), (501, 2), (8_192_000, 15), (8_192_001, 16), (u64::MAX, 16)];
+        let cases = [
+            (0, 0),
+            (250, 0),
+            (251, 1),
+            (500, 1),
+            (501, 2),
+            (8_192_000, 15),
+            (8_192_001, 16),
+            (u64::MAX, 16),
+        ];
         for (micros, expected) in cases {
             assert_eq!(bucket(micros), expected, "{micros}");
         }
@@ -137,7 +146,10 @@ mod tests {
         times.observe_some(Duration::from_micros(100), 98);
         times.observe(Duration::from_millis(3));
         times.observe(Duration::from_secs(60));
-        assert_eq!((times.count(), times.sum()), (100, Duration::from_micros(60_012_800)));
+        assert_eq!(
+            (times.count(), times.sum()),
+            (100, Duration::from_micros(60_012_800))
+        );
         assert_eq!(times.quantile(0.5), Some(Duration::from_micros(250)));
         assert_eq!(times.quantile(0.99), Some(Duration::from_millis(4)));
         assert_eq!(times.quantile(1.0), None);

@@ -46,8 +46,8 @@ pub use crate::store::keys::{
     Claim, ClaimTarget, Claimed, Item, KeyLogEntry, KeyStore, Keyset, PoolCount, PoolUpload, Upload, Uploaded,
 };
 pub use crate::store::mail::{
-    Batch, Committed, Deletion, Expired, ExpiredEnvelope, Gap, GapReason, MailStore, Measure, Posting, Room, SendKey,
-    SendRecord, Span, Start, Usage,
+    Batch, Committed, Deletion, Expired, ExpiredEnvelope, Gap, GapReason, MailStore, Measure, Posting, Room,
+    SendKey, SendRecord, Span, Start, Usage,
 };
 pub use crate::store::revocations::RevocationStore;
 pub use crate::store::sessions::{Lease, SessionStore};

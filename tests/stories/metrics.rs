@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use chatctl_protocol::Encoding;
+use chatctl_relay::metrics::Metrics;
+use serde_json::Value;
 
 use crate::doors::answer;
 use crate::letters::{letter, texts};
@@ -71,16 +73,34 @@ fn faults(name: &str, metric: &Described) -> Vec<String> {
     for word in ["total", "count", "sum", "bucket", "counter", "gauge", "number"] {
         must(!words.contains(&word), "has a word that is the format's own");
     }
-    for word in ["ms", "millis", "milliseconds", "minutes", "hours", "days", "kb", "mb", "percent"] {
+    for word in [
+        "ms",
+        "millis",
+        "milliseconds",
+        "minutes",
+        "hours",
+        "days",
+        "kb",
+        "mb",
+        "percent",
+    ] {
         must(!words.contains(&word), "is not in a base unit");
     }
-    let unit = ["seconds", "bytes"].into_iter().find(|unit| name.ends_with(&format!("_{unit}")));
-    must(metric.unit == unit.unwrap_or_default(), "says another unit than its name");
+    let unit = ["seconds", "bytes"]
+        .into_iter()
+        .find(|unit| name.ends_with(&format!("_{unit}")));
+    must(
+        metric.unit == unit.unwrap_or_default(),
+        "says another unit than its name",
+    );
     must(
         metric.help.len() > 10 && metric.help.ends_with('.') && !metric.help.ends_with(".."),
         "is not described in a sentence",
     );
-    must(["counter", "gauge", "histogram"].contains(&metric.kind.as_str()), "is of no kind");
+    must(
+        ["counter", "gauge", "histogram"].contains(&metric.kind.as_str()),
+        "is of no kind",
+    );
     must(metric.series.len() <= 64, "has too many series");
     for series in &metric.series {
         let (sample, labels) = series.split_once('{').unwrap_or((series.as_str(), "}"));
@@ -91,7 +111,11 @@ fn faults(name: &str, metric: &Described) -> Vec<String> {
             _ => suffix.is_empty(),
         };
         must(is_good, "has a sample with a suffix that is not its kind's");
-        for label in labels.trim_end_matches('}').split(',').filter(|label| !label.is_empty()) {
+        for label in labels
+            .trim_end_matches('}')
+            .split(',')
+            .filter(|label| !label.is_empty())
+        {
             let (key, value) = label.split_once('=').unwrap();
             let is_known = ["reason", "outcome", "job_name", "version", "commit", "le"].contains(&key);
             must(is_known, "has a label that nobody has thought about");
@@ -112,26 +136,29 @@ async fn exchange(relay: &TestRelay, one: Person, other: Person) {
     eventually("everybody is gone", || relay.metrics().sessions.get() == 0).await;
 }
 
-const CAROL: Person = Person {
+const ANOTHER: Person = Person {
     account: "canary-account",
     ..ALICE
 };
 
-const DAVE: Person = Person {
+const YET_ANOTHER: Person = Person {
     account: "canary-second",
     ..BOB
 };
 
 #[tokio::test]
 async fn metrics_keep_the_conventions_and_do_not_grow_with_who_comes() {
-    let relay = TestRelay::start_for(&[ALICE, BOB, CAROL, DAVE]).await;
+    let relay = TestRelay::start_for(&[ALICE, BOB, ANOTHER, YET_ANOTHER]).await;
     exchange(&relay, ALICE, BOB).await;
     let all = read(&relay.metrics_page().await);
-    let faults: Vec<_> = all.iter().flat_map(|(name, metric)| faults(name, metric)).collect();
+    let faults: Vec<_> = all
+        .iter()
+        .flat_map(|(name, metric)| faults(name, metric))
+        .collect();
     assert!(faults.is_empty(), "{faults:#?}");
-    assert!(all.len() > 50, "{:?}", all.keys());
+    assert!(all.len() > 40, "{:?}", all.keys());
 
-    exchange(&relay, CAROL, DAVE).await;
+    exchange(&relay, ANOTHER, YET_ANOTHER).await;
     let page = relay.metrics_page().await;
     assert!(!page.contains("canary"), "{page}");
     let series = |all: &BTreeMap<String, Described>| -> BTreeSet<String> {
@@ -164,7 +191,11 @@ async fn a_look_tells_what_waits_and_what_there_may_be() {
         assert!(says(line), "{line}\n{page}");
     }
     assert!(says("chatctl_envelopes_waiting 1") || !page.contains("chatctl_envelopes_waiting"));
-    assert!(page.contains(concat!("chatctl_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"")));
+    assert!(page.contains(concat!(
+        "chatctl_build_info{version=\"",
+        env!("CARGO_PKG_VERSION"),
+        "\""
+    )));
     // What waited for a device is no measure of the relay; what came while it was here is.
     let mut bob = relay.connect(BOB, Encoding::Proto).await;
     assert_eq!(bob.mail(1).await.len(), 1);
@@ -187,7 +218,10 @@ async fn who_reads_no_openmetrics_gets_the_older_format() {
     assert_eq!(plain, "text/plain; version=0.0.4; charset=utf-8");
     assert!(page.contains("# TYPE chatctl_frames_sent_total counter\nchatctl_frames_sent_total 0\n"));
     assert!(!page.contains("# UNIT") && !page.contains("# EOF"));
-    for accept in ["*/*", "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"] {
+    for accept in [
+        "*/*",
+        "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5",
+    ] {
         let (open, page) = kind(accept).await;
         assert_eq!(open, "application/openmetrics-text; version=1.0.0; charset=utf-8");
         assert!(page.ends_with("# EOF\n"));
@@ -217,5 +251,83 @@ async fn metrics_with_an_address_of_their_own_are_not_public() {
     for path in ["/v1/info", "/v1/ws", "/docs", "/openapi.json"] {
         assert_eq!(watch(path).await.status, 404, "{path}");
     }
+    relay.stop().await;
+}
+
+const DASHBOARD: &str = include_str!("../../docs/ops/grafana.json");
+
+const ALERTS: &str = include_str!("../../docs/ops/alerts.yml");
+
+/// The metrics that a text names.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    let ours = words.filter(|word| word.starts_with("chatctl_") || word.starts_with("process_"));
+    ours.map(ToOwned::to_owned).collect()
+}
+
+/// Every panel's expressions, rows looked into.
+fn expressions(panels: &Value) -> Vec<String> {
+    let panels = panels.as_array().unwrap().iter();
+    panels
+        .flat_map(|panel| {
+            let targets = panel["targets"].as_array().into_iter().flatten();
+            let own = targets.map(|target| target["expr"].as_str().unwrap().to_owned());
+            own.chain(match &panel["panels"] {
+                Value::Null => Vec::new(),
+                inner => expressions(inner),
+            })
+            .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_name_every_metric_and_no_other() {
+    let there: BTreeSet<String> = Metrics::names().into_iter().collect();
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let drawn = named(&expressions(&dashboard["panels"]).join(" "));
+    let watched = named(ALERTS);
+    for (what, names) in [("grafana.json", &drawn), ("alerts.yml", &watched)] {
+        let unknown: Vec<_> = names.difference(&there).collect();
+        assert!(unknown.is_empty(), "{what} names what is not there: {unknown:?}");
+    }
+    let used: BTreeSet<String> = drawn.union(&watched).cloned().collect();
+    let idle: Vec<_> = there
+        .difference(&used)
+        // A histogram is drawn from its buckets; its sum and its count come with them.
+        .filter(|name| !name.ends_with("_seconds_sum") && !name.ends_with("_seconds_count"))
+        .collect();
+    assert!(idle.is_empty(), "nobody looks at {idle:?}");
+    let rows = dashboard["panels"].as_array().unwrap().iter();
+    let rows: Vec<_> = rows
+        .filter(|panel| panel["type"] == "row")
+        .map(|row| row["title"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            "Overview",
+            "Delivery",
+            "Store and commits",
+            "Sessions and closes",
+            "Keys and tokens",
+            "Jobs",
+            "Process"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_a_relay_exposes_is_what_dashboards_may_name() {
+    let there: BTreeSet<String> = Metrics::names().into_iter().collect();
+    let relay = TestRelay::start_for(&[ALICE, BOB]).await;
+    exchange(&relay, ALICE, BOB).await;
+    let page = relay.metrics_page().await;
+    let samples = page.lines().filter(|line| !line.starts_with('#'));
+    let samples: BTreeSet<String> = samples
+        .map(|line| line.split(['{', ' ']).next().unwrap().to_owned())
+        .collect();
+    let unknown: Vec<_> = samples.difference(&there).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
     relay.stop().await;
 }

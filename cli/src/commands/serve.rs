@@ -25,6 +25,7 @@ use crate::log::{self, Level, LogConfig};
 use crate::out::Out;
 use crate::relay;
 use crate::store::{self, Fresh};
+use crate::telemetry::{TelemetryConfig, Traces};
 
 /// Run the relay
 #[derive(Debug, clap::Args)]
@@ -53,6 +54,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     log: LogConfig,
+
+    #[command(flatten)]
+    telemetry: TelemetryConfig,
 }
 
 /// Everything that is decided before the relay starts.
@@ -80,8 +84,11 @@ pub(super) struct Reading {
 
 impl Serve {
     pub(super) fn run(self, out: &Out) -> Result<Exit, Failure> {
-        let level = log::start(&self.log, out);
-        run(self.launch(out)?, level, out)
+        let (traces, listener) = Traces::start(&self.telemetry)?;
+        let level = log::start(&self.log, listener, out);
+        let exit = run(self.launch(out)?, level, &traces, out);
+        traces.finish();
+        exit
     }
 
     /// The settings again, checked as at the start. Reads files.
@@ -160,18 +167,18 @@ fn choose_socket(config: &mut Config, out: &Out) {
 }
 
 /// Opens the store, binds, tells the demo's owner, and serves until a signal.
-fn run(launch: Launch, level: Level, out: &Out) -> Result<Exit, Failure> {
+fn run(launch: Launch, level: Level, traces: &Traces, out: &Out) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Failure, "cannot start").caused_by(&error))?;
-    let exit = runtime.block_on(serve(launch, level, out));
+    let exit = runtime.block_on(serve(launch, level, traces, out));
     // What still runs after a drain waits for nothing that matters.
     runtime.shutdown_background();
     exit
 }
 
-async fn serve(mut launch: Launch, level: Level, out: &Out) -> Result<Exit, Failure> {
+async fn serve(mut launch: Launch, level: Level, traces: &Traces, out: &Out) -> Result<Exit, Failure> {
     // Before anything that takes time: a signal during the start must end it in order, too.
     let mut signals = Signals::listen(launch.ends_with_stdin)?;
     let fresh = match launch.dev {
@@ -188,6 +195,7 @@ async fn serve(mut launch: Launch, level: Level, out: &Out) -> Result<Exit, Fail
     let server = Server::bind(launch.config.clone(), outfit)
         .await
         .map_err(|error| start_failure(&error))?;
+    traces.counted_by(&server.metrics());
     if let Some(dev) = &mut launch.dev {
         dev.register(&server.switchboard()).await?;
         if let Some(path) = &launch.dev_info {

@@ -256,6 +256,8 @@ fn texts(kind: Kind, value: &DeValue<'_>) -> Option<Vec<String>> {
         (Kind::Number, DeValue::Integer(number)) => i128::from_str_radix(number.as_str(), number.radix())
             .ok()?
             .to_string(),
+        (Kind::Ratio, DeValue::Float(number)) => number.as_str().to_owned(),
+        (Kind::Ratio, DeValue::Integer(number)) => number.as_str().to_owned(),
         (Kind::Bool, DeValue::Boolean(boolean)) => boolean.to_string(),
         (Kind::Text | Kind::Duration, DeValue::String(text)) => text.to_string(),
         (Kind::List, DeValue::Array(items)) => {
@@ -270,7 +272,9 @@ fn texts(kind: Kind, value: &DeValue<'_>) -> Option<Vec<String>> {
             };
             return items.iter().map(text).collect();
         }
-        (Kind::Number | Kind::Bool | Kind::Text | Kind::Duration | Kind::List, _) => return None,
+        (Kind::Number | Kind::Ratio | Kind::Bool | Kind::Text | Kind::Duration | Kind::List, _) => {
+            return None;
+        }
     };
     Some(vec![one])
 }

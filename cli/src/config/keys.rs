@@ -23,6 +23,8 @@ pub(crate) struct Key {
 pub(crate) enum Kind {
     /// A whole number.
     Number,
+    /// Any number.
+    Ratio,
     /// Yes or no.
     Bool,
     /// A time with a unit.
@@ -70,6 +72,7 @@ impl Key {
         let names = self.arg.get_value_names().unwrap_or_default();
         match names.first().map(|name| name.as_str()) {
             Some("COUNT" | "BYTES") => Kind::Number,
+            Some("RATIO") => Kind::Ratio,
             Some("BOOL") => Kind::Bool,
             Some("DURATION") => Kind::Duration,
             _ => Kind::Text,
@@ -81,6 +84,7 @@ impl Key {
         let example = self.default();
         match self.kind() {
             Kind::Number => format!("a whole number such as {}", example.as_deref().unwrap_or("100")),
+            Kind::Ratio => format!("a number such as {}", example.as_deref().unwrap_or("0.5")),
             Kind::Bool => "true or false".to_owned(),
             Kind::Duration => format!(
                 "a duration in quotes such as \"{}\"",
@@ -286,7 +290,7 @@ mod tests {
         let why = |name, text| keys.get(name).unwrap().check(text).unwrap_err();
         assert_eq!(why("store.timeout", "2m"), "must be between 1s and 60s");
         assert_eq!(why("store.pool", "0"), "0 is not in 1..=1000");
-        assert_eq!(why("log.format", "xml"), "must be one of text, json");
+        assert_eq!(why("log.format", "xml"), "must be one of text, json, journal");
         assert!(check_limit("window", &Value::from(-1)).is_err());
     }
 }

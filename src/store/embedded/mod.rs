@@ -21,8 +21,8 @@ use chatctl_protocol::{AccountId, Address, EnvelopeId, PoolName, Suite};
 use crate::model::{DeviceList, Envelope, MailboxId, UnixMs};
 use crate::store::{
     Batch, Claim, Claimed, Committed, DeviceStore, Error, Expired, Gap, KeyLogEntry, KeyStore, Keyset,
-    MailStore, Measure, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start, Upload,
-    Uploaded, Usage,
+    MailStore, Measure, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start,
+    Upload, Uploaded, Usage,
 };
 use expiry::Harvest;
 use files::Directory;

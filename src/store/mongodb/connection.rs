@@ -13,12 +13,14 @@ use mongodb::options::SessionOptions;
 use mongodb::{Client, ClientSession, ClusterTime, Collection, Database};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
 
 use crate::metrics::Metrics;
 use crate::store::Error;
 use crate::store::mongodb::connect::Link;
 use crate::store::mongodb::error;
 use crate::store::mongodb::meta::Numbers;
+use crate::trace;
 
 /// The database, as every verb uses it.
 pub(super) struct Connection {
@@ -115,7 +117,8 @@ impl Connection {
     /// [`Error::Unavailable`] when the time is over; the outcome is unknown then.
     pub(super) async fn within<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let began = Instant::now();
-        let done = match timeout(self.timeout, work).await {
+        let span = trace::store_request();
+        let done = match timeout(self.timeout, work.instrument(span.clone())).await {
             Ok(result) => result,
             Err(_) => Err(Error::Unavailable(
                 format!(
@@ -126,6 +129,9 @@ impl Connection {
                 .into(),
             )),
         };
+        if done.is_err() {
+            trace::failed(&span);
+        }
         if let Some(metrics) = self.metrics.get() {
             metrics.store_request_duration.observe(began.elapsed());
             if let Err(Error::Unavailable(_)) = done {

@@ -91,10 +91,12 @@ fn entry(key: &Key, name: &str) -> String {
     let (variable, flag) = (key.variable(), key.flag());
     let about = key.about();
     let value = match (key.default(), key.kind()) {
-        (Some(default), Kind::Number | Kind::Bool) => default,
+        (Some(default), Kind::Number | Kind::Ratio | Kind::Bool) => default,
         (Some(default), Kind::Duration | Kind::Text | Kind::List) => quoted(&default),
         (None, Kind::List) => format!("[{}]", quoted(example(&key.name))),
-        (None, Kind::Number | Kind::Bool | Kind::Duration | Kind::Text) => quoted(example(&key.name)),
+        (None, Kind::Number | Kind::Ratio | Kind::Bool | Kind::Duration | Kind::Text) => {
+            quoted(example(&key.name))
+        }
     };
     format!("\n# {about}\n# ({variable}, {flag}{live})\n#{name} = {value}\n")
 }
@@ -111,7 +113,7 @@ fn example(key: &str) -> &'static str {
         .map_or("", |(_, example)| example)
 }
 
-const EXAMPLES: [(&str, &str); 7] = [
+const EXAMPLES: [(&str, &str); 10] = [
     ("auth.trust", "https://id.example=https://id.example/jwks.json"),
     ("auth.keys", "/etc/chatctl/keys.json"),
     ("store.data_dir", "/var/lib/chatctl"),
@@ -119,6 +121,9 @@ const EXAMPLES: [(&str, &str); 7] = [
     ("store.uri_file", "/etc/chatctl/store-uri"),
     ("jobs.set", "expire-mail=every 30s; timeout=5m"),
     ("server.admin_socket", "/run/chatctl/admin.sock"),
+    ("server.metrics_listen", "127.0.0.1:9480"),
+    ("telemetry.otlp_endpoint", "http://127.0.0.1:4318"),
+    ("telemetry.otlp_headers_file", "/etc/chatctl/otlp-headers"),
 ];
 
 const HEAD: &str = "\

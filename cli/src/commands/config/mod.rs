@@ -13,6 +13,7 @@ use chatctl_relay::config::Config;
 use crate::failure::Failure;
 use crate::log::LogConfig;
 use crate::out::Out;
+use crate::telemetry::TelemetryConfig;
 
 /// Write, check and show the configuration
 #[derive(Debug, clap::Args)]
@@ -54,4 +55,7 @@ pub(crate) struct Settings {
 
     #[command(flatten)]
     pub(crate) log: LogConfig,
+
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetryConfig,
 }

@@ -134,6 +134,7 @@ fn native(kind: Kind, value: Value) -> Value {
     let text = value.as_str();
     let parsed = match kind {
         Kind::Number => text.and_then(|text| text.parse::<u64>().ok()).map(Value::from),
+        Kind::Ratio => text.and_then(|text| text.parse::<f64>().ok()).map(Value::from),
         Kind::Bool => text.and_then(|text| text.parse::<bool>().ok()).map(Value::from),
         Kind::Duration | Kind::Text | Kind::List => None,
     };
