@@ -68,7 +68,8 @@ fn beside_a_relay_it_goes_through_its_socket_and_the_restored_store_serves() {
         taken["through"].as_str().unwrap().ends_with("admin.sock"),
         "{taken}"
     );
-    assert_eq!(taken["contents"]["accounts"], 3);
+    // Those of the demo, and those of `--dev`.
+    assert_eq!(taken["contents"]["accounts"], 5);
     let keys = taken["contents"]["one_time_keys"].as_u64().unwrap();
     assert!(keys > 0, "{taken}");
     let mode = fs::metadata(folder.join("one.backup"))
