@@ -75,7 +75,8 @@ impl Tls {
         let shaking = async {
             let mut first = [0; 1];
             if stream.peek(&mut first).await? > 0 && first != [HANDSHAKE_RECORD] {
-                send_away(&mut stream, first).await?;
+                // Whether it is heard matters to nobody here.
+                let _ = send_away(&mut stream, first).await;
                 return Err(Failed::Plain);
             }
             Ok(acceptor.accept(stream).await?)
@@ -170,7 +171,7 @@ const MAX_PLAIN_BYTES: usize = 64 * 1024;
 
 /// The answer to a plain request.
 const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\
-content-length: 51\r\n\r\nThis port speaks TLS: use https:// or wss:// here.\r\n";
+content-length: 52\r\n\r\nThis port speaks TLS: use https:// or wss:// here.\r\n";
 
 #[cfg(test)]
 mod tests;

@@ -65,7 +65,7 @@ fn to_bob(text: &str) -> Message {
 /// Waits for one message, and acks it.
 async fn hears(device: &mut Device) -> String {
     loop {
-        if let Event::Mail(mail) = device.next().await.unwrap().unwrap() {
+        if let Event::Mail(mail) = device.next_event().await.unwrap() {
             let text = String::from_utf8(mail[0].payload.to_vec()).unwrap();
             device.ack(mail.iter().map(|mail| mail.id));
             return text;

@@ -118,7 +118,8 @@ fn promised() -> Vec<(&'static str, String)> {
         ),
         (
             "get /v1/ws",
-            "101, 400 bad_request unsupported_protocol, 401 unauthorized, 503 unavailable".into(),
+            "101, 400 bad_request unsupported_protocol, 401 unauthorized, 429 rate_limited, 503 unavailable"
+                .into(),
         ),
         (
             "post /v1/accounts/{account}/messages",
