@@ -304,7 +304,10 @@ impl Member {
             }
             // In this order: what a sender has settled does not grow any more.
             let is_settled = crowd.settled[from].load(Ordering::Acquire) && self.waits.is_none();
-            if self.is_connected && is_settled && self.received >= crowd.accepted[from].load(Ordering::Acquire) {
+            if self.is_connected
+                && is_settled
+                && self.received >= crowd.accepted[from].load(Ordering::Acquire)
+            {
                 device.flush().await;
                 return Ok(());
             }
