@@ -219,9 +219,10 @@ impl Member {
         Ok(())
     }
 
-    /// Begins a message, unless the last one has no answer yet.
+    /// Begins a message, unless the last one has no answer yet, or somebody is not there yet to be written to.
     fn write(&mut self, device: &mut Device) -> Outcome {
-        if self.waits.is_none() {
+        let is_complete = *self.crowd.connected.borrow() == self.crowd.accepted.len();
+        if self.waits.is_none() && is_complete {
             let to = self.crowd.account(self.number + 1)?;
             let text = self.accepted.to_string();
             let message = Message::new(to).device(DeviceId::parse("1")?, REGISTRATION_ID, 0, text);
