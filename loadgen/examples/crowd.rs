@@ -206,14 +206,23 @@ impl Member {
     async fn register(&self, login: impl chatctl_client::TokenSource) -> Outcome {
         let _turn = self.crowd.doors.acquire().await?;
         let directory = Http::new(&self.crowd.url)?.directory(login);
-        Ok(directory
-            .register(&DeviceId::parse("1")?, REGISTRATION_ID)
-            .await?)
+        let device = DeviceId::parse("1")?;
+        let mut tries = 0;
+        // A busy machine may take longer than a request waits.
+        while let Err(error) = directory.register(&device, REGISTRATION_ID).await {
+            tries += 1;
+            if tries == TRIES || !error.retryable() {
+                return Err(format!("registering: {error}: {:?}", error.source()).into());
+            }
+            sleep(error.retry_after().unwrap_or(LOOK_AGAIN)).await;
+        }
+        Ok(())
     }
 
-    /// Begins a message, unless the last one has no answer yet.
+    /// Begins a message, unless the last one has no answer yet, or somebody is not there yet to be written to.
     fn write(&mut self, device: &mut Device) -> Outcome {
-        if self.waits.is_none() {
+        let is_complete = *self.crowd.connected.borrow() == self.crowd.accepted.len();
+        if self.waits.is_none() && is_complete {
             let to = self.crowd.account(self.number + 1)?;
             let text = self.accepted.to_string();
             let message = Message::new(to).device(DeviceId::parse("1")?, REGISTRATION_ID, 0, text);
@@ -320,6 +329,8 @@ impl Member {
 }
 
 const REGISTRATION_ID: u32 = 1;
+
+const TRIES: u32 = 20;
 
 /// Longest wait for what was accepted.
 const PATIENCE: Duration = Duration::from_secs(60);
