@@ -19,8 +19,9 @@ use chatctl_protocol::Limits;
 use chatctl_relay::http::problem::Problem;
 use chatctl_relay::http::socket::{self, Ended};
 use chatctl_relay::server;
+use chatctl_relay::tls::Line;
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -73,7 +74,7 @@ async fn open(State(echo): State<Echo>, mut request: Request<Body>) -> Result<Re
 }
 
 /// Sends every message back, until the other side is done or breaks the protocol.
-async fn serve_socket(mut socket: WebSocketStream<TcpStream>) {
+async fn serve_socket(mut socket: WebSocketStream<Line>) {
     loop {
         match socket.next().await {
             Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {

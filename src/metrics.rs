@@ -153,8 +153,6 @@ metrics! {
     config_good: Gauge = "config_last_reload_successful";
     /// When the configuration was last read and followed, as Unix time
     config_read_at: Gauge = "config_last_reload_success_timestamp", Unit::Seconds;
-    /// When the certificate for TLS ends, as Unix time, where there is one
-    certificate_ends_at: MaybeGauge = "tls_certificate_expiry_timestamp", Unit::Seconds;
     /// Revocations of tokens that this relay heeds
     revocations: Gauge = "revocations";
     /// When the revocations were last read from the store, as Unix time

@@ -5,6 +5,7 @@
 
 mod admin_socket;
 mod connections;
+mod entrances;
 mod listeners;
 pub mod live;
 mod rounds;
@@ -27,13 +28,12 @@ use crate::committer::{Committer, Pace};
 use crate::config::Config;
 use crate::config::live::Current;
 use crate::directory::Directory;
-use crate::http::admin::status::{self, Board};
+use crate::http::Doors;
+use crate::http::admin::status::Board;
 use crate::http::descriptors::Descriptors;
 use crate::http::health::Readiness;
 use crate::http::reload::Reload;
 use crate::http::sessions::Sessions;
-use crate::http::token::OnAdminSocket;
-use crate::http::{self, Doors};
 use crate::hub::Hub;
 use crate::jobs::residents::Residents;
 use crate::jobs::runner::{self, Runner};
@@ -43,8 +43,7 @@ use crate::store::{self, Store};
 use crate::switchboard::{Parts, Switchboard};
 use crate::tls::{Certificate, CertificateError, Tls};
 
-use self::connections::Guarded;
-use self::listeners::{Listener, bind, listen};
+use self::entrances::Entrances;
 use self::vigil::{Vigil, grouped};
 
 pub use self::admin_socket::{AdminSocket, Error as AdminSocketError, MAX_PATH as MAX_SOCKET_PATH};
@@ -84,12 +83,7 @@ pub enum Error {
 /// A relay that is bound and ready to run.
 #[derive(Debug)]
 pub struct Server {
-    /// One at least.
-    listeners: Vec<Listener>,
-    address: SocketAddr,
-    admin: Option<AdminSocket>,
-    /// For metrics, if they have an address of their own.
-    watchers: Option<Listener>,
+    entrances: Entrances,
     doors: Doors,
     store: Arc<dyn Store>,
     committer: Arc<Committer>,
@@ -128,17 +122,7 @@ impl Server {
         let Outfit { store, keyset, clock } = outfit;
         // Before the address is bound: with a bad certificate nobody may connect.
         let certificate = Certificate::of(&config.server)?;
-        let address = config.server.listen;
-        let listeners = listen(inherited, address).await?;
-        let address = listeners.first().map_or(address, |first| first.at.address);
-        let watchers = match config.server.metrics_listen {
-            Some(address) => Some(bind(address).await?),
-            None => None,
-        };
-        let admin = match &config.server.admin_socket {
-            Some(path) => Some(AdminSocket::bind(path).await?),
-            None => None,
-        };
+        let entrances = Entrances::bind(inherited, &config.server).await?;
         let parts = parts(&store, &config, &clock).await?;
         let (hub, committer) = (Arc::clone(&parts.hub), Arc::clone(&parts.committer));
         let metrics = Arc::clone(&parts.metrics);
@@ -167,8 +151,7 @@ impl Server {
             metrics: Arc::clone(&metrics),
             holder: store::holder(),
         });
-        let places = places(&listeners, certificate.is_some(), admin.as_ref());
-        let board = Board::new(clock.now(), places);
+        let board = Board::new(clock.now(), entrances.places(certificate.is_some()));
         let doors = Doors {
             arrivals: Arc::default(),
             tls: Tls::new(certificate, Arc::clone(&metrics)),
@@ -185,10 +168,7 @@ impl Server {
             board: Arc::new(board),
         };
         Ok(Self {
-            listeners,
-            address,
-            admin,
-            watchers,
+            entrances,
             doors,
             store,
             committer,
@@ -201,19 +181,19 @@ impl Server {
     /// Where it listens: at every address.
     #[must_use]
     pub fn listening(&self) -> Vec<Listening> {
-        self.listeners.iter().map(|listener| listener.at).collect()
+        self.entrances.listening()
     }
 
     /// Where it listens, at the first address.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
-        self.address
+        self.entrances.address()
     }
 
     /// Where metrics are served, if not there.
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
-        self.watchers.as_ref().map(|listener| listener.at.address)
+        self.entrances.metrics_address()
     }
 
     /// Mail, devices and keys, for who starts the relay.
@@ -326,18 +306,8 @@ impl Server {
             full: ends.leaving.clone(),
             closing: ends.closing.clone(),
         };
-        if let Some(admin) = self.admin.take() {
-            tasks.spawn(open_to_operators(admin, doors, &reception));
-        }
-        if let Some(watchers) = self.watchers.take() {
-            tasks.spawn(open_to_watchers(watchers, doors, &reception));
-        }
-        let mut addresses = Vec::new();
-        for listener in std::mem::take(&mut self.listeners) {
-            addresses.push(listener.at.address.to_string());
-            tasks.spawn(open(listener, doors, &reception));
-        }
-        let status = format!("listening on {}", addresses.join(", "));
+        let status = format!("listening on {}", self.entrances.words());
+        self.entrances.open(doors, &reception, tasks);
         self.supervisor.ready(&status).await;
         let vigil = Vigil {
             supervisor: Arc::clone(&self.supervisor),
@@ -393,67 +363,6 @@ struct Ends {
     connections: TaskTracker,
 }
 
-/// Takes clients in; `full` is when the drain begins.
-fn open(listener: Listener, doors: &Doors, reception: &Reception) -> impl Future<Output = ()> + use<> {
-    let Listener { socket, at } = listener;
-    let reception = Reception {
-        // On a socket of our own clients are told to the end that we go. Of an inherited one the next process
-        // takes those who come now: they wait in the kernel, and are not turned away.
-        full: match at.inherited {
-            true => reception.full.clone(),
-            false => reception.closing.clone(),
-        },
-        ..reception.clone()
-    };
-    info!(addr = %at.address, inherited = at.inherited, "listening");
-    accept(
-        Guarded::new(socket, doors.tls.clone()),
-        http::router(doors.clone()),
-        reception,
-    )
-}
-
-/// Takes operators in, who are asked for no token.
-fn open_to_operators(
-    admin: AdminSocket,
-    doors: &Doors,
-    reception: &Reception,
-) -> impl Future<Output = ()> + use<> {
-    let reception = Reception {
-        // A room of their own: they come in when clients have taken all there is.
-        room: Arc::new(Semaphore::new(MAX_OPERATORS)),
-        full: reception.closing.clone(),
-        ..reception.clone()
-    };
-    info!(path = %admin.path().display(), "listening for operators");
-    let router = http::router(doors.clone()).layer(axum::Extension(OnAdminSocket));
-    accept(admin, router, reception)
-}
-
-/// Takes those in who read metrics, and ask for nothing else.
-fn open_to_watchers(
-    listener: Listener,
-    doors: &Doors,
-    reception: &Reception,
-) -> impl Future<Output = ()> + use<> {
-    let reception = Reception {
-        room: Arc::new(Semaphore::new(MAX_OPERATORS)),
-        full: reception.closing.clone(),
-        ..reception.clone()
-    };
-    info!(addr = %listener.at.address, "listening for metrics");
-    accept(listener.socket, http::metrics_router(doors.clone()), reception)
-}
-
-/// Where it listens, for operators to see.
-fn places(listeners: &[Listener], tls: bool, admin: Option<&AdminSocket>) -> Vec<status::Listener> {
-    let admin = admin.map(|socket| status::Listener::unix(socket.path().display().to_string()));
-    let ports = listeners
-        .iter()
-        .map(|listener| status::Listener::tcp(listener.at.address, tls, listener.at.inherited));
-    ports.chain(admin).collect()
-}
-
 /// What a switchboard connects, over a store.
 async fn parts(store: &Arc<dyn Store>, config: &Config, clock: &Clock) -> Result<Parts, Error> {
     let (store, clock) = (Arc::clone(store), clock.clone());
@@ -505,6 +414,3 @@ const DRAIN_GRACE: Duration = Duration::from_secs(10);
 
 /// How long a part of a drain in which nothing happens is still believed to get somewhere.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
-
-/// Operators' requests at once.
-const MAX_OPERATORS: usize = 32;

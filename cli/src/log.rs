@@ -73,6 +73,8 @@ fn writer(format: LogFormat, out: &Out) -> Listener {
             .with_writer(io::stderr)
     };
     match format {
+        // The journal has the time already.
+        LogFormat::Text if is_in_journal() => stderr().without_time().boxed(),
         LogFormat::Text => stderr().boxed(),
         LogFormat::Json => stderr().json().boxed(),
         LogFormat::Journal => match tracing_journald::layer() {
@@ -89,6 +91,16 @@ fn writer(format: LogFormat, out: &Out) -> Listener {
             }
         },
     }
+}
+
+/// Whether stderr ends in the journal, as the service manager says (systemd.exec(5), `JOURNAL_STREAM`).
+fn is_in_journal() -> bool {
+    let Some(stream) = std::env::var_os("JOURNAL_STREAM") else {
+        return false;
+    };
+    // Whoever started us from a service may have put stderr elsewhere.
+    let own = rustix::fs::fstat(io::stderr()).map(|stat| format!("{}:{}", stat.st_dev, stat.st_ino));
+    own.is_ok_and(|own| stream.to_str() == Some(own.as_str()))
 }
 
 /// What others call these levels: `journalctl -p info` leaves out what `--log-level info` does.

@@ -35,7 +35,7 @@ struct Front {
 
 impl Drop for Front {
     fn drop(&mut self) {
-        for child in &mut self.proxy {
+        if let Some(child) = &mut self.proxy {
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -113,7 +113,7 @@ fn example(key: &str) -> &'static str {
         .map_or("", |(_, example)| example)
 }
 
-const EXAMPLES: [(&str, &str); 10] = [
+const EXAMPLES: [(&str, &str); 13] = [
     ("auth.trust", "https://id.example=https://id.example/jwks.json"),
     ("auth.keys", "/etc/chatctl/keys.json"),
     ("store.data_dir", "/var/lib/chatctl"),

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::Area;
 use super::finding::{Finding, as_root};
 use super::proc::{self, Descriptors};
+use crate::authority::Authority;
 use crate::exit::Exit;
 use crate::relay::{Relay, RelayOptions};
 
@@ -52,6 +53,7 @@ impl Running {
             admin_socket: config.server.admin_socket.clone(),
             url: None,
             token_file: None,
+            authority: Authority::default(),
         };
         let relay = match Relay::find(&options, config.store.data_dir.as_deref()).await {
             Ok(Some(relay)) => relay,
