@@ -9,7 +9,6 @@
 #[expect(dead_code, reason = "the module is shared with `seed_demo`")]
 mod desk;
 #[path = "tls/papers.rs"]
-#[expect(dead_code, reason = "the module is shared with `tls`")]
 mod papers;
 
 use std::net::{TcpListener, TcpStream};
@@ -43,6 +42,7 @@ impl Drop for Front {
 }
 
 /// The program, if the machine has been told where it is.
+#[expect(clippy::print_stdout, reason = "who reads the tests' output should know what was left out")]
 fn program(name: &str) -> Option<PathBuf> {
     let program = std::env::var_os(format!("CHATCTL_TEST_{}", name.to_uppercase()));
     if program.is_none() {

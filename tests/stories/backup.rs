@@ -1,7 +1,7 @@
 //! Two people write to each other, a backup is taken meanwhile, and another relay goes on from it.
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chatctl_client::e2ee::{Installation, Pickle, Vault};
@@ -85,6 +85,31 @@ async fn hear(me: &mut Installation) -> (Vec<String>, Vec<Gap>, bool) {
     (words, gaps, is_low)
 }
 
+/// Makes a store out of a backup, as `chatctl restore` does.
+async fn restore(file: PathBuf, directory: &Path) -> backup::Restored {
+    let order = Order {
+        backup: file,
+        directory: directory.to_owned(),
+        at: Clock::system().now(),
+        replace: false,
+    };
+    let restored =
+        tokio::task::spawn_blocking(move || backup::restore(&order, &|_| ControlFlow::Continue(())).unwrap());
+    restored.await.unwrap()
+}
+
+/// Reads on until there is mail, opens it and acks it.
+async fn next_words(device: &mut Installation) -> Vec<u8> {
+    loop {
+        let Event::Mail(mail) = device.next_event().await.unwrap() else {
+            continue;
+        };
+        let words = device.open(&mail[0]).unwrap().unwrap().words;
+        device.ack([mail[0].id]).unwrap();
+        return words.to_vec();
+    }
+}
+
 #[tokio::test]
 async fn nothing_that_was_in_the_backup_is_lost_and_everybody_is_told_of_the_rest() {
     let folder = tempfile::tempdir().unwrap();
@@ -122,15 +147,7 @@ async fn nothing_that_was_in_the_backup_is_lost_and_everybody_is_told_of_the_res
     alice.close().await.unwrap();
     relay.stop().await;
 
-    let order = Order {
-        backup: file,
-        directory: second.clone(),
-        at: Clock::system().now(),
-        replace: false,
-    };
-    let restored =
-        tokio::task::spawn_blocking(move || backup::restore(&order, &|_| ControlFlow::Continue(())).unwrap());
-    let restored = restored.await.unwrap();
+    let restored = restore(file, &second).await;
     assert_eq!(restored.told, 2);
     assert!(restored.burned > 0);
 
@@ -151,14 +168,7 @@ async fn nothing_that_was_in_the_backup_is_lost_and_everybody_is_told_of_the_res
     let mut alice = installation(&relay, ALICE, Vault::from_pickle(&alices).unwrap());
     let ids = alice.send(&account(BOB), b"after").await.unwrap();
     assert!(ids[0].as_u64() > highest);
-    loop {
-        let Event::Mail(mail) = bob.next_event().await.unwrap() else {
-            continue;
-        };
-        assert_eq!(bob.open(&mail[0]).unwrap().unwrap().words, b"after"[..]);
-        bob.ack([mail[0].id]).unwrap();
-        break;
-    }
+    assert_eq!(next_words(&mut bob).await, b"after");
     // Told once.
     let kept = bob.vault().pickle().unwrap();
     bob.close().await.unwrap();

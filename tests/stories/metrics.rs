@@ -102,25 +102,40 @@ fn faults(name: &str, metric: &Described) -> Vec<String> {
         "is of no kind",
     );
     must(metric.series.len() <= 64, "has too many series");
-    for series in &metric.series {
-        let (sample, labels) = series.split_once('{').unwrap_or((series.as_str(), "}"));
-        let suffix = &sample[name.len()..];
-        let is_good = match metric.kind.as_str() {
-            "counter" => suffix == "_total",
-            "histogram" => ["_sum", "_count", "_bucket"].contains(&suffix),
-            _ => suffix.is_empty(),
-        };
-        must(is_good, "has a sample with a suffix that is not its kind's");
-        for label in labels
-            .trim_end_matches('}')
-            .split(',')
-            .filter(|label| !label.is_empty())
-        {
-            let (key, value) = label.split_once('=').unwrap();
-            let is_known = ["reason", "outcome", "job_name", "version", "commit", "le"].contains(&key);
-            must(is_known, "has a label that nobody has thought about");
-            must(value.len() <= 34, "has a label with a long value");
+    faults.extend(
+        metric
+            .series
+            .iter()
+            .flat_map(|series| sample_faults(name, metric, series)),
+    );
+    faults
+}
+
+/// What of one sample is.
+fn sample_faults(name: &str, metric: &Described, series: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut must = |holds: bool, what: &str| {
+        if !holds {
+            faults.push(format!("{name}: {what}"));
         }
+    };
+    let (sample, labels) = series.split_once('{').unwrap_or((series, "}"));
+    let suffix = &sample[name.len()..];
+    let is_good = match metric.kind.as_str() {
+        "counter" => suffix == "_total",
+        "histogram" => ["_sum", "_count", "_bucket"].contains(&suffix),
+        _ => suffix.is_empty(),
+    };
+    must(is_good, "has a sample with a suffix that is not its kind's");
+    for label in labels
+        .trim_end_matches('}')
+        .split(',')
+        .filter(|label| !label.is_empty())
+    {
+        let (key, value) = label.split_once('=').unwrap();
+        let is_known = ["reason", "outcome", "job_name", "version", "commit", "le"].contains(&key);
+        must(is_known, "has a label that nobody has thought about");
+        must(value.len() <= 34, "has a label with a long value");
     }
     faults
 }

@@ -173,7 +173,7 @@ async fn assert_promises(
             panic!("{again:?}");
         };
         let ignored: Vec<_> = ignored.iter().map(|(_, id)| id.to_string()).collect();
-        assert_eq!(ignored, [key.1.clone()], "{key:?}");
+        assert_eq!(ignored, std::slice::from_ref(&key.1), "{key:?}");
     }
     // What was published before and not claimed is burned as well: it may have been claimed unseen.
     for key in &known {
