@@ -42,7 +42,10 @@ impl Drop for Front {
 }
 
 /// The program, if the machine has been told where it is.
-#[expect(clippy::print_stdout, reason = "who reads the tests' output should know what was left out")]
+#[expect(
+    clippy::print_stdout,
+    reason = "who reads the tests' output should know what was left out"
+)]
 fn program(name: &str) -> Option<PathBuf> {
     let program = std::env::var_os(format!("CHATCTL_TEST_{}", name.to_uppercase()));
     if program.is_none() {

@@ -63,7 +63,7 @@ impl Layers {
             in_file || variables.contains_key(&keys::variable(key))
         };
         // Half a certificate from here and half from there fits by accident at best.
-        if TLS.iter().any(|key| is_named(&key)) {
+        if TLS.iter().any(is_named) {
             credentials.retain(|key, _| !TLS.contains(key));
         }
         Ok(Self {

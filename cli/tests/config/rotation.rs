@@ -1,6 +1,7 @@
 //! A relay with a thousand connected clients gets other keys, and nobody notices.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -245,6 +246,11 @@ async fn every_live_setting_is_applied_and_every_other_one_deferred() {
     let desk = Desk::new();
     desk.ok("token keys generate -o keys.json", &[]);
     desk.ok("token keys generate -o other.json", &[]);
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    desk.write("relay.pem", &certified.cert.pem());
+    desk.write("relay.key", &certified.signing_key.serialize_pem());
+    let private = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(desk.path("relay.key"), private).unwrap();
     let good = "[auth]\nkeys = \"keys.json\"\n[store]\ndata_dir = \"data\"\n";
     desk.write("c.toml", good);
     let _relay = Relay::start(&desk);
@@ -279,7 +285,7 @@ async fn every_live_setting_is_applied_and_every_other_one_deferred() {
         let changes = answer[what].as_array().unwrap().iter();
         let mut keys: Vec<_> = changes
             .map(|change| change["key"].as_str().unwrap().to_owned())
-            .filter(|key| key != "auth.keys (content)")
+            .filter(|key| !key.ends_with(" (content)"))
             .collect();
         keys.sort();
         keys
@@ -298,6 +304,9 @@ async fn every_live_setting_is_applied_and_every_other_one_deferred() {
 fn another(key: &str, value: &Value) -> String {
     match (key, value) {
         ("auth.keys", _) => "\"other.json\"".to_owned(),
+        ("server.tls_certificate", _) => "\"relay.pem\"".to_owned(),
+        ("server.tls_key", _) => "\"relay.key\"".to_owned(),
+        ("server.trusted_proxies", _) => "[\"127.0.0.1\"]".to_owned(),
         ("auth.trust", _) => "[\"other=http://127.0.0.1:9/jwks.json\"]".to_owned(),
         ("jobs.set", _) => "[\"trim-history=off\"]".to_owned(),
         ("jobs.time_zone", _) => "\"Europe/Berlin\"".to_owned(),

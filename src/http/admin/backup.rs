@@ -34,8 +34,9 @@ refusals! {
     tag = "admin",
     security(("bearer" = ["admin"])),
     responses(
-        (status = 200, description = "The backup", body = Vec<u8>, content_type = "application/vnd.sqlite3",
-            headers(("Content-Length" = u64, description = "Its size; what is shorter is not all of it"))),
+        (status = 200, description = "The backup", body = String, content_type = "application/vnd.sqlite3",
+            headers(("Content-Length" = u64, description = "Its size; what is shorter is not all of it")),
+            example = json!("SQLite format 3\u{0}…")),
         BackupRefusals,
     ),
 )]

@@ -74,7 +74,7 @@ fn promised() -> Vec<(&'static str, String)> {
         ("get /.well-known/jwks.json", "200".into()),
         ("get /asyncapi.json", "200, 304".into()),
         ("get /healthz", "200".into()),
-        ("get /metrics", "200, 500 internal".into()),
+        ("get /metrics", "200, 404 not_found, 500 internal".into()),
         ("get /openapi.json", "200".into()),
         ("get /readyz", "200, 503 unavailable".into()),
         (
@@ -90,6 +90,7 @@ fn promised() -> Vec<(&'static str, String)> {
             format!("200, 400 bad_request, {CALLER}, 404 unknown_account, {READ}"),
         ),
         ("get /v1/admin/jobs", format!("200, {CALLER}, {READ}")),
+        ("get /v1/admin/status", format!("200, {CALLER}")),
         (
             "get /v1/admin/jobs/runs",
             format!("200, 400 bad_request, {CALLER}, {READ}"),

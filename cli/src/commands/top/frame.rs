@@ -202,7 +202,7 @@ fn mail(model: &Model, ink: Ink) -> Vec<Line<'static>> {
         .map_or_else(String::new, |rates| format!("{:.2} processors", rates.processors));
     let memory = status.process.resident_bytes.map_or_else(unknown, bytes);
     let store = match status.store.answers {
-        true => Span::raw(format!("{}  {size}  ({free} free)", tame(&status.store.kind))),
+        true => Span::raw(format!("{size}, {free} free  {}", tame(&status.store.kind))),
         false => Span::styled(format!("{} DOES NOT ANSWER", tame(&status.store.kind)), ink.bad()),
     };
     let line = |word: &str, text: String| Line::from(format!(" {word:<9}{text}"));

@@ -54,7 +54,7 @@ pub struct StatusAnswer {
     /// Mail.
     pub mail: MailAnswer,
     /// The keys of tokens, and public keys of devices.
-    pub keys: KeysAnswer,
+    pub keys: TokenKeysAnswer,
     /// The certificate; nothing where no TLS is spoken.
     pub tls: Option<TlsAnswer>,
     /// The configuration.
@@ -204,7 +204,7 @@ pub struct CommitSeconds {
 
 /// The keys of tokens, and public keys of devices.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct KeysAnswer {
+pub struct TokenKeysAnswer {
     /// The key that signs.
     pub signing_kid: Option<String>,
     /// The relay's own keys whose tokens are good.
@@ -292,7 +292,7 @@ impl StatusAnswer {
             sessions: SessionsAnswer::of(doors, glance),
             store: StoreAnswer::of(doors, glance),
             mail: MailAnswer::of(doors, glance),
-            keys: KeysAnswer::of(doors, config.auth.keys.as_deref(), now),
+            keys: TokenKeysAnswer::of(doors, config.auth.keys.as_deref(), now),
             tls: doors.tls.facts().map(TlsAnswer::of),
             config: ConfigAnswer::of(doors),
             jobs: glance.jobs.as_ref().map(lamps),
@@ -401,7 +401,7 @@ impl MailAnswer {
     }
 }
 
-impl KeysAnswer {
+impl TokenKeysAnswer {
     fn of(doors: &Doors, file: Option<&std::path::Path>, now: UnixMs) -> Self {
         let facts = doors.verifier.key_facts();
         let signing = facts
