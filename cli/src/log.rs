@@ -115,10 +115,10 @@ fn priorities() -> PriorityMappings {
 }
 
 /// What is logged. The tick source tells of its own start as if it mattered, and spans are for traces; who wants to
-/// hear them names them.
+/// hear them names them. The library of WebSockets writes whole frames at its lowest level, tokens and all: never.
 fn filter(config: &LogConfig) -> EnvFilter {
     EnvFilter::new(format!(
-        "tokio_cron_scheduler=warn,{}=off,{}",
+        "tokio_cron_scheduler=warn,{}=off,{},tungstenite=debug",
         trace::TARGET,
         config.level
     ))

@@ -97,6 +97,7 @@ impl Serve {
     pub(super) fn run(self, out: &Out) -> Result<Exit, Failure> {
         // First: it changes the environment, and there must be no other threads yet.
         let inherited = Inherited::take().map_err(|error| start::handed(&error))?;
+        start::leave_no_core();
         let (traces, listener) = Traces::start(&self.telemetry)?;
         let level = log::start(&self.log, listener, out);
         let exit = self

@@ -17,6 +17,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use chatctl_relay::config::live::LIVE;
+use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
@@ -38,7 +39,13 @@ pub(crate) enum Refusal {
 }
 
 impl From<clap::Error> for Refusal {
-    fn from(error: clap::Error) -> Self {
+    fn from(mut error: clap::Error) -> Self {
+        // A value that is refused is shown, and an address may hold a login.
+        if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
+            && secrets::may_hold_login(value)
+        {
+            error.insert(ContextKind::InvalidValue, ContextValue::String("…".to_owned()));
+        }
         Self::Line(error)
     }
 }

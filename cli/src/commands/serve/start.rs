@@ -9,7 +9,8 @@ use chatctl_relay::config::Config;
 use chatctl_relay::server::{InheritedError, Listening, Server, Supervisor};
 use chatctl_relay::store::Store;
 use parking_lot::Mutex;
-use tracing::info;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::{debug, info};
 
 use super::super::seed;
 use super::Launch;
@@ -23,6 +24,18 @@ pub(super) fn handed(error: &InheritedError) -> Failure {
     Failure::from_error(Exit::Config, error).hint(
         "the socket unit needs ListenStream=ADDRESS:PORT, Accept=no, and FileDescriptorName=relay or none",
     )
+}
+
+/// Sees to it that a crash writes no keys to a disk. Whoever has to look into one raises the limit again
+/// (`prlimit --core`): that is why it is the soft one.
+pub(super) fn leave_no_core() {
+    let limit = Rlimit {
+        current: Some(0),
+        ..getrlimit(Resource::Core)
+    };
+    if let Err(error) = setrlimit(Resource::Core, limit) {
+        debug!(%error, "the limit of cores stays as it is");
+    }
 }
 
 /// Does something unless a signal ends us first; `None` then.
