@@ -22,7 +22,7 @@ use crate::failure::Failure;
 /// What the proxy is tried with.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Through {
-    /// The public address to go in by, as clients do: https://chat.example.com
+    /// The public address to go in by, as clients do, such as `https://chat.example.com`
     #[arg(
         id = "doctor.through",
         long = "through",
