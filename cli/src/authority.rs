@@ -22,17 +22,28 @@ impl Authority {
     ///
     /// [`Exit::NoInput`] when it cannot be read; [`Exit::DataErr`] when no certificate is in it.
     pub(crate) fn dial(&self) -> Result<Dial, Failure> {
-        let Some(path) = &self.ca else {
+        let (Some(path), Some(pem)) = (&self.ca, self.pem()?) else {
             return Ok(Dial::default());
         };
-        let pem = std::fs::read(path).map_err(|error| {
-            Failure::new(Exit::NoInput, format!("cannot read {}", path.display())).caused_by(&error)
-        })?;
         let tls = Tls::of_authorities(&pem).map_err(|error| {
             Failure::new(Exit::DataErr, format!("{} cannot be trusted", path.display()))
                 .caused_by(&error)
                 .hint("--ca takes certificates in PEM: those of the authority, or the relay's own if it signed itself")
         })?;
         Ok(Dial::trusting(tls))
+    }
+
+    /// The file as it is; nothing where the system's authorities are trusted.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::NoInput`] when it cannot be read.
+    pub(crate) fn pem(&self) -> Result<Option<Vec<u8>>, Failure> {
+        let read = |path: &PathBuf| {
+            std::fs::read(path).map_err(|error| {
+                Failure::new(Exit::NoInput, format!("cannot read {}", path.display())).caused_by(&error)
+            })
+        };
+        self.ca.as_ref().map(read).transpose()
     }
 }

@@ -6,6 +6,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use bytes::Bytes;
+use chatctl_protocol::v1::GapReason;
 use chatctl_protocol::{AccountId, EnvelopeId, Suite};
 
 use crate::e2ee::{Decrypted, OpenError, Pickle, PickleError, SealError, Vault};
@@ -201,6 +202,11 @@ impl Installation {
             && let Ok(account) = AccountId::parse(&changed.account)
         {
             self.vault.devices_changed(&account);
+        }
+        if let Event::Gap(gap) = &event
+            && gap.reason() == GapReason::Restore
+        {
+            self.vault.restored();
         }
         Ok(event)
     }

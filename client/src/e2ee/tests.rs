@@ -298,6 +298,26 @@ fn what_was_encrypted_waits_over_a_restart_until_it_is_settled() {
 }
 
 #[test]
+fn keys_that_may_have_been_claimed_before_a_restore_are_not_published_after_it() {
+    let mut bob = Vault::new(address("bob", "1"), 1);
+    let lost = bob.upkeep(&BTreeMap::new(), 10).unwrap().unwrap();
+    bob.restored();
+    let fresh = bob.upkeep(&BTreeMap::new(), 10).unwrap().unwrap();
+    let (lost, fresh) = (&lost.pools[&pool_name()], &fresh.pools[&pool_name()]);
+    assert_eq!(fresh.add.len(), 10);
+    assert!(
+        fresh
+            .add
+            .iter()
+            .all(|item| lost.add.iter().all(|old| old.id != item.id))
+    );
+    assert_ne!(
+        fresh.fallback.as_ref().unwrap().id,
+        lost.fallback.as_ref().unwrap().id
+    );
+}
+
+#[test]
 fn upkeep_repeats_itself_until_it_is_published_and_keeps_the_old_fallback() {
     let counts = |count, fallback_used| {
         let pool = PoolCount {

@@ -49,4 +49,10 @@ impl Vault {
     pub fn published(&mut self) {
         self.account.mark_keys_as_published();
     }
+
+    /// The relay was restored from a backup. Keys that wait to be uploaded may have been so, and claimed, in what
+    /// was lost: they stay good here and are never uploaded again, and [`Vault::upkeep`] draws others.
+    pub fn restored(&mut self) {
+        self.account.mark_keys_as_published();
+    }
 }

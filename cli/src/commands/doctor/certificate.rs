@@ -24,6 +24,8 @@ pub(super) struct Chain {
     /// The first that was not issued by the next.
     break_at: Option<usize>,
     is_self_signed: bool,
+    /// Whether it is meant to sign others.
+    is_authority: bool,
 }
 
 impl Chain {
@@ -56,12 +58,20 @@ impl Chain {
             length: read.len(),
             break_at,
             is_self_signed: read.len() == 1 && leaf.issuer() == leaf.subject(),
+            is_authority: leaf.is_ca(),
         })
     }
 
     /// Judges it; `renew` is how a new one is had.
     pub(super) fn judge(&self, now: UnixMs, renew: &str) -> Vec<Finding> {
-        vec![self.judge_time(now, renew), self.judge_order(renew)]
+        let mut found = vec![self.judge_time(now, renew), self.judge_order(renew)];
+        // What `openssl req -x509` makes unless told otherwise.
+        if self.is_authority {
+            let measured = format!("{} is an authority's (CA:TRUE)", self.subject);
+            let fix = "openssl req -x509 … -addext basicConstraints=critical,CA:FALSE";
+            found.push(Finding::bad("kind", measured, fix).meaning("clients refuse it as a relay's own"));
+        }
+        found
     }
 
     fn judge_time(&self, now: UnixMs, renew: &str) -> Finding {
@@ -133,6 +143,7 @@ mod tests {
             length: 2,
             break_at: None,
             is_self_signed: false,
+            is_authority: false,
         }
     }
 

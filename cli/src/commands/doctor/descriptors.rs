@@ -57,12 +57,13 @@ fn judge_relay(limits: Descriptors, needed: u64) -> Finding {
     let measured = format!("{} for the relay that runs", plain(limits.soft));
     match limits.soft >= needed {
         true => Finding::ok("relay's limit", measured),
-        false => Finding::bad(
+        // It knows, and takes as many as it has room for.
+        false => Finding::warn(
             "relay's limit",
             format!("{measured}, and server.max_sessions needs {needed}"),
             format!("printf '[Service]\\nLimitNOFILE={needed}\\n' | sudo install -D -m 0644 /dev/stdin /etc/systemd/system/chatctl.service.d/files.conf && sudo systemctl daemon-reload && sudo systemctl restart chatctl"),
         )
-        .meaning("connections beyond it are not accepted, and whoever comes waits for nothing"),
+        .meaning("sessions beyond what it has room for are answered 503"),
     }
 }
 
@@ -157,7 +158,7 @@ mod tests {
     #[test]
     fn a_relay_that_cannot_hold_what_it_promises_is_wrong_and_a_shell_only_a_warning() {
         assert_eq!(judge_relay(limits(1544, 1544), 1544).mark, Mark::Ok);
-        assert_eq!(judge_relay(limits(1543, 9999), 1544).mark, Mark::Bad);
+        assert_eq!(judge_relay(limits(1543, 9999), 1544).mark, Mark::Warn);
         assert_eq!(judge_own(limits(1544, u64::MAX), 1544).mark, Mark::Ok);
         let own = judge_own(limits(1024, 1 << 20), 1544);
         assert_eq!(

@@ -186,12 +186,12 @@ fn judge_stop(stop: Duration, drain: Duration) -> Finding {
 fn judge_descriptors(limit: u64, needed: u64) -> Finding {
     match limit >= needed {
         true => Finding::ok("LimitNOFILE", limit.to_string()),
-        false => Finding::bad(
+        false => Finding::warn(
             "LimitNOFILE",
             format!("{limit}, and server.max_sessions needs {needed}"),
             drop_in("files", &format!("LimitNOFILE={needed}")),
         )
-        .meaning("connections beyond it are not accepted, and whoever comes waits for nothing"),
+        .meaning("sessions beyond what it has room for are answered 503"),
     }
 }
 
@@ -319,7 +319,7 @@ User=chatctl
         assert_eq!(one("TimeoutStopUSec", "14s"), is("stop time", Mark::Warn));
         assert_eq!(one("TimeoutStopUSec", "15s"), []);
         assert_eq!(one("TimeoutStopUSec", "infinity"), []);
-        assert_eq!(one("LimitNOFILE", "1024"), is("LimitNOFILE", Mark::Bad));
+        assert_eq!(one("LimitNOFILE", "1024"), is("LimitNOFILE", Mark::Warn));
         assert_eq!(one("LimitNOFILE", "infinity"), []);
         assert_eq!(one("RestartPreventExitStatus", ""), is("restart", Mark::Warn));
         assert_eq!(one("RestartPreventExitStatus", "64 78"), []);

@@ -107,8 +107,10 @@ fn judge_mode(path: &Path, mode: u32) -> Finding {
     let measured = format!("{} has mode {mode:04o}", path.display());
     match (mode & 0o007, mode & 0o070) {
         (0, 0) => Finding::ok("key's mode", measured),
+        // As certbot's hooks and `ssl-cert` hand it over.
+        (0, 0o040) => Finding::ok("key's mode", format!("{measured}: its group may read it")),
         (0, _) => Finding::warn("key's mode", measured, format!("chmod 0600 {}", shell(path)))
-            .meaning("a group may read it: good where that is meant"),
+            .meaning("a group may change it"),
         (_, _) => Finding::bad("key's mode", measured, format!("chmod 0600 {}", shell(path)))
             .meaning("everybody on this machine may read it"),
     }
@@ -177,7 +179,7 @@ mod tests {
         );
         assert_eq!(
             marks(&pem, &other, 0o640),
-            with([of("key's mode", Mark::Warn), of("key", Mark::Bad)])
+            with([of("key's mode", Mark::Ok), of("key", Mark::Bad)])
         );
         assert_eq!(
             marks(&pem, "", 0o644),

@@ -13,7 +13,8 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Uri, header};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -81,7 +82,7 @@ impl Front {
     /// # Errors
     ///
     /// [`FrontError::Url`], [`FrontError::Roots`].
-    pub(super) fn of(url: &Uri) -> Result<Self, FrontError> {
+    pub(super) fn of(url: &Uri, authorities: Option<&[u8]>) -> Result<Self, FrontError> {
         let is_secure = match url.scheme_str() {
             Some("https" | "wss") => true,
             Some("http" | "ws") => false,
@@ -97,7 +98,7 @@ impl Front {
             host: authority.host().to_owned(),
             port: authority.port_u16().unwrap_or(if is_secure { 443 } else { 80 }),
             prefix: url.path().trim_end_matches('/').to_owned(),
-            tls: is_secure.then(trust).transpose()?,
+            tls: is_secure.then(|| trust(authorities)).transpose()?,
         })
     }
 
@@ -210,17 +211,21 @@ async fn exchange(
     }
 }
 
-/// Whom this machine trusts.
-fn trust() -> Result<Arc<ClientConfig>, FrontError> {
-    let found = rustls_native_certs::load_native_certs();
+/// Whom this machine trusts, or these authorities alone.
+fn trust(authorities: Option<&[u8]>) -> Result<Arc<ClientConfig>, FrontError> {
     let mut roots = RootCertStore::empty();
-    let (added, _unreadable) = roots.add_parsable_certificates(found.certs);
+    let (certificates, why) = match authorities {
+        Some(pem) => (CertificateDer::pem_slice_iter(pem).flatten().collect(), None),
+        None => {
+            let found = rustls_native_certs::load_native_certs();
+            (found.certs, found.errors.first().map(ToString::to_string))
+        }
+    };
+    let (added, _unreadable) = roots.add_parsable_certificates(certificates);
     if added == 0 {
-        let why = found
-            .errors
-            .first()
-            .map_or_else(|| "none is there".to_owned(), ToString::to_string);
-        return Err(FrontError::Roots(why));
+        return Err(FrontError::Roots(
+            why.unwrap_or_else(|| "none is there".to_owned()),
+        ));
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
@@ -267,7 +272,7 @@ mod tests {
 
     #[test]
     fn an_address_is_where_people_would_type_it() {
-        let of = |url: &'static str| Front::of(&Uri::from_static(url));
+        let of = |url: &'static str| Front::of(&Uri::from_static(url), None);
         let front = of("http://chat.example/behind/").unwrap();
         assert_eq!(front.socket(), "ws://chat.example:80/behind/v1/ws");
         assert!(matches!(of("ftp://chat.example"), Err(FrontError::Url(_))));

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use self::front::{Answered, Front, FrontError};
 use super::clock::{difference, judge_skew, now};
 use super::finding::Finding;
+use crate::authority::Authority;
 use crate::failure::Failure;
 
 /// What the proxy is tried with.
@@ -41,6 +42,9 @@ pub(super) struct Through {
         help_heading = "Proxy"
     )]
     token_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    authority: Authority,
 
     /// How long a connection is left in silence
     #[arg(id = "doctor.idle", long = "idle", value_name = "DURATION", default_value = "40s", value_parser = humantime::parse_duration, help_heading = "Proxy")]
@@ -68,7 +72,17 @@ impl Through {
                 fix,
             )];
         };
-        let front = match Front::of(url) {
+        let authorities = match self.authority.pem() {
+            Ok(authorities) => authorities,
+            Err(failure) => {
+                return vec![Finding::bad(
+                    "authorities",
+                    failure.sentence(),
+                    "ls -l the file of --ca",
+                )];
+            }
+        };
+        let front = match Front::of(url, authorities.as_deref()) {
             Ok(front) => front,
             Err(error) => return vec![judge_error("reachable", &error)],
         };
@@ -203,7 +217,7 @@ mod tests {
 
     #[test]
     fn only_a_relays_limits_are_an_answer() {
-        let front = Front::of(&Uri::from_static("http://127.0.0.1:1")).unwrap();
+        let front = Front::of(&Uri::from_static("http://127.0.0.1:1"), None).unwrap();
         let mut found = Vec::new();
         let mut good = answered(200, false);
         good.body = serde_json::to_vec(&Limits::default()).unwrap().into();
