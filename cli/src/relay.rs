@@ -3,26 +3,26 @@
 //! Owns where the socket is looked for, the deadline, and what an operator is told when the relay does not
 //! answer or refuses. Must not know what is asked.
 
-use std::future::Future;
+mod answers;
+mod stream;
+
 use std::io;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use chatctl_client::Dial;
 use chatctl_relay::auth::private_file;
 use chatctl_relay::server::MAX_SOCKET_PATH;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Method, Request, Response, StatusCode, Uri, header};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
+use hyper::{Method, Request, Uri, header};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
-use tokio::time::timeout;
 
+use self::answers::{Answer, MAX_ANSWER, answer, exchange, in_time};
+pub(crate) use self::stream::Stream;
+use self::stream::begin;
 use crate::authority::Authority;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -367,157 +367,6 @@ pub(crate) struct Refused {
     pub(crate) failure: Failure,
 }
 
-/// A long answer on its way. Dropping it hangs up.
-pub(crate) struct Stream {
-    response: Response<Incoming>,
-    /// As long as it is kept, the connection is wanted.
-    _sender: SendRequest<Full<Bytes>>,
-    connection: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
-impl Stream {
-    /// How long it will be, if the relay says.
-    pub(crate) fn length(&self) -> Option<u64> {
-        let length = self.response.headers().get(header::CONTENT_LENGTH)?;
-        length.to_str().ok()?.parse().ok()
-    }
-
-    /// The next piece; nothing at the end.
-    ///
-    /// # Errors
-    ///
-    /// When the relay breaks off.
-    pub(crate) async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        loop {
-            let body = self.response.body_mut();
-            let frame = tokio::select! {
-                biased;
-                frame = body.frame() => frame,
-                // The relay has closed behind its last piece, which is here.
-                () = &mut self.connection => {
-                    self.connection = Box::pin(std::future::pending());
-                    continue;
-                }
-            };
-            let Some(frame) = frame else { return Ok(None) };
-            if let Ok(piece) = frame.map_err(io::Error::other)?.into_data() {
-                return Ok(Some(piece));
-            }
-        }
-    }
-}
-
-/// Sends a request over a connection of its own, and reads how the answer begins.
-async fn begin(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    request: Request<Full<Bytes>>,
-) -> io::Result<Stream> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(io::Error::other)?;
-    let mut connection: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
-        // What went wrong is seen in the body.
-        let _ = connection.await;
-    });
-    let response = {
-        let mut answered = std::pin::pin!(sender.send_request(request));
-        tokio::select! {
-            biased;
-            answered = &mut answered => answered,
-            () = &mut connection => {
-                connection = Box::pin(std::future::pending());
-                answered.await
-            }
-        }
-    };
-    Ok(Stream {
-        response: response.map_err(io::Error::other)?,
-        _sender: sender,
-        connection,
-    })
-}
-
-/// What a relay answered.
-struct Answer {
-    status: StatusCode,
-    body: Bytes,
-}
-
-impl Answer {
-    fn meaning(&self) -> Result<Value, Failure> {
-        answer(self.status, &self.body)
-    }
-
-    /// The problem document, if it refuses.
-    fn problem(&self) -> Option<Value> {
-        match self.status.is_success() {
-            true => None,
-            false => serde_json::from_slice(&self.body).ok(),
-        }
-    }
-}
-
-/// Sends a request over a connection of its own, and reads the whole answer.
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    request: Request<Full<Bytes>>,
-) -> io::Result<(StatusCode, Bytes)> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(io::Error::other)?;
-    let mut answered = std::pin::pin!(async {
-        let response = sender.send_request(request).await.map_err(io::Error::other)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        Ok((status, body.map_err(io::Error::other)?.to_bytes()))
-    });
-    tokio::select! {
-        biased;
-        answered = &mut answered => answered,
-        // The relay has closed behind its answer, which is here.
-        _ = connection => answered.await,
-    }
-}
-
-/// What an answer means.
-fn answer(status: StatusCode, body: &[u8]) -> Result<Value, Failure> {
-    let value: Value = match body.is_empty() {
-        true => Value::Null,
-        false => serde_json::from_slice(body).unwrap_or(Value::Null),
-    };
-    if status.is_success() {
-        return Ok(value);
-    }
-    let word = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
-    let title = word("title").unwrap_or_else(|| format!("It answers {status}."));
-    let said = word("detail").unwrap_or_else(|| title.clone());
-    let (exit, hint) = match status.as_u16() {
-        401 | 403 => (
-            Exit::NoPerm,
-            "`chatctl token issue --scope admin` makes an operator's token; the admin socket needs none",
-        ),
-        503 if said.contains("about to stop") => (Exit::TempFail, "it drains; try again when it is back"),
-        503 | 507 => (Exit::Unavailable, "the same command may be run again"),
-        429 => (Exit::TempFail, "try again in a while"),
-        422 if value.get("problems").is_some() => (
-            Exit::Config,
-            "`chatctl config check` shows everything that is wrong with it",
-        ),
-        404 => (Exit::DataErr, "is the relay of the same version as this command?"),
-        _ => (Exit::DataErr, "the relay's log may say more"),
-    };
-    let message = format!("the relay refuses: {}", title.trim_end_matches('.'));
-    let problems = value.get("problems").and_then(Value::as_array);
-    let problems = problems.into_iter().flatten().filter_map(Value::as_str);
-    let failure = Failure::new(exit, message)
-        .because(problems.map(str::to_owned))
-        .hint(hint);
-    Err(match said == title {
-        true => failure,
-        false => failure.caused_by(&io::Error::other(said)),
-    })
-}
-
 /// Where a relay's socket may be, likeliest first.
 fn sockets(options: &RelayOptions, data_dir: Option<&Path>) -> Vec<PathBuf> {
     if let Some(path) = &options.admin_socket {
@@ -549,19 +398,8 @@ fn unreachable(place: &Place, error: &io::Error) -> Failure {
     }
 }
 
-async fn in_time<T>(deadline: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let late = |_| {
-        let deadline = humantime::format_duration(deadline);
-        io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {deadline}"))
-    };
-    timeout(deadline, work).await.map_err(late)?
-}
-
 /// How long a relay may take for one answer.
 const DEADLINE: Duration = Duration::from_secs(10);
-
-/// No answer that operators' commands ask for is larger.
-const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
 /// The socket of the service as it is packaged.
 const SYSTEM_SOCKET: &str = "/run/chatctl/admin.sock";
@@ -569,37 +407,6 @@ const SYSTEM_SOCKET: &str = "/run/chatctl/admin.sock";
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_the_relay_refuses_has_its_exit() {
-        let exit = |status: u16, detail: &str| {
-            let body = serde_json::json!({"title": "No.", "detail": detail}).to_string();
-            answer(StatusCode::from_u16(status).unwrap(), body.as_bytes())
-                .unwrap_err()
-                .exit
-        };
-        let drains = "The relay is about to stop.";
-        let exits = [
-            (401, ""),
-            (403, ""),
-            (503, ""),
-            (503, drains),
-            (429, ""),
-            (422, ""),
-        ];
-        assert_eq!(
-            exits.map(|(status, detail)| exit(status, detail)),
-            [
-                Exit::NoPerm,
-                Exit::NoPerm,
-                Exit::Unavailable,
-                Exit::TempFail,
-                Exit::TempFail,
-                Exit::DataErr
-            ]
-        );
-        assert_eq!(answer(StatusCode::NO_CONTENT, b""), Ok(Value::Null));
-    }
 
     #[tokio::test]
     async fn nobody_at_the_socket_is_no_relay_and_a_dead_ones_file_neither() {
