@@ -7,6 +7,7 @@
 
 use chatctl_client::e2ee::{Answer, Installation, OpenError, SealError, SendError, safety_number};
 use chatctl_client::{Event, Mail, SendId, SendOutcome, Stop};
+use chatctl_protocol::v1::GapReason;
 use chatctl_protocol::{AccountId, Address, CloseCode, DeviceId};
 use tokio::time::timeout;
 
@@ -142,7 +143,14 @@ impl Talk {
                 self.voice.tell(What::Disconnected, &note)?;
             }
             Event::Gap(gap) => {
-                let note = format!("{} messages will never arrive", gap.dropped);
+                let note = match gap.reason() {
+                    GapReason::Restore => {
+                        "the relay came back from a backup: messages since then may be lost".to_owned()
+                    }
+                    GapReason::Ttl | GapReason::Quota | GapReason::Unspecified => {
+                        format!("{} messages will never arrive", gap.dropped)
+                    }
+                };
                 self.voice.tell(What::Lost, &note)?;
             }
             Event::KeysLow(_) | Event::FallbackUsed(_) => match self.me.publish(ONE_TIME_KEYS).await {
