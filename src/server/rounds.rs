@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -33,15 +33,32 @@ async fn keep_keys(verifier: Arc<Verifier>, closing: CancellationToken) {
     }
 }
 
+/// Turns of something that is done at once and then each time, until it is over. What came due meanwhile is left out.
+struct Turns {
+    ticks: Interval,
+    closing: CancellationToken,
+}
+
+impl Turns {
+    fn each(time: Duration, closing: CancellationToken) -> Self {
+        let mut ticks = interval(time);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        Self { ticks, closing }
+    }
+
+    /// Waits for the next; false when there are no more.
+    async fn next(&mut self) -> bool {
+        tokio::select! {
+            _ = self.ticks.tick() => true,
+            () = self.closing.cancelled() => false,
+        }
+    }
+}
+
 /// Forgets what is quiet.
 async fn keep_house(switchboard: Arc<Switchboard>, closing: CancellationToken) {
-    let mut ticks = interval(HOUSE_TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = closing.cancelled() => return,
-        }
+    let mut turns = Turns::each(HOUSE_TICK, closing);
+    while turns.next().await {
         switchboard.forget_quiet_senders();
         switchboard.forget_revocations();
         // Where nobody was away, only a new day brings something to do here.
@@ -55,13 +72,8 @@ async fn keep_house(switchboard: Arc<Switchboard>, closing: CancellationToken) {
 
 /// Learns what was revoked through other relays, or past all of them.
 async fn keep_revocations(switchboard: Arc<Switchboard>, closing: CancellationToken) {
-    let mut ticks = interval(REVOCATION_TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = closing.cancelled() => return,
-        }
+    let mut turns = Turns::each(REVOCATION_TICK, closing);
+    while turns.next().await {
         if !switchboard.is_away()
             && let Err(error) = switchboard.learn_revocations().await
         {
@@ -72,13 +84,8 @@ async fn keep_revocations(switchboard: Arc<Switchboard>, closing: CancellationTo
 
 /// Ends the sessions of devices that have signed on to another relay.
 async fn keep_leases(switchboard: Arc<Switchboard>, closing: CancellationToken) {
-    let mut ticks = interval(LEASE_TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = closing.cancelled() => return,
-        }
+    let mut turns = Turns::each(LEASE_TICK, closing);
+    while turns.next().await {
         // Until the store answers nobody can have signed on elsewhere either.
         if !switchboard.is_away()
             && let Err(error) = switchboard.displace().await
