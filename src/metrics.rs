@@ -6,7 +6,7 @@
 
 mod kinds;
 mod plain;
-mod process;
+pub mod process;
 mod times;
 
 use prometheus_client::encoding::text::encode;

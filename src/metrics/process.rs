@@ -30,7 +30,7 @@ impl Process {
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let cpu = ConstCounter::new(seconds(clock_gettime(ClockId::ProcessCPUTime)));
+        let cpu = ConstCounter::new(cpu_seconds());
         let help = "Processor time that the process has used.";
         let metric = encoder.encode_descriptor("cpu", help, Some(&Unit::Seconds), cpu.metric_type())?;
         cpu.encode(metric)?;
@@ -39,7 +39,7 @@ impl Collector for Process {
         let metric =
             encoder.encode_descriptor("start_time", help, Some(&Unit::Seconds), start.metric_type())?;
         start.encode(metric)?;
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let status = fs::read_to_string(STATUS).unwrap_or_default();
         let gauges = [
             (
                 "resident_memory",
@@ -100,6 +100,18 @@ fn seconds(time: Timespec) -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
+/// Processor time that the process has used, in seconds.
+#[must_use]
+pub fn cpu_seconds() -> f64 {
+    seconds(clock_gettime(ClockId::ProcessCPUTime))
+}
+
+/// Memory that the process holds, in bytes.
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    kilobytes(&fs::read_to_string(STATUS).ok()?, "VmRSS:")
+}
+
 /// A number of `/proc/self/status`.
 fn field(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -110,8 +122,10 @@ fn kilobytes(status: &str, name: &str) -> Option<u64> {
     field(status, name).map(|kilobytes| kilobytes * 1024)
 }
 
-/// Newer systems say the number as the directory's size; else it is counted, in about 30 ms for 100,000.
-fn open_descriptors() -> Option<u64> {
+/// Descriptors that the process has open. Newer systems say the number as the directory's size; else it is counted, in
+/// about 30 ms for 100,000.
+#[must_use]
+pub fn open_descriptors() -> Option<u64> {
     match fs::metadata(DESCRIPTORS).ok()?.len() {
         // One of those that are found is the look's own.
         0 => Some((fs::read_dir(DESCRIPTORS).ok()?.count() as u64).saturating_sub(1)),
@@ -120,6 +134,7 @@ fn open_descriptors() -> Option<u64> {
 }
 
 const DESCRIPTORS: &str = "/proc/self/fd";
+const STATUS: &str = "/proc/self/status";
 
 #[cfg(test)]
 mod tests {
@@ -148,5 +163,19 @@ mod tests {
         assert_eq!(kilobytes(status, "VmRSS:"), Some(12 * 1024));
         assert_eq!(field(status, "Threads:"), Some(7));
         assert_eq!(field(status, "Nothing:"), None);
+    }
+
+    #[test]
+    fn the_system_says_something_of_this_process() {
+        assert!(resident_bytes().unwrap() > 1 << 20);
+        assert!(cpu_seconds() > 0.0);
+        let before = open_descriptors().unwrap();
+        let files: Vec<_> = (0..64).map(|_| fs::File::open("/proc/self/status")).collect();
+        assert!(open_descriptors().unwrap() >= before + 32, "{files:?}");
+        assert!(
+            getrlimit(Resource::Nofile)
+                .current
+                .is_none_or(|soft| soft >= before)
+        );
     }
 }

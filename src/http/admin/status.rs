@@ -26,7 +26,6 @@ pub mod answers;
 mod example;
 mod glance;
 mod jobs;
-mod process;
 #[cfg(test)]
 mod tests;
 

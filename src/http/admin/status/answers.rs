@@ -10,11 +10,11 @@ use utoipa::ToSchema;
 use super::Listener;
 use super::glance::Glance;
 use super::jobs::JobLamp;
-use super::process;
 use crate::auth::KeyState;
 use crate::http::Doors;
+use crate::http::descriptors::Descriptors;
 use crate::http::openapi::values;
-use crate::metrics::{ByReason, Counted as _};
+use crate::metrics::{ByReason, Counted as _, process};
 use crate::model::UnixMs;
 use crate::tls::{Facts, Source};
 
@@ -337,7 +337,7 @@ impl SessionsAnswer {
             &doors.metrics.sessions_closed,
             CloseCode::ALL.map(CloseCode::name),
         );
-        let (soft, hard) = process::limits();
+        let Descriptors { soft, hard } = doors.sessions.descriptors();
         Self {
             open: unsigned(doors.metrics.sessions.get()),
             most: doors.sessions.most() as u64,

@@ -10,9 +10,9 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
-use super::process;
 use crate::http::Doors;
 use crate::jobs::board::{self, Standing};
+use crate::metrics::process;
 use crate::store::{Error, Extent};
 
 /// What was found out.
@@ -50,7 +50,7 @@ impl Glances {
 }
 
 async fn look(doors: &Doors) -> Glance {
-    let counted = spawn_blocking(process::descriptors);
+    let counted = spawn_blocking(process::open_descriptors);
     // It was asked just now, by who commits: nobody has to wait for it here, too.
     if doors.switchboard.is_away() {
         return Glance {
