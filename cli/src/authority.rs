@@ -20,30 +20,26 @@ impl Authority {
     ///
     /// # Errors
     ///
-    /// [`Exit::NoInput`] when it cannot be read; [`Exit::DataErr`] when no certificate is in it.
+    /// As [`Self::tls`].
     pub(crate) fn dial(&self) -> Result<Dial, Failure> {
-        let (Some(path), Some(pem)) = (&self.ca, self.pem()?) else {
-            return Ok(Dial::default());
-        };
+        Ok(self.tls()?.map(Dial::trusting).unwrap_or_default())
+    }
+
+    /// Whom to trust; nothing where that is the system's to say.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::NoInput`] when the file cannot be read; [`Exit::DataErr`] when no certificate is in it.
+    pub(crate) fn tls(&self) -> Result<Option<Tls>, Failure> {
+        let Some(path) = &self.ca else { return Ok(None) };
+        let pem = std::fs::read(path).map_err(|error| {
+            Failure::new(Exit::NoInput, format!("cannot read {}", path.display())).caused_by(&error)
+        })?;
         let tls = Tls::of_authorities(&pem).map_err(|error| {
             Failure::new(Exit::DataErr, format!("{} cannot be trusted", path.display()))
                 .caused_by(&error)
                 .hint("--ca takes certificates in PEM: those of the authority, or the relay's own if it signed itself")
         })?;
-        Ok(Dial::trusting(tls))
-    }
-
-    /// The file as it is; nothing where the system's authorities are trusted.
-    ///
-    /// # Errors
-    ///
-    /// [`Exit::NoInput`] when it cannot be read.
-    pub(crate) fn pem(&self) -> Result<Option<Vec<u8>>, Failure> {
-        let read = |path: &PathBuf| {
-            std::fs::read(path).map_err(|error| {
-                Failure::new(Exit::NoInput, format!("cannot read {}", path.display())).caused_by(&error)
-            })
-        };
-        self.ca.as_ref().map(read).transpose()
+        Ok(Some(tls))
     }
 }

@@ -84,7 +84,9 @@ impl Tls {
         Self::of_roots(RootCertStore::empty())
     }
 
-    pub(crate) fn config(&self) -> &Arc<ClientConfig> {
+    /// The configuration, for connections that are made without this library.
+    #[must_use]
+    pub const fn config(&self) -> &Arc<ClientConfig> {
         &self.0
     }
 

@@ -7,15 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chatctl_client::{Dial, Tls};
+use chatctl_client::{Dial, Tls, TlsError};
 use chatctl_relay::model::UnixMs;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Uri, header};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -32,7 +30,7 @@ pub(super) enum FrontError {
     /// The certificate is not trusted.
     Untrusted(rustls::Error),
     /// This machine trusts nobody.
-    Roots(String),
+    Roots(TlsError),
     /// What answers does not speak HTTP as it should.
     Http(hyper::Error),
     /// Not in time.
@@ -45,7 +43,7 @@ impl std::fmt::Display for FrontError {
             Self::Url(why) => f.write_str(why),
             Self::Io(error) => write!(f, "nobody answers: {error}"),
             Self::Untrusted(error) => write!(f, "its certificate is not trusted: {error}"),
-            Self::Roots(why) => write!(f, "this machine knows no authorities: {why}"),
+            Self::Roots(error) => write!(f, "this machine knows no authorities: {error}"),
             Self::Http(error) => write!(f, "the answer is no HTTP: {error}"),
             Self::Late => f.write_str("no answer within 5s"),
         }
@@ -73,7 +71,7 @@ pub(super) struct Front {
     port: u16,
     prefix: String,
     /// Whom to trust, under `https://`.
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<Tls>,
 }
 
 impl Front {
@@ -82,7 +80,7 @@ impl Front {
     /// # Errors
     ///
     /// [`FrontError::Url`], [`FrontError::Roots`].
-    pub(super) fn of(url: &Uri, authorities: Option<&[u8]>) -> Result<Self, FrontError> {
+    pub(super) fn of(url: &Uri, trusted: Option<Tls>) -> Result<Self, FrontError> {
         let is_secure = match url.scheme_str() {
             Some("https" | "wss") => true,
             Some("http" | "ws") => false,
@@ -98,7 +96,11 @@ impl Front {
             host: authority.host().to_owned(),
             port: authority.port_u16().unwrap_or(if is_secure { 443 } else { 80 }),
             prefix: url.path().trim_end_matches('/').to_owned(),
-            tls: is_secure.then(|| trust(authorities)).transpose()?,
+            tls: match (is_secure, trusted) {
+                (false, _) => None,
+                (true, Some(tls)) => Some(tls),
+                (true, None) => Some(Tls::system().map_err(FrontError::Roots)?),
+            },
         })
     }
 
@@ -122,7 +124,7 @@ impl Front {
     /// How the client's side connects to it.
     pub(super) fn dial(&self) -> Dial {
         match &self.tls {
-            Some(config) => Dial::trusting(Tls::custom(config.as_ref().clone())),
+            Some(tls) => Dial::trusting(tls.clone()),
             None => Dial::default(),
         }
     }
@@ -161,7 +163,7 @@ impl Front {
         };
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| FrontError::Url("no certificate can carry that host name"))?;
-        let stream = TlsConnector::from(Arc::clone(tls))
+        let stream = TlsConnector::from(Arc::clone(tls.config()))
             .connect(name, tcp)
             .await
             .map_err(untrusted)?;
@@ -209,31 +211,6 @@ async fn exchange(
         // The other side has closed behind its answer, which is here.
         _ = connection => answered.await,
     }
-}
-
-/// Whom this machine trusts, or these authorities alone.
-fn trust(authorities: Option<&[u8]>) -> Result<Arc<ClientConfig>, FrontError> {
-    let mut roots = RootCertStore::empty();
-    let (certificates, why) = match authorities {
-        Some(pem) => (CertificateDer::pem_slice_iter(pem).flatten().collect(), None),
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            (found.certs, found.errors.first().map(ToString::to_string))
-        }
-    };
-    let (added, _unreadable) = roots.add_parsable_certificates(certificates);
-    if added == 0 {
-        return Err(FrontError::Roots(
-            why.unwrap_or_else(|| "none is there".to_owned()),
-        ));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(FrontError::Untrusted)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }
 
 /// rustls hides its errors in those of the stream; a stream that merely broke has none inside.

@@ -72,8 +72,8 @@ impl Through {
                 fix,
             )];
         };
-        let authorities = match self.authority.pem() {
-            Ok(authorities) => authorities,
+        let authority = match self.authority.tls() {
+            Ok(authority) => authority,
             Err(failure) => {
                 return vec![Finding::bad(
                     "authorities",
@@ -82,7 +82,7 @@ impl Through {
                 )];
             }
         };
-        let front = match Front::of(url, authorities.as_deref()) {
+        let front = match Front::of(url, authority) {
             Ok(front) => front,
             Err(error) => return vec![judge_error("reachable", &error)],
         };
