@@ -50,6 +50,13 @@ impl Descriptors {
         })
     }
 
+    /// How many a process needs so that there is room for this many sessions: [`Self::most_sessions`] the other way.
+    #[must_use]
+    pub fn wanted_for(sessions: u64) -> u64 {
+        let kept = sessions.div_ceil(7).clamp(MIN_RESERVE, MAX_REQUESTS + OWN);
+        sessions.saturating_add(kept)
+    }
+
     /// The most connections at once that are not sessions yet.
     #[must_use]
     pub fn most_requests(self) -> usize {
@@ -94,6 +101,21 @@ mod tests {
         );
         assert_eq!(Descriptors::ENDLESS.most_sessions(), usize::MAX);
         assert_eq!(Descriptors::ENDLESS.most_requests(), 8_192);
+    }
+
+    #[test]
+    fn what_is_wanted_is_enough() {
+        for sessions in [1, 100, 896, 897, 57_344, 57_792, 57_793, 100_000, 1_000_000] {
+            let wanted = Descriptors::wanted_for(sessions);
+            let room = |soft| {
+                let descriptors = Descriptors {
+                    soft: Some(soft),
+                    hard: Some(soft),
+                };
+                descriptors.most_sessions() as u64
+            };
+            assert!(room(wanted) >= sessions, "{sessions}: {wanted}");
+        }
     }
 
     #[test]

@@ -3,15 +3,19 @@
 //! Must not know what a session costs in memory; here each is a descriptor.
 
 use chatctl_relay::config::Config;
+use chatctl_relay::http::descriptors::Descriptors as Limits;
 use rustix::process::{Resource, getrlimit};
 
 use super::finding::Finding;
 use super::proc::{Descriptors, number};
 use super::running::Running;
 
-/// Descriptors that a relay with these settings may need: one for each session, and some for itself.
+/// Descriptors that a relay with these settings may need: one for each session, and some for itself. Never fewer than
+/// with which the relay lets so many in.
 pub(super) fn needed(config: &Config) -> u64 {
-    config.server.max_sessions as u64 + u64::from(config.store.pool) + RESERVE
+    let sessions = config.server.max_sessions as u64;
+    let own = u64::from(config.store.pool) + RESERVE;
+    sessions.saturating_add(own).max(Limits::wanted_for(sessions))
 }
 
 /// Looks at the relay's limits or at our own, and at the kernel's.
