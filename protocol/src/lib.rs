@@ -10,6 +10,7 @@ pub mod frame;
 pub mod limits;
 pub mod names;
 pub mod schema;
+pub mod spoken;
 pub mod v1;
 
 pub use close::CloseCode;
@@ -19,3 +20,4 @@ pub use limits::Limits;
 pub use names::{
     AccountId, Address, ClientMsgId, DeviceId, EnvelopeId, NameError, PoolName, Suite, SuiteName,
 };
+pub use spoken::{MessageRef, SendRef, Spoken};

@@ -28,7 +28,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use crate::http::problem::Problem;
-use crate::session::Leave;
+use crate::session::{Leave, Said};
 use crate::tls::Line;
 
 /// What came over a socket.
@@ -188,13 +188,13 @@ impl Socket {
     /// # Errors
     ///
     /// [`Ended`] when the connection is lost, or takes nothing for as long as the patience lasts.
-    pub async fn say(&mut self, frames: &mut Vec<Body>) -> Result<(), Ended> {
+    pub async fn say(&mut self, frames: &mut Vec<Said>) -> Result<(), Ended> {
         if frames.is_empty() {
             return Ok(());
         }
         let writing = async {
-            for body in frames.drain(..) {
-                let Some(message) = encode(body, self.encoding) else {
+            for said in frames.drain(..) {
+                let Some(message) = encode(said.into_body(), self.encoding) else {
                     continue;
                 };
                 self.ws.feed(message).await?;

@@ -11,7 +11,7 @@ use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::http::{Request, Response, header};
 use chatctl_protocol::v1::frame::Body;
-use chatctl_protocol::{CloseCode, Code, Encoding};
+use chatctl_protocol::{CloseCode, Code, Encoding, Spoken};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info};
 
@@ -26,7 +26,7 @@ use crate::http::token::bearer;
 use crate::hub::Attending;
 use crate::metrics::Count as _;
 use crate::model::Identity;
-use crate::session::{Leave, REVOKED, Session, Surroundings};
+use crate::session::{Leave, REVOKED, Said, Session, Surroundings};
 use crate::trace;
 
 refusals! {
@@ -228,7 +228,7 @@ impl Connection {
         };
         let opened = Session::open(around, identity, &hello, rand::random()).await;
         let (mut session, hello_ok) = opened.map_err(said)?;
-        let mut out = vec![hello_ok];
+        let mut out = vec![hello_ok.into()];
         session.begin(&mut out).await.map_err(said)?;
         self.flush(socket, &session, &mut out).await?;
         Ok(session)
@@ -278,14 +278,18 @@ impl Connection {
         socket: &mut Socket,
         session: &mut Session,
         first: Result<Heard, Ended>,
-        out: &mut Vec<Body>,
+        out: &mut Vec<Said>,
     ) -> Result<(), Ended> {
         self.heard_at = Instant::now();
         self.pinged_at = None;
         let mut heard = first;
         for turn in 1.. {
             match heard? {
-                Heard::Frame(body) => session.receive(body, out).await.map_err(said)?,
+                Heard::Frame(body) => {
+                    if let Some(later) = session.hear(Spoken::Other(body), out).map_err(said)? {
+                        session.receive(later, out).await.map_err(said)?;
+                    }
+                }
                 Heard::Pong(mark) if &mark[..] == GAP_MARK => session.confirmed(out).await,
                 Heard::Pong(_) | Heard::Life => {}
             }
@@ -301,9 +305,9 @@ impl Connection {
         Ok(())
     }
 
-    async fn flush(&self, socket: &mut Socket, session: &Session, out: &mut Vec<Body>) -> Result<(), Ended> {
+    async fn flush(&self, socket: &mut Socket, session: &Session, out: &mut Vec<Said>) -> Result<(), Ended> {
         self.doors.metrics.frames_sent.inc_by(out.len() as u64);
-        let says_gap = out.iter().any(|body| matches!(body, Body::Gap(_)));
+        let says_gap = out.iter().any(|body| matches!(body, Said::Other(Body::Gap(_))));
         socket.say(out).await?;
         if says_gap && session.wants_confirmation() {
             // The answer proves that the losses were heard.
@@ -313,7 +317,7 @@ impl Connection {
     }
 
     /// The session is over: what is said already goes out first.
-    async fn part(&self, socket: &mut Socket, out: &mut Vec<Body>, ended: Ended) -> Ended {
+    async fn part(&self, socket: &mut Socket, out: &mut Vec<Said>, ended: Ended) -> Ended {
         if let Ended::Broken(..) = ended
             && let Err(Ended::Gone) = socket.say(out).await
         {

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use chatctl_protocol::v1;
 use chatctl_protocol::v1::frame::Body;
-use chatctl_protocol::{AccountId, ClientMsgId, CloseCode, Code, DeviceId, Limits};
+use chatctl_protocol::{AccountId, ClientMsgId, CloseCode, Code, DeviceId, Limits, SendRef};
 
 use crate::committer::Outcome;
 use crate::directory::KeyNotice;
 use crate::mailbox::{Delivery, Window};
-use crate::session::Leave;
+use crate::session::{Leave, Said};
 use crate::store::{Gap, GapReason};
 use crate::switchboard::{DeviceMessage, Refusal, Send};
 
@@ -38,19 +38,19 @@ pub(super) fn window(hello: &v1::Hello, limits: &Limits) -> Result<(Window, usiz
 /// # Errors
 ///
 /// [`Code::BadRequest`] when a name breaks its rule.
-pub fn send_from_frame(send: v1::Send) -> Result<Send, Code> {
-    let messages = send.messages.into_iter().map(|message| {
+pub fn send_from_frame(send: &SendRef<'_>) -> Result<Send, Code> {
+    let messages = send.messages.iter().map(|message| {
         Ok(DeviceMessage {
-            device_id: DeviceId::parse(&message.device_id).map_err(|_| Code::BadRequest)?,
+            device_id: DeviceId::parse(message.device_id).map_err(|_| Code::BadRequest)?,
             registration_id: message.registration_id,
             kind: message.kind,
-            payload: message.payload,
+            payload: Bytes::copy_from_slice(message.payload),
         })
     });
     Ok(Send {
-        to: AccountId::parse(&send.to_account).map_err(|_| Code::BadRequest)?,
+        to: AccountId::parse(send.to_account).map_err(|_| Code::BadRequest)?,
         messages: messages.collect::<Result<_, _>>()?,
-        client_msg_id: ClientMsgId::parse(&send.client_msg_id).map_err(|_| Code::BadRequest)?,
+        client_msg_id: ClientMsgId::parse(send.client_msg_id).map_err(|_| Code::BadRequest)?,
         ttl_seconds: send.ttl,
         urgent: send.urgent,
         ephemeral: send.ephemeral,
@@ -80,41 +80,36 @@ pub fn envelope_frame(delivery: &Delivery) -> v1::Envelope {
 }
 
 /// Appends Deliver frames that each fit `max_frame` in both encodings.
-pub(super) fn deliver(page: Vec<Delivery>, max_frame: usize, out: &mut Vec<Body>) {
+pub(super) fn deliver(page: Vec<Delivery>, max_frame: usize, out: &mut Vec<Said>) {
     let mut envelopes = Vec::with_capacity(page.len());
     let mut bytes = 0;
     for delivery in page {
         let size = json_size(delivery.envelope.payload.len()) + ENVELOPE_OVERHEAD;
         if bytes + size > max_frame && !envelopes.is_empty() {
-            out.push(Body::Deliver(v1::Deliver {
-                envelopes: std::mem::take(&mut envelopes),
-            }));
+            out.push(Said::Mail(std::mem::take(&mut envelopes)));
             bytes = 0;
         }
         bytes += size;
-        envelopes.push(envelope_frame(&delivery));
+        envelopes.push(delivery);
     }
     if !envelopes.is_empty() {
-        out.push(Body::Deliver(v1::Deliver { envelopes }));
+        out.push(Said::Mail(envelopes));
     }
 }
 
 /// The answer to a send that was accepted for its commit.
-pub(super) fn answer(id: u64, outcome: Outcome) -> Body {
+pub(super) fn answer(id: u64, outcome: Outcome) -> Said {
     match outcome {
-        Outcome::Safe { ids, duplicate } => Body::SendOk(v1::SendOk {
-            id,
-            envelope_ids: ids.iter().map(|id| id.as_u64()).collect(),
-            duplicate,
-        }),
+        Outcome::Safe { ids, duplicate } => Said::Safe { id, ids, duplicate },
         // A device that was replaced on the way: the same send again says which.
         Outcome::Refused(Code::DeviceMismatch) => Body::SendErr(v1::SendErr {
             id,
             code: Code::DeviceMismatch.as_str().to_owned(),
             retryable: true,
             ..v1::SendErr::default()
-        }),
-        Outcome::Refused(code) => refused(id, Refusal::from(code)),
+        })
+        .into(),
+        Outcome::Refused(code) => refused(id, Refusal::from(code)).into(),
     }
 }
 

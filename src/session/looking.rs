@@ -8,7 +8,7 @@ use chatctl_protocol::v1::frame::Body;
 use chatctl_protocol::v1::{self, Mode};
 use tokio::time::Instant;
 
-use crate::session::{AWAY_PAUSE, Leave, Session};
+use crate::session::{AWAY_PAUSE, Leave, Said, Session};
 
 /// What was looked for already.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl Session {
 
     /// Looks, when it is time to: whether the device is still this one, for mail, and now and then for
     /// losses and keys.
-    pub(super) async fn look_around(&mut self, out: &mut Vec<Body>) -> Result<(), Leave> {
+    pub(super) async fn look_around(&mut self, out: &mut Vec<Said>) -> Result<(), Leave> {
         let now = Instant::now();
         if self.due.look.take_if(|at| *at <= now).is_none() {
             return Ok(());
@@ -75,12 +75,12 @@ impl Session {
     }
 
     /// Tells a watcher what waits, if that is news.
-    async fn look_at_count(&mut self, out: &mut Vec<Body>) {
+    async fn look_at_count(&mut self, out: &mut Vec<Said>) {
         let Ok(pending) = self.around.switchboard.pending(self.sender.mailbox).await else {
             return;
         };
         if pending > self.looks.waiting_said {
-            out.push(Body::MailWaiting(v1::MailWaiting { pending }));
+            out.push(Body::MailWaiting(v1::MailWaiting { pending }).into());
         }
         self.looks.waiting_said = pending;
     }

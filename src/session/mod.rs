@@ -9,6 +9,7 @@ mod frames;
 mod looking;
 mod notices;
 mod receive;
+mod said;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,8 @@ use crate::store::{self, Gap};
 use crate::switchboard::{Sender, SignedOn, Switchboard};
 
 pub use crate::session::frames::{envelope_frame, send_from_frame};
+pub use crate::session::receive::Later;
+pub use crate::session::said::Said;
 
 /// What sessions share.
 #[derive(Debug, Clone)]
@@ -224,7 +227,7 @@ impl Session {
     /// # Errors
     ///
     /// [`Leave`] when the session is over.
-    pub async fn pump(&mut self, out: &mut Vec<Body>) -> Result<(), Leave> {
+    pub async fn pump(&mut self, out: &mut Vec<Said>) -> Result<(), Leave> {
         if self.attending.is_revoked() {
             return Err(REVOKED);
         }
@@ -248,7 +251,7 @@ impl Session {
     }
 
     /// Tells what was lost, before anything else. The door calls it once after Hello.
-    pub async fn begin(&mut self, out: &mut Vec<Body>) -> Result<(), Leave> {
+    pub async fn begin(&mut self, out: &mut Vec<Said>) -> Result<(), Leave> {
         if self.mode == Mode::Consume {
             self.say_gaps(out).await;
             self.due.key_notices = Some(Instant::now());
@@ -270,7 +273,7 @@ impl Session {
         self.answers_out > 0
     }
 
-    fn answer(&mut self, out: &mut Vec<Body>) {
+    fn answer(&mut self, out: &mut Vec<Said>) {
         self.receipts.take(&mut self.answers);
         self.answers_out -= self.answers.len().min(self.answers_out);
         out.extend(
@@ -280,7 +283,7 @@ impl Session {
         );
     }
 
-    async fn deliver(&mut self, out: &mut Vec<Body>) -> Result<(), Leave> {
+    async fn deliver(&mut self, out: &mut Vec<Said>) -> Result<(), Leave> {
         let may_read = self.may_read();
         while may_read && self.has_mail && self.mailbox.has_room() {
             let page = match self.mailbox.next().await {
@@ -336,11 +339,11 @@ impl Session {
         }
     }
 
-    fn say_queue_empty(&mut self, out: &mut Vec<Body>) {
+    fn say_queue_empty(&mut self, out: &mut Vec<Said>) {
         let backlog = &mut self.backlog;
         if !backlog.is_over && self.mailbox.is_past(backlog.mark, backlog.is_read) {
             backlog.is_over = true;
-            out.push(Body::QueueEmpty(v1::QueueEmpty {}));
+            out.push(Body::QueueEmpty(v1::QueueEmpty {}).into());
         }
     }
 }

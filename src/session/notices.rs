@@ -11,7 +11,7 @@ use rand::RngExt as _;
 use tokio::time::Instant;
 
 use crate::hub::Notices;
-use crate::session::{Leave, Session, frames};
+use crate::session::{Leave, Said, Session, frames};
 
 impl Session {
     /// Whether losses were said that the client has not confirmed to have heard.
@@ -22,7 +22,7 @@ impl Session {
 
     /// The client has answered a ping that was sent after the last pump: it has heard of its losses.
     /// Tells those that came meanwhile.
-    pub async fn confirmed(&mut self, out: &mut Vec<Body>) {
+    pub async fn confirmed(&mut self, out: &mut Vec<Said>) {
         let said = std::mem::take(&mut self.gaps_said);
         if said.is_empty() {
             return;
@@ -63,37 +63,37 @@ impl Session {
         Instant::now() + longest.mul_f64(self.dice.random::<f64>())
     }
 
-    pub(super) async fn say_gaps(&mut self, out: &mut Vec<Body>) {
+    pub(super) async fn say_gaps(&mut self, out: &mut Vec<Said>) {
         if self.mode != Mode::Consume || !self.gaps_said.is_empty() {
             return;
         }
         match self.around.switchboard.gaps(self.sender.mailbox).await {
             Ok(gaps) => {
-                out.extend(gaps.iter().map(frames::gap));
+                out.extend(gaps.iter().map(frames::gap).map(Said::from));
                 self.gaps_said = gaps;
             }
             Err(error) => tracing::warn!(%error, "gaps could not be read"),
         }
     }
 
-    pub(super) async fn say_mail_waits(&mut self, out: &mut Vec<Body>) {
+    pub(super) async fn say_mail_waits(&mut self, out: &mut Vec<Said>) {
         if self.mode == Mode::Notify
             && let Ok(pending) = self.around.switchboard.pending(self.sender.mailbox).await
             && pending > 0
         {
             self.waiting_said(pending);
-            out.push(Body::MailWaiting(v1::MailWaiting { pending }));
+            out.push(Body::MailWaiting(v1::MailWaiting { pending }).into());
         }
     }
 
-    pub(super) async fn keep_time(&mut self, out: &mut Vec<Body>) -> Result<(), Leave> {
+    pub(super) async fn keep_time(&mut self, out: &mut Vec<Said>) -> Result<(), Leave> {
         let now = Instant::now();
         let is_due = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
         // The warning first, however late the alarm rang: a session never ends unwarned.
         if is_due(&mut self.due.token_warning) {
             let left = self.due.token_end.saturating_duration_since(now);
             let in_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-            out.push(Body::TokenExpiring(v1::TokenExpiring { in_ms }));
+            out.push(Body::TokenExpiring(v1::TokenExpiring { in_ms }).into());
         }
         if self.due.token_end <= now {
             return Err(Leave::new(CloseCode::Reauthenticate, "the token has expired"));
@@ -103,7 +103,7 @@ impl Session {
         }
         if is_due(&mut self.due.devices_notice) {
             let account = self.identity.account().to_string();
-            out.push(Body::DevicesChanged(v1::DevicesChanged { account }));
+            out.push(Body::DevicesChanged(v1::DevicesChanged { account }).into());
         }
         if is_due(&mut self.due.key_notices) {
             match self
@@ -113,7 +113,7 @@ impl Session {
                 .key_notices(self.sender.mailbox)
                 .await
             {
-                Ok(notices) => out.extend(notices.into_iter().map(frames::key_notice)),
+                Ok(notices) => out.extend(notices.into_iter().map(frames::key_notice).map(Said::from)),
                 Err(error) => tracing::warn!(%error, "key counts could not be read"),
             }
         }

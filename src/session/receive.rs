@@ -2,38 +2,64 @@
 
 use chatctl_protocol::v1;
 use chatctl_protocol::v1::frame::Body;
-use chatctl_protocol::{CloseCode, Code};
+use chatctl_protocol::{CloseCode, Code, SendRef, Spoken};
 use tokio::time::Instant;
 
 use crate::auth::TokenError;
 use crate::session::due::token_times;
-use crate::session::{Leave, MAX_FLOODS, REVOKED, Session, frames};
+use crate::session::{Leave, MAX_FLOODS, REVOKED, Said, Session, frames};
 use crate::switchboard::Refusal;
 
+/// What is left to do of a frame, and may have to wait.
+#[derive(Debug)]
+#[must_use]
+pub struct Later<'a>(Spoken<'a>);
+
 impl Session {
-    /// Takes one frame. Waits while the relay has too much uncommitted: that is the back-pressure on a
+    /// Takes one frame, as far as that needs no waiting; what does is to be given to [`Self::receive`] at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Leave`] when the frame ends the session.
+    pub fn hear<'a>(&mut self, spoken: Spoken<'a>, _out: &mut Vec<Said>) -> Result<Option<Later<'a>>, Leave> {
+        self.around.metrics.frames_received.inc();
+        Ok(Some(Later(spoken)))
+    }
+
+    /// Takes the rest of a frame. Waits while the relay has too much uncommitted: that is the back-pressure on a
     /// sender. Not cancel safe.
     ///
     /// # Errors
     ///
     /// [`Leave`] when the frame ends the session.
-    pub async fn receive(&mut self, body: Body, out: &mut Vec<Body>) -> Result<(), Leave> {
-        self.around.metrics.frames_received.inc();
+    pub async fn receive(&mut self, later: Later<'_>, out: &mut Vec<Said>) -> Result<(), Leave> {
+        match later.0 {
+            Spoken::Send(send) => self.take_send(send, out).await,
+            Spoken::Ack(ids) => self.take_ack(&ids).await,
+            Spoken::Other(Body::Send(send)) => self.take_send(SendRef::from(&send), out).await,
+            Spoken::Other(Body::Ack(v1::Ack { ids })) => self.take_ack(&ids).await,
+            Spoken::Other(body) => self.take(body, out).await,
+        }
+    }
+
+    async fn take_ack(&mut self, ids: &[u64]) -> Result<(), Leave> {
+        if self.mailbox.ack(ids).await > 0 {
+            self.due.ack = None;
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, body: Body, out: &mut Vec<Said>) -> Result<(), Leave> {
         match body {
-            Body::Send(send) => self.take_send(send, out).await,
-            Body::Ack(v1::Ack { ids }) => {
-                if self.mailbox.ack(&ids).await > 0 {
-                    self.due.ack = None;
-                }
-                Ok(())
-            }
             Body::Auth(v1::Auth { token }) => self.refresh(&token, out).await,
             Body::Ping(v1::Ping { id }) => {
-                out.push(Body::Pong(v1::Pong { id }));
+                out.push(Body::Pong(v1::Pong { id }).into());
                 Ok(())
             }
             Body::Hello(_) => Err(Leave::new(CloseCode::BadFrame, "hello was said already")),
-            Body::HelloOk(_)
+            Body::Send(_)
+            | Body::Ack(_)
+            | Body::HelloOk(_)
             | Body::Deliver(_)
             | Body::SendOk(_)
             | Body::SendErr(_)
@@ -53,9 +79,9 @@ impl Session {
         }
     }
 
-    async fn take_send(&mut self, send: v1::Send, out: &mut Vec<Body>) -> Result<(), Leave> {
+    async fn take_send(&mut self, send: SendRef<'_>, out: &mut Vec<Said>) -> Result<(), Leave> {
         let id = send.id;
-        let refusal = match frames::send_from_frame(send) {
+        let refusal = match frames::send_from_frame(&send) {
             Ok(send) => {
                 let ticket = self.receipts.ticket(id);
                 match self.around.switchboard.send(&self.sender, send, ticket).await {
@@ -76,11 +102,11 @@ impl Session {
                     .retry_after(std::time::Duration::from_millis(refusal.retry_after_ms)));
             }
         }
-        out.push(frames::refused(id, refusal));
+        out.push(frames::refused(id, refusal).into());
         Ok(())
     }
 
-    async fn refresh(&mut self, token: &str, out: &mut Vec<Body>) -> Result<(), Leave> {
+    async fn refresh(&mut self, token: &str, out: &mut Vec<Said>) -> Result<(), Leave> {
         let now = self.around.clock.now();
         let others = Leave::new(CloseCode::Reauthenticate, "the new token is another device's");
         let refused = |error| {
@@ -111,7 +137,7 @@ impl Session {
         self.identity = identity;
         let left = end.saturating_duration_since(Instant::now());
         let expires_in_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        out.push(Body::AuthOk(v1::AuthOk { expires_in_ms }));
+        out.push(Body::AuthOk(v1::AuthOk { expires_in_ms }).into());
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ use crate::directory::ClaimRequest;
 use crate::jobs::chores::look;
 use crate::jobs::{Findings, before};
 use crate::model::UnixMs;
+use crate::session::Said;
 use crate::store::model::Model;
 use crate::store::{Begin, Begun, Ended, Outcome as Ran, Overlap, Registered, Trigger, Work};
 
@@ -303,9 +304,9 @@ async fn an_item_that_was_handed_out_is_not_again_within_ninety_days_however_oft
 }
 
 /// How many low pools a session says.
-fn said_low(said: &[Body]) -> usize {
+fn said_low(said: impl IntoIterator<Item = Body>) -> usize {
     let low = said
-        .iter()
+        .into_iter()
         .filter(|body| matches!(body, Body::KeysLow(v1::KeysLow { .. })));
     low.count()
 }
@@ -318,7 +319,7 @@ async fn a_device_low_on_keys_is_reported_counted_and_reminded_once_a_day() {
     house.upload(&alice, items(KEYS_LOW as u8), None).await.unwrap();
     house.upload(&bob, items(KEYS_LOW as u8 + 1), None).await.unwrap();
     let (mut session, said) = house.sign_on(&alice).await.unwrap();
-    assert_eq!(said_low(&said), 1);
+    assert_eq!(said_low(said), 1);
     let mut heard = Vec::new();
     for hour in 1..=48_usize {
         house.pass(3_600_000);
@@ -331,7 +332,7 @@ async fn a_device_low_on_keys_is_reported_counted_and_reminded_once_a_day() {
         session.pump(&mut said).await.unwrap();
         tokio::time::advance(Duration::from_millis(1)).await;
         session.pump(&mut said).await.unwrap();
-        if said_low(&said) > 0 {
+        if said_low(said.into_iter().map(Said::into_body)) > 0 {
             heard.push(hour);
         }
     }

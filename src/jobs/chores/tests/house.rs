@@ -23,7 +23,7 @@ use crate::jobs::residents::Residents;
 use crate::jobs::{Desk, Findings, Step, Terms, chore};
 use crate::metrics::Metrics;
 use crate::model::{Clock, Device, Identity, MailboxId, Scopes, UnixMs};
-use crate::session::{Leave, Session, Surroundings};
+use crate::session::{Leave, Said, Session, Surroundings};
 use crate::store::{Registered, Registration, Store};
 use crate::switchboard::{DeviceMessage, Parts, Refusal, Send, Sender, Switchboard};
 
@@ -159,7 +159,7 @@ impl House {
         let (mut session, _) = Session::open(around, (identity, attending), &hello, 1).await?;
         let mut out = Vec::new();
         session.begin(&mut out).await?;
-        Ok((session, out))
+        Ok((session, out.into_iter().map(Said::into_body).collect()))
     }
 
     /// Sends to a device and waits for what becomes of it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chatctl_protocol::v1::frame::Body;
 use chatctl_protocol::v1::{self};
-use chatctl_protocol::{CloseCode, Code, EnvelopeId, Suite};
+use chatctl_protocol::{CloseCode, Code, EnvelopeId, Spoken, Suite};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 
@@ -18,7 +18,7 @@ use crate::config::jobs::JobName;
 use crate::directory::{self, ClaimRequest};
 use crate::jobs::{Chore, Findings, Step, chore};
 use crate::model::{MailboxId, UnixMs};
-use crate::session::{Leave, Session};
+use crate::session::{Leave, Said, Session};
 use crate::store::digest::TOMBSTONE_SECONDS;
 use crate::store::embedded::{Embedded, Options};
 use crate::store::model::Model;
@@ -315,7 +315,7 @@ impl World {
     async fn read(&self, who: usize, (mut session, mailbox): Seat, acks: u8) -> Option<Seat> {
         let mut out = Vec::new();
         match session.pump(&mut out).await {
-            Ok(()) => Some(self.take((session, mailbox), out, acks).await),
+            Ok(()) => Some(self.take((session, mailbox), bodies(out), acks).await),
             Err(leave) => {
                 self.left(who, mailbox, leave);
                 None
@@ -343,7 +343,9 @@ impl World {
                 }
             }
             if told > 0 {
-                session.confirmed(&mut out).await;
+                let mut said = Vec::new();
+                session.confirmed(&mut said).await;
+                out = bodies(said);
                 if let Some(life) = self.outside.lock().lives.get_mut(&mailbox) {
                     life.told += told;
                 }
@@ -357,10 +359,11 @@ impl World {
         if let Some(life) = self.outside.lock().lives.get_mut(&mailbox) {
             life.acked.extend(ids.iter().map(|id| EnvelopeId::from_u64(*id)));
         }
-        session
-            .receive(Body::Ack(v1::Ack { ids }), &mut out)
-            .await
-            .unwrap();
+        let mut said = Vec::new();
+        let spoken = Spoken::Ack(ids.into());
+        if let Some(later) = session.hear(spoken, &mut said).unwrap() {
+            session.receive(later, &mut said).await.unwrap();
+        }
         (session, mailbox)
     }
 
@@ -627,4 +630,8 @@ async fn a_run_removes_those_who_stayed_away() {
         },
     ];
     assert!((1..=2).contains(&play(Model::new(), rounds, 1).await));
+}
+
+fn bodies(said: Vec<Said>) -> Vec<Body> {
+    said.into_iter().map(Said::into_body).collect()
 }
