@@ -24,6 +24,7 @@ use bytes::Bytes;
 use chatctl_protocol::{AccountId, Address, ClientMsgId, EnvelopeId};
 use chatctl_relay::committer::{Outcome, Receipts};
 use chatctl_relay::config::jobs::JobName;
+use chatctl_relay::hub::Wake;
 use chatctl_relay::jobs::hand::{self, Ran, Wish};
 use chatctl_relay::jobs::residents::Residents;
 use chatctl_relay::jobs::{Desk, Terms};
@@ -31,7 +32,6 @@ use chatctl_relay::model::{Clock, Envelope, MailboxId, UnixMs};
 use chatctl_relay::store::{Batch, Litter, Posting, Registered, Registration, SendKey, SendRecord, Store};
 use chatctl_relay::switchboard::{Sender, Switchboard};
 use futures_util::future::join_all;
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -289,7 +289,7 @@ impl Relay {
         (start, step): (Instant, Duration),
         stop: CancellationToken,
     ) -> Vec<Duration> {
-        let wake = Arc::new(Notify::new());
+        let wake = Arc::new(Wake::default());
         let receipts = Receipts::new(Arc::clone(&wake));
         let (mut intended, mut answers, mut times) = (Vec::new(), Vec::new(), Vec::new());
         let mut next = start;
@@ -302,7 +302,7 @@ impl Relay {
                     accepted.expect("an accepted send");
                     next += step;
                 }
-                () = wake.notified() => {}
+                () = wake.rung() => {}
                 () = stop.cancelled(), if times.len() == intended.len() => return times,
             }
             receipts.take(&mut answers);

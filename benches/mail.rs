@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use chatctl_protocol::{AccountId, Address};
 use chatctl_relay::committer::{Outcome, Receipts};
+use chatctl_relay::hub::Wake;
 use chatctl_relay::mailbox::Window;
 use chatctl_relay::metrics::Metrics;
 use chatctl_relay::model::{Clock, MailboxId};
@@ -23,7 +24,6 @@ use chatctl_relay::switchboard::{Sender, Switchboard};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future::join_all;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Notify;
 
 use place::{Place, address};
 
@@ -86,7 +86,7 @@ impl Desk {
 
     /// Sends as a session does, and waits until every message is safe.
     async fn send(&self, pair: &Pair, count: u64) {
-        let wake = Arc::new(Notify::new());
+        let wake = Arc::new(Wake::default());
         let receipts = Receipts::new(Arc::clone(&wake));
         let mut answers = Vec::new();
         let (mut sent, mut safe) = (0, 0);
@@ -100,7 +100,7 @@ impl Desk {
                 accepted.expect("an accepted send");
                 sent += 1;
             }
-            wake.notified().await;
+            wake.rung().await;
             receipts.take(&mut answers);
             for (_, outcome) in answers.drain(..) {
                 assert!(matches!(outcome, Outcome::Safe { duplicate: false, .. }));

@@ -7,6 +7,7 @@
 
 mod attendance;
 mod canary;
+mod wake;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -14,13 +15,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use chatctl_protocol::EnvelopeId;
 use dashmap::DashMap;
 use smallvec::SmallVec;
-use tokio::sync::Notify;
 
 use crate::model::{MailboxId, NumberHasher};
 
 pub use self::attendance::{Attendance, Attending};
 use self::canary::CANARY;
 pub use self::canary::Canary;
+pub use self::wake::Wake;
 
 /// Something that a session should look at, besides mail. A set of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,18 +63,18 @@ impl Notices {
 struct Bell {
     mail: AtomicU64,
     notices: AtomicU32,
-    rung: Arc<Notify>,
+    rung: Arc<Wake>,
 }
 
 impl Bell {
     fn ring(&self, up_to: EnvelopeId) {
         self.mail.fetch_max(up_to.as_u64(), Ordering::Release);
-        self.rung.notify_one();
+        self.rung.ring();
     }
 
     fn notify(&self, notices: Notices) {
         self.notices.fetch_or(notices.0, Ordering::Release);
-        self.rung.notify_one();
+        self.rung.ring();
     }
 }
 
@@ -244,13 +245,13 @@ impl Presence {
             if rung.mail > EnvelopeId::ZERO || rung.notices != Notices::NONE {
                 return rung;
             }
-            self.bell.rung.notified().await;
+            self.bell.rung.rung().await;
         }
     }
 
     /// What wakes this session. Others who answer it may ring it too, so that it waits for one thing only.
     #[must_use]
-    pub fn wake(&self) -> Arc<Notify> {
+    pub fn wake(&self) -> Arc<Wake> {
         Arc::clone(&self.bell.rung)
     }
 

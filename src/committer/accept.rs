@@ -31,6 +31,16 @@ impl Committer {
         }
     }
 
+    /// As [`Self::accept`], if that needs no waiting: gives mail and ticket back if the store has to be asked first, or
+    /// too much is uncommitted.
+    ///
+    /// # Errors
+    ///
+    /// What was given, untouched.
+    pub fn try_accept(&self, mail: Mail, ticket: Ticket, _now: UnixMs) -> Result<Calls, (Mail, Ticket)> {
+        Err((mail, ticket))
+    }
+
     /// Answers a send that was accepted before, whatever has changed since. Gives the ticket back when
     /// it was not.
     pub async fn recall(&self, key: &SendKey, digest: [u8; 8], ticket: Ticket) -> Option<Ticket> {

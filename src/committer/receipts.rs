@@ -7,7 +7,8 @@ use std::sync::Arc;
 use chatctl_protocol::{Code, EnvelopeId};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use tokio::sync::Notify;
+
+use crate::hub::Wake;
 
 /// The ids of one send's envelopes, in the order of its devices.
 pub type EnvelopeIds = SmallVec<[EnvelopeId; 1]>;
@@ -30,13 +31,13 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Receipts {
     done: Mutex<Vec<(u64, Outcome)>>,
-    wake: Arc<Notify>,
+    wake: Arc<Wake>,
 }
 
 impl Receipts {
     /// An inbox that rings `wake` when something comes in.
     #[must_use]
-    pub fn new(wake: Arc<Notify>) -> Arc<Self> {
+    pub fn new(wake: Arc<Wake>) -> Arc<Self> {
         Arc::new(Self {
             done: Mutex::default(),
             wake,
@@ -54,7 +55,7 @@ impl Receipts {
             if let Some((_, outcome)) = self.done.lock().pop() {
                 return outcome;
             }
-            self.wake.notified().await;
+            self.wake.rung().await;
         }
     }
 
@@ -89,7 +90,7 @@ impl Ticket {
     fn deliver(&mut self, outcome: Outcome) {
         if let Some(inbox) = self.inbox.take() {
             inbox.done.lock().push((self.id, outcome));
-            inbox.wake.notify_one();
+            inbox.wake.ring();
         }
     }
 }

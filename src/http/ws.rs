@@ -254,7 +254,7 @@ impl Connection {
                         return self.part(socket, &mut out, ended).await;
                     }
                 }
-                () = wake.notified() => {}
+                () = wake.rung() => {}
                 () = &mut alarm => {}
                 () = &mut draining, if self.leave_at.is_none() => {
                     self.leave_at = Some(Instant::now() + drain.some_delay());

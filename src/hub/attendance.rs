@@ -10,8 +10,8 @@ use chatctl_protocol::{AccountId, DeviceId};
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use tokio::sync::Notify;
 
+use crate::hub::Wake;
 use crate::model::{Identity, Revoked, UnixMs};
 
 /// Everybody's tokens, by account.
@@ -32,7 +32,7 @@ struct Entry {
 struct Changing {
     jti: Arc<str>,
     issued_at: UnixMs,
-    bell: Arc<Notify>,
+    bell: Arc<Wake>,
 }
 
 impl Attendance {
@@ -101,7 +101,7 @@ impl Entry {
         let is_new = !self.is_revoked.swap(true, Ordering::AcqRel);
         if is_new {
             // After the flag: whoever changes the bell meanwhile looks at the flag then.
-            self.changing.lock().bell.notify_one();
+            self.changing.lock().bell.ring();
         }
         is_new
     }
@@ -126,12 +126,12 @@ impl Attending {
     pub async fn revoked(&self) {
         let bell = Arc::clone(&self.entry.changing.lock().bell);
         while !self.is_revoked() {
-            bell.notified().await;
+            bell.rung().await;
         }
     }
 
     /// Rings this bell from now on. Look at [`Self::is_revoked`] afterwards.
-    pub fn ring(&self, bell: Arc<Notify>) {
+    pub fn ring(&self, bell: Arc<Wake>) {
         self.entry.changing.lock().bell = bell;
     }
 

@@ -139,6 +139,16 @@ impl Mailbox {
         Ok(Vec::new())
     }
 
+    /// As [`Self::next`], if the tail has it: `None` when the store has to be asked.
+    pub fn try_next(&mut self) -> Option<Vec<Delivery>> {
+        None
+    }
+
+    /// As [`Self::ack`], if that needs no waiting: `None` when too many acks wait for their delete.
+    pub fn try_ack(&mut self, _ids: &[u64]) -> Option<usize> {
+        None
+    }
+
     /// Has the next read look into the store from the beginning, past what was delivered here and what was
     /// acked: mail with an id below the cursor is found too.
     pub const fn look_again(&mut self) {

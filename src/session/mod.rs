@@ -19,12 +19,11 @@ use chatctl_protocol::v1::{self, Mode};
 use chatctl_protocol::{CloseCode, EnvelopeId};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::auth::Verifier;
 use crate::committer::{Outcome, Receipts};
-use crate::hub::{Attending, Notices, Presence};
+use crate::hub::{Attending, Notices, Presence, Wake};
 use crate::mailbox::{Delivery, Mailbox};
 use crate::metrics::Metrics;
 use crate::model::{Clock, Identity, MailboxId};
@@ -104,7 +103,7 @@ pub struct Session {
     mode: Mode,
     presence: Presence,
     attending: Attending,
-    wake: Arc<Notify>,
+    wake: Arc<Wake>,
     mailbox: Mailbox,
     receipts: Arc<Receipts>,
     answers: Vec<(u64, Outcome)>,
@@ -197,7 +196,7 @@ impl Session {
 
     /// What rings when there is something to pump.
     #[must_use]
-    pub fn wake(&self) -> Arc<Notify> {
+    pub fn wake(&self) -> Arc<Wake> {
         Arc::clone(&self.wake)
     }
 
