@@ -129,6 +129,6 @@ mod tests {
         }
     }
 
-    const NEW: u64 = 0;
-    const OLD: u64 = 0;
+    const NEW: u64 = 3_375_218_793_165_513_120;
+    const OLD: u64 = 15_687_586_842_357_785_400;
 }
