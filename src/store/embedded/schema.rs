@@ -8,6 +8,8 @@
 //! tree, and a mailbox's mail is found through a list of ids in memory. A table in the order of the
 //! mailboxes is eight times slower, because every commit touches a page for each recipient.
 //!
+//! For the same reason an ack deletes nothing at once: it is a list of ids, and the rows go later, with their neighbours.
+//!
 //! The keys of an upload are one row that is written once and read in parts; what is taken from it is
 //! counted in a small row elsewhere. Counting in the row itself would write all its keys at each claim.
 
@@ -30,7 +32,7 @@ pub(super) const STORE_ID: i32 = 0x6368_6174;
 pub(super) const BACKUP_ID: i32 = 0x6368_6261;
 
 /// Each brings a database from the version of its index to the next. Never changed once released.
-const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
 
 const VERSION_1: &str = "
     CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -174,6 +176,9 @@ const VERSION_4: &str = "
     CREATE INDEX job_run_by_beginning ON job_run (job, began_at, tick, attempt);
     CREATE INDEX job_run_open ON job_run (job) WHERE ended_at IS NULL;
 ";
+
+/// Acked envelopes whose rows are there still: how far each id is from the one before.
+const VERSION_5: &str = "CREATE TABLE acked (number INTEGER PRIMARY KEY, ids BLOB NOT NULL);";
 
 /// Notes when and by what a database became what it is. The time is SQLite's: the store has no clock.
 const REMEMBER: &str = "INSERT INTO history VALUES (?1, CAST(unixepoch('subsec') * 1000 AS INTEGER), ?2)";

@@ -11,14 +11,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::store::Error;
+use crate::store::embedded::acked;
 use crate::store::embedded::fault::Undo;
+use crate::store::embedded::regions::{Regions, Zeal};
 use crate::store::embedded::room::Room;
-use crate::store::embedded::shared::{Change, Group, Shared};
+use crate::store::embedded::shared::{Group, Shared};
 
 /// What a piece of work works with.
 pub(super) struct Tx<'a> {
@@ -88,6 +91,7 @@ where
 enum Message {
     Job(Box<dyn Job>),
     Cut(oneshot::Sender<Result<(), Error>>),
+    Clear(oneshot::Sender<Result<usize, Error>>),
     Close(oneshot::Sender<Result<(), Error>>),
 }
 
@@ -102,6 +106,8 @@ pub(super) struct Writer {
 const QUEUE: usize = 1024;
 /// Pieces of work that share a transaction at most.
 const GROUP: usize = 256;
+/// How long rows are cleared away when the store is closed.
+const LAST_CLEARING: Duration = Duration::from_secs(1);
 /// WAL pages after which it is copied into the database, as far as readers allow.
 const CHECKPOINT_PAGES: usize = 4000;
 /// WAL pages after which the writer waits for readers, so that the WAL starts over.
@@ -109,7 +115,11 @@ const RESTART_PAGES: usize = 16_000;
 
 impl Writer {
     /// Starts the thread, which owns the connection.
-    pub(super) fn start(mut conn: Connection, shared: Arc<Shared>) -> std::io::Result<Self> {
+    pub(super) fn start(
+        mut conn: Connection,
+        shared: Arc<Shared>,
+        regions: Regions,
+    ) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let wal_pages = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&wal_pages);
@@ -124,8 +134,10 @@ impl Writer {
                 Desk {
                     conn,
                     shared,
+                    regions,
                     wal_pages,
                     is_stuck: false,
+                    is_tired: false,
                 }
                 .run(jobs);
             })?;
@@ -149,6 +161,13 @@ impl Writer {
             reply,
         };
         self.send(Message::Job(Box::new(task))).await?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Clears some of the rows away that were acked; how many are left.
+    pub(super) async fn clear(&self) -> Result<usize, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Clear(reply)).await?;
         answer.await.map_err(|_| stopped())?
     }
 
@@ -191,7 +210,11 @@ pub(super) fn stopped() -> Error {
 struct Desk {
     conn: Connection,
     shared: Arc<Shared>,
+    /// Acked mail whose rows are there.
+    regions: Regions,
     wal_pages: Arc<AtomicUsize>,
+    /// Clearing away has failed: it waits for the next work that succeeds.
+    is_tired: bool,
     /// The last checkpoint failed, and the log says so.
     is_stuck: bool,
 }
@@ -200,21 +223,28 @@ impl Desk {
     fn run(mut self, mut queue: mpsc::Receiver<Message>) {
         // A panic in here would otherwise leave a store that looks well and answers nothing.
         let _alarm = Alarm(Arc::clone(&self.shared));
-        while let Some(first) = queue.blocking_recv() {
+        while let Some(first) = self.next(&mut queue) {
             let mut jobs = Vec::new();
             let mut cutting = None;
+            let mut clearing = None;
             let mut closing = None;
             let mut next = Some(first);
             while let Some(message) = next {
                 match message {
                     Message::Job(job) => jobs.push(job),
                     Message::Cut(reply) => cutting = Some(reply),
+                    Message::Clear(reply) => clearing = Some(reply),
                     Message::Close(reply) => closing = Some(reply),
                 }
-                let enough = closing.is_some() || cutting.is_some() || jobs.len() >= GROUP;
+                let is_told = closing.is_some() || cutting.is_some() || clearing.is_some();
+                let enough = is_told || jobs.len() >= GROUP;
                 next = if enough { None } else { queue.try_recv().ok() };
             }
             self.commit(jobs);
+            if let Some(reply) = clearing {
+                let cleared = self.clear(Zeal::Everything);
+                let _ = reply.send(cleared.map(|()| self.regions.waiting()));
+            }
             if let Some(reply) = closing {
                 queue.close();
                 let _ = reply.send(self.close());
@@ -227,25 +257,62 @@ impl Desk {
         }
     }
 
+    /// What comes next. While nothing does, what was acked is cleared away.
+    fn next(&mut self, queue: &mut mpsc::Receiver<Message>) -> Option<Message> {
+        while !self.is_tired && self.regions.is_due() {
+            if let Ok(message) = queue.try_recv() {
+                return Some(message);
+            }
+            // Why not is told by the work that comes.
+            let _ = self.clear(Zeal::Ripe);
+            self.checkpoint();
+        }
+        queue.blocking_recv()
+    }
+
+    /// Clears some rows away, in a transaction of its own.
+    fn clear(&mut self, zeal: Zeal) -> Result<(), Error> {
+        let cleared = self.transact(&mut [], zeal);
+        self.is_tired = cleared.is_err();
+        if let Err(error @ Error::Poisoned(_)) = &cleared {
+            self.stop(error);
+        }
+        cleared
+    }
+
     fn commit(&mut self, mut jobs: Vec<Box<dyn Job>>) {
         if jobs.is_empty() {
             return;
         }
-        let committed = self.transact(&mut jobs);
+        let zeal = match self.shared.is_short.load(Ordering::Relaxed) {
+            true => Zeal::Everything,
+            false => Zeal::Ripe,
+        };
+        let committed = self.transact(&mut jobs, zeal);
         if let Err(error @ Error::Poisoned(_)) = &committed {
             self.stop(error);
         }
-        let committed = committed.map(|changes| self.shared.apply(changes));
+        self.is_tired &= committed.is_err();
         for job in jobs {
             job.answer(committed.clone());
         }
     }
 
-    /// One transaction for all jobs. On an error nothing of it stays.
-    fn transact(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Vec<Change>, Error> {
+    /// One transaction for all jobs, and for what is cleared away beside. On an error nothing of it stays.
+    fn transact(&mut self, jobs: &mut [Box<dyn Job>], zeal: Zeal) -> Result<(), Error> {
         self.shared.healthy()?;
+        let burial = self.regions.choose(zeal);
+        if jobs.is_empty() && burial.is_empty() {
+            return Ok(());
+        }
+        let list = self.regions.next_list();
         self.step("BEGIN IMMEDIATE")?;
         let result = self.run_jobs(jobs).and_then(|group| {
+            let acked = group.acked();
+            if !acked.is_empty() {
+                acked::write(&self.conn, list, &acked)?;
+            }
+            acked::bury(&self.conn, &burial)?;
             #[cfg(test)]
             if let Some(error) = self.shared.sabotage.lock().take() {
                 return Err(error);
@@ -256,7 +323,13 @@ impl Desk {
         if result.is_err() && !self.conn.is_autocommit() {
             self.step("ROLLBACK")?;
         }
-        result
+        let changes = result?;
+        self.regions.apply(&changes, list);
+        self.regions.buried(&burial);
+        self.shared.apply(changes);
+        let mail = self.shared.mail.read();
+        self.regions.living(mail.envelopes(), mail.bytes());
+        Ok(())
     }
 
     fn run_jobs(&self, jobs: &mut [Box<dyn Job>]) -> Result<Group, Error> {
@@ -362,8 +435,12 @@ impl Desk {
         self.shared.stop(error);
     }
 
-    fn close(self) -> Result<(), Error> {
+    fn close(mut self) -> Result<(), Error> {
         self.shared.healthy()?;
+        let began = Instant::now();
+        while self.regions.waiting() > 0 && began.elapsed() < LAST_CLEARING {
+            self.clear(Zeal::Everything)?;
+        }
         self.shared.stop(&stopped());
         self.wal_checkpoint("TRUNCATE")?;
         let Self { conn, shared, .. } = self;
