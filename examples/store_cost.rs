@@ -3,7 +3,11 @@
 //! `store_cost MESSAGES DEVICES BATCH [STORED]`: accepts so many messages in batches, drains them, device by device in
 //! rounds, and opens a store that holds `STORED` envelopes. Prints bytes, CPU and time for each phase.
 
-#![expect(clippy::expect_used, clippy::print_stdout, reason = "a measurement; what is wrong should stop it")]
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a measurement; what is wrong should stop it"
+)]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,9 +39,20 @@ fn spent() -> (u64, u64) {
     let io = std::fs::read_to_string("/proc/self/io").expect("procfs");
     let wchar = io.lines().find_map(|line| line.strip_prefix("wchar: "));
     let usage = std::fs::read_to_string("/proc/self/stat").expect("procfs");
-    let fields: Vec<&str> = usage.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks: u64 = [11, 12].iter().filter_map(|at| fields.get(*at)?.parse::<u64>().ok()).sum();
-    (wchar.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or(0), ticks * 10_000)
+    let fields: Vec<&str> = usage
+        .rsplit(')')
+        .next()
+        .unwrap_or("")
+        .split_whitespace()
+        .collect();
+    let ticks: u64 = [11, 12]
+        .iter()
+        .filter_map(|at| fields.get(*at)?.parse::<u64>().ok())
+        .sum();
+    (
+        wchar.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or(0),
+        ticks * 10_000,
+    )
 }
 
 struct Phase(&'static str, Instant, (u64, u64));
@@ -65,7 +80,9 @@ impl Phase {
 fn posting(number: u64, mailbox: MailboxId, from: &Arc<Address>) -> Posting {
     let id = EnvelopeId::at(NOW.0 + number / PER_MS, 3).as_u64() + (number % PER_MS << 10);
     let id = EnvelopeId::from_u64(id);
-    let name = u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes();
+    let name = u128::from(number)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+        .to_be_bytes();
     let client_msg_id = ClientMsgId::parse(Bytes::copy_from_slice(&name)).expect("16 bytes");
     let envelope = Envelope {
         id,
@@ -82,18 +99,32 @@ fn posting(number: u64, mailbox: MailboxId, from: &Arc<Address>) -> Posting {
         payload: Bytes::from_static(&[0x5a; 256]),
     };
     let record = SendRecord {
-        key: SendKey { sender: envelope.sender, client_msg_id },
+        key: SendKey {
+            sender: envelope.sender,
+            client_msg_id,
+        },
         digest: name[..8].try_into().expect("8 bytes"),
         envelope_ids: vec![id],
         accepted_at: NOW,
     };
-    Posting { record, envelopes: vec![Arc::new(envelope)] }
+    Posting {
+        record,
+        envelopes: vec![Arc::new(envelope)],
+    }
 }
 
 async fn register(store: &Embedded, devices: u64) -> Vec<MailboxId> {
     let registered = futures_util::stream::iter(0..devices).map(async |number| {
-        let registration = Registration { registration_id: 1, attributes: None, max_devices: 1, now: NOW };
-        match store.register(&address(&format!("account-{number}")), registration).await {
+        let registration = Registration {
+            registration_id: 1,
+            attributes: None,
+            max_devices: 1,
+            now: NOW,
+        };
+        match store
+            .register(&address(&format!("account-{number}")), registration)
+            .await
+        {
             Ok(Registered::Created(device)) => device.mailbox,
             other => unreachable!("{other:?}"),
         }
@@ -106,9 +137,16 @@ async fn accept(store: &Embedded, mailboxes: &[MailboxId], from: u64, count: u64
     let mut next = from;
     while next < from + count {
         let postings = (next..(next + size).min(from + count)).map(|number| {
-            posting(number, mailboxes[(number * 7919) as usize % mailboxes.len()], &sender)
+            posting(
+                number,
+                mailboxes[(number * 7919) as usize % mailboxes.len()],
+                &sender,
+            )
         });
-        let batch = Batch { postings: postings.collect(), ..Batch::default() };
+        let batch = Batch {
+            postings: postings.collect(),
+            ..Batch::default()
+        };
         next += size;
         let committed = store.commit(batch).await.expect("a commit");
         assert!(committed.refused.is_empty());
@@ -122,19 +160,48 @@ async fn drain(store: &Embedded, mailboxes: &[MailboxId], size: usize) -> u64 {
     loop {
         let mut found = false;
         for (mailbox, after) in mailboxes.iter().zip(&mut after) {
-            let span = Span { after: *after, up_to: EnvelopeId::MAX, now: NOW };
-            let page = store.read(*mailbox, span, Room { envelopes: 32, bytes: 1 << 20 }).await.expect("a page");
+            let span = Span {
+                after: *after,
+                up_to: EnvelopeId::MAX,
+                now: NOW,
+            };
+            let page = store
+                .read(
+                    *mailbox,
+                    span,
+                    Room {
+                        envelopes: 32,
+                        bytes: 1 << 20,
+                    },
+                )
+                .await
+                .expect("a page");
             let Some(last) = page.last() else { continue };
             (found, *after) = (true, last.id);
-            waiting.extend(page.iter().map(|e| Deletion { mailbox: e.mailbox, id: e.id }));
+            waiting.extend(page.iter().map(|e| Deletion {
+                mailbox: e.mailbox,
+                id: e.id,
+            }));
             drained += page.len() as u64;
             if waiting.len() >= size {
                 let deletions = std::mem::take(&mut waiting);
-                store.commit(Batch { deletions, ..Batch::default() }).await.expect("a commit");
+                store
+                    .commit(Batch {
+                        deletions,
+                        ..Batch::default()
+                    })
+                    .await
+                    .expect("a commit");
             }
         }
         if !found {
-            store.commit(Batch { deletions: waiting, ..Batch::default() }).await.expect("a commit");
+            store
+                .commit(Batch {
+                    deletions: waiting,
+                    ..Batch::default()
+                })
+                .await
+                .expect("a commit");
             return drained;
         }
     }
@@ -142,7 +209,9 @@ async fn drain(store: &Embedded, mailboxes: &[MailboxId], size: usize) -> u64 {
 
 #[tokio::main]
 async fn main() {
-    let mut arguments = std::env::args().skip(1).map(|word| word.parse::<u64>().expect("a number"));
+    let mut arguments = std::env::args()
+        .skip(1)
+        .map(|word| word.parse::<u64>().expect("a number"));
     let messages = arguments.next().unwrap_or(200_000);
     let devices = arguments.next().unwrap_or(1000);
     let size = arguments.next().unwrap_or(1000);

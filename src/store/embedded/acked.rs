@@ -54,10 +54,7 @@ pub(super) fn all(conn: &Connection) -> Result<HashSet<EnvelopeId>, Error> {
 }
 
 /// Tells of every list; by which an envelope is acked.
-pub(super) fn lists(
-    conn: &Connection,
-    regions: &mut Regions,
-) -> Result<BTreeMap<EnvelopeId, i64>, Error> {
+pub(super) fn lists(conn: &Connection, regions: &mut Regions) -> Result<BTreeMap<EnvelopeId, i64>, Error> {
     let mut by = BTreeMap::new();
     each(conn, |list, ids| {
         regions.list(list);

@@ -24,6 +24,7 @@ use crate::store::{
     Keyset, MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start,
     Upload, Uploaded, Usage,
 };
+use copier::Copier;
 use expiry::Harvest;
 use files::Directory;
 use index::MailIndex;
@@ -38,6 +39,7 @@ mod acked;
 pub mod backup;
 mod chores;
 mod compaction;
+mod copier;
 mod departed;
 mod devices;
 mod expiry;
@@ -211,7 +213,8 @@ impl Embedded {
             (mail, records),
             devices,
         ));
-        let writer = Writer::start(conn, Arc::clone(&shared), regions)?;
+        let copier = Copier::start(schema::checkpointer(&shared.directory.database(), synchronous)?)?;
+        let writer = Writer::start(conn, copier, Arc::clone(&shared), regions)?;
         Ok(Arc::new(Self {
             readers,
             writer,

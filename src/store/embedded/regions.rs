@@ -5,8 +5,9 @@
 //! # Why
 //!
 //! A page of the table holds mail of a dozen mailboxes, which fetch at different times. To delete each row when it is
-//! acked writes the page a dozen times; to wait until all of a region is acked frees its pages whole, and writes none
-//! of them. What waits is bounded: when it is more than the living, the region with the most of it goes early.
+//! acked writes the page a dozen times. When all of a region is acked, its pages become free whole, and where new mail
+//! takes them in the same transaction, the deletion writes nothing at all: so as many rows go as have come. What waits
+//! is bounded: when it is more than the living, it goes without new mail, regions with the most of it first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -49,12 +50,13 @@ pub(super) struct Regions {
     /// Lists of which no row is there.
     empty: Vec<i64>,
     last_list: i64,
-    /// Regions of which all is acked, and how many rows they have.
+    /// Regions of which all is acked.
     ripe: BTreeSet<EnvelopeId>,
-    ripe_rows: usize,
     dead: Amount,
     /// Mail that is there.
     living: Amount,
+    /// Rows that have come, and whose like has not gone.
+    owed: usize,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -78,8 +80,8 @@ impl Amount {
 /// How much is cleared away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Zeal {
-    /// Regions of which nothing lives, when they are worth a step.
-    Ripe,
+    /// As much as has come, of regions of which nothing lives; more when too much waits.
+    Even,
     /// Whatever is there.
     Everything,
 }
@@ -106,9 +108,14 @@ impl Burial {
 const ROWS: usize = if cfg!(test) { 4 } else { 512 };
 /// Rows that go in a step, or a little more: less than a millisecond.
 const STEP: usize = if cfg!(test) { 8 } else { 1024 };
+/// Rows that go for those that came before, at most.
+const MOST_OWED: usize = 4 * STEP;
 /// Acked rows that may wait in any case, and their payloads.
 const PATIENCE: Amount = if cfg!(test) {
-    Amount { rows: 16, bytes: 1 << 20 }
+    Amount {
+        rows: 16,
+        bytes: 1 << 20,
+    }
 } else {
     Amount {
         rows: 256 * 1024,
@@ -154,7 +161,10 @@ impl Regions {
     pub(super) fn apply(&mut self, changes: &[Change], list: i64) {
         for change in changes {
             match change {
-                Change::Put(_, entry) => self.put(entry.id),
+                Change::Put(_, entry) => {
+                    self.put(entry.id);
+                    self.owed = (self.owed + 1).min(MOST_OWED);
+                }
                 Change::Deleted(deletion) => self.removed(deletion.id),
                 Change::Acked(deletion, bytes) => {
                     self.list(list);
@@ -185,7 +195,6 @@ impl Regions {
         let first = self.first_of(id).unwrap_or(id);
         let region = self.regions.entry(first).or_default();
         region.dead.push(Dead { id, list, bytes });
-        self.ripe_rows += usize::from(region.is_ripe);
         self.dead.add(bytes);
         *self.lists.entry(list).or_default() += 1;
         self.look(first);
@@ -202,27 +211,26 @@ impl Regions {
         self.dead.rows
     }
 
-    /// Whether a step is due.
-    pub(super) fn is_due(&self) -> bool {
-        self.ripe_rows >= STEP || self.is_pressed()
-    }
-
     /// What goes now, if anything.
     pub(super) fn choose(&self, zeal: Zeal) -> Burial {
-        if zeal == Zeal::Ripe && !self.is_due() {
-            return Burial::default();
-        }
+        let is_pressed = self.is_pressed();
+        let enough = match zeal {
+            Zeal::Everything => STEP,
+            Zeal::Even if is_pressed => STEP,
+            Zeal::Even if self.owed >= ROWS => self.owed.min(STEP),
+            Zeal::Even => return Burial::default(),
+        };
         let mut chosen = Vec::new();
         let mut rows = 0;
         for first in &self.ripe {
-            if rows >= STEP {
+            if rows >= enough {
                 break;
             }
             let dead = self.regions.get(first).map_or(0, |region| region.dead.len());
             chosen.push((*first, dead));
             rows += dead;
         }
-        if rows == 0 {
+        if rows == 0 && (is_pressed || zeal == Zeal::Everything) {
             let most = self.regions.iter().max_by_key(|(_, region)| region.dead.len());
             chosen.extend(most.map(|(first, region)| (*first, region.dead.len().min(STEP))));
         }
@@ -237,7 +245,6 @@ impl Regions {
             };
             if std::mem::take(&mut region.is_ripe) {
                 self.ripe.remove(first);
-                self.ripe_rows = self.ripe_rows.saturating_sub(region.dead.len());
             }
             for dead in region.dead.drain(..(*count).min(region.dead.len())) {
                 self.dead.take(dead.bytes);
@@ -249,6 +256,7 @@ impl Regions {
             region.dead.shrink_to_fit();
             self.look(*first);
         }
+        self.owed = self.owed.saturating_sub(burial.ids.len());
         for list in &burial.lists {
             self.lists.remove(list);
         }
@@ -293,7 +301,10 @@ impl Regions {
 
     /// Looks whether a region is ripe, or nothing at all. The last one is neither: it takes more rows.
     fn look(&mut self, first: EnvelopeId) {
-        let is_last = self.regions.last_key_value().is_some_and(|(last, _)| *last == first);
+        let is_last = self
+            .regions
+            .last_key_value()
+            .is_some_and(|(last, _)| *last == first);
         if !is_last && self.regions.get(&first).is_some_and(Region::is_over) {
             self.ripen(first);
         }
@@ -307,12 +318,11 @@ impl Regions {
             self.regions.remove(&first);
         } else if !std::mem::replace(&mut region.is_ripe, true) {
             self.ripe.insert(first);
-            self.ripe_rows += region.dead.len();
         }
     }
 
     /// Whether what waits is too much.
-    fn is_pressed(&self) -> bool {
+    pub(super) fn is_pressed(&self) -> bool {
         let living = self.living;
         self.dead.rows > PATIENCE.rows.max(living.rows) || self.dead.bytes > PATIENCE.bytes.max(living.bytes)
     }

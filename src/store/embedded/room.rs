@@ -98,11 +98,7 @@ impl Tx<'_> {
         let bytes = self.group.add_bytes(bytes as u64);
         let has = room.has(bytes, self.shared.reserve());
         self.shared.is_short.store(!has, Ordering::Relaxed);
-        if has {
-            Ok(())
-        } else {
-            Err(Error::Full)
-        }
+        if has { Ok(()) } else { Err(Error::Full) }
     }
 }
 

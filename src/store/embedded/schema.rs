@@ -198,14 +198,7 @@ pub(super) fn writer(path: &Path, synchronous: Synchronous) -> Result<Connection
     if mode != "wal" {
         return Err(OpenError::NoWal);
     }
-    conn.pragma_update(
-        None,
-        "synchronous",
-        match synchronous {
-            Synchronous::Full => "FULL",
-            Synchronous::Normal => "NORMAL",
-        },
-    )?;
+    conn.pragma_update(None, "synchronous", level(synchronous))?;
     // Checkpoints are the writer's own, after the answers: SQLite's automatic ones hide their errors.
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -216,6 +209,23 @@ pub(super) fn writer(path: &Path, synchronous: Synchronous) -> Result<Connection
     conn.pragma_update(None, "cache_size", -32 * 1024)?;
     conn.set_prepared_statement_cache_capacity(128);
     migrate(&mut conn)?;
+    Ok(conn)
+}
+
+const fn level(synchronous: Synchronous) -> &'static str {
+    match synchronous {
+        Synchronous::Full => "FULL",
+        Synchronous::Normal => "NORMAL",
+    }
+}
+
+/// Opens a connection that copies the log into the database, and writes nothing else. The writer's has to be open.
+pub(super) fn checkpointer(path: &Path, synchronous: Synchronous) -> Result<Connection, OpenError> {
+    let conn = rest(path)?;
+    conn.pragma_update(None, "synchronous", level(synchronous))?;
+    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    // A connection learns of the log with its first read.
+    conn.query_row("SELECT count(*) FROM meta", [], |_| Ok(()))?;
     Ok(conn)
 }
 

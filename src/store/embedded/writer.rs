@@ -11,13 +11,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::store::Error;
 use crate::store::embedded::acked;
+use crate::store::embedded::copier::{self, Copier, Stage};
 use crate::store::embedded::fault::Undo;
 use crate::store::embedded::regions::{Regions, Zeal};
 use crate::store::embedded::room::Room;
@@ -106,17 +106,19 @@ pub(super) struct Writer {
 const QUEUE: usize = 1024;
 /// Pieces of work that share a transaction at most.
 const GROUP: usize = 256;
-/// How long rows are cleared away when the store is closed.
-const LAST_CLEARING: Duration = Duration::from_secs(1);
-/// WAL pages after which it is copied into the database, as far as readers allow.
-const CHECKPOINT_PAGES: usize = 4000;
+/// WAL pages after which it is copied into the database, as far as readers allow: 128 MiB, of which much is acked by
+/// then and never copied. To read so much again after a crash takes some tenths of a second.
+const CHECKPOINT_PAGES: usize = if cfg!(test) { 1000 } else { 32 * 1024 };
+/// WAL pages that the writer copies itself, so that the WAL can begin anew: some 20 milliseconds.
+const REST_PAGES: usize = 2000;
 /// WAL pages after which the writer waits for readers, so that the WAL starts over.
-const RESTART_PAGES: usize = 16_000;
+const RESTART_PAGES: usize = 64 * 1024;
 
 impl Writer {
     /// Starts the thread, which owns the connection.
     pub(super) fn start(
         mut conn: Connection,
+        copier: Copier,
         shared: Arc<Shared>,
         regions: Regions,
     ) -> std::io::Result<Self> {
@@ -133,9 +135,11 @@ impl Writer {
             .spawn(move || {
                 Desk {
                     conn,
+                    copier,
                     shared,
                     regions,
                     wal_pages,
+                    copied: Copied::default(),
                     is_stuck: false,
                     is_tired: false,
                 }
@@ -208,15 +212,27 @@ pub(super) fn stopped() -> Error {
 
 /// What the thread has on its desk.
 struct Desk {
+    // The last connection to close is the one that writes.
+    copier: Copier,
     conn: Connection,
     shared: Arc<Shared>,
     /// Acked mail whose rows are there.
     regions: Regions,
     wal_pages: Arc<AtomicUsize>,
+    copied: Copied,
     /// Clearing away has failed: it waits for the next work that succeeds.
     is_tired: bool,
     /// The last checkpoint failed, and the log says so.
     is_stuck: bool,
+}
+
+/// How much of the log is in the database.
+#[derive(Debug, Default)]
+struct Copied {
+    /// Pages of the log when the copier was asked last.
+    asked: usize,
+    /// Pages of the log when it was copied to its end, while readers kept it from beginning anew.
+    pages: usize,
 }
 
 impl Desk {
@@ -259,12 +275,12 @@ impl Desk {
 
     /// What comes next. While nothing does, what was acked is cleared away.
     fn next(&mut self, queue: &mut mpsc::Receiver<Message>) -> Option<Message> {
-        while !self.is_tired && self.regions.is_due() {
+        while !self.is_tired && self.regions.is_pressed() {
             if let Ok(message) = queue.try_recv() {
                 return Some(message);
             }
             // Why not is told by the work that comes.
-            let _ = self.clear(Zeal::Ripe);
+            let _ = self.clear(Zeal::Even);
             self.checkpoint();
         }
         queue.blocking_recv()
@@ -286,7 +302,7 @@ impl Desk {
         }
         let zeal = match self.shared.is_short.load(Ordering::Relaxed) {
             true => Zeal::Everything,
-            false => Zeal::Ripe,
+            false => Zeal::Even,
         };
         let committed = self.transact(&mut jobs, zeal);
         if let Err(error @ Error::Poisoned(_)) = &committed {
@@ -307,12 +323,13 @@ impl Desk {
         }
         let list = self.regions.next_list();
         self.step("BEGIN IMMEDIATE")?;
-        let result = self.run_jobs(jobs).and_then(|group| {
+        // First, so that what comes takes the pages of what goes, which are written once then.
+        let buried = acked::bury(&self.conn, &burial);
+        let result = buried.and_then(|()| self.run_jobs(jobs)).and_then(|group| {
             let acked = group.acked();
             if !acked.is_empty() {
                 acked::write(&self.conn, list, &acked)?;
             }
-            acked::bury(&self.conn, &burial)?;
             #[cfg(test)]
             if let Some(error) = self.shared.sabotage.lock().take() {
                 return Err(error);
@@ -362,17 +379,13 @@ impl Desk {
         Ok(())
     }
 
-    /// Copies the WAL into the database when it is long or the disk is short. After the answers, so that
+    /// Has the WAL copied into the database when it is long or the disk is short. After the answers, so that
     /// nobody waits.
     fn checkpoint(&mut self) {
         if self.shared.healthy().is_err() {
             return;
         }
-        let result = self.checkpoint_mode().and_then(|mode| match mode {
-            Some(mode) => self.wal_checkpoint(mode).map(|()| true),
-            None => Ok(false),
-        });
-        match result {
+        match self.copy_what_is_due() {
             Ok(true) => self.is_stuck = false,
             Ok(false) => {}
             Err(error @ Error::Poisoned(_)) => self.stop(&error),
@@ -385,34 +398,53 @@ impl Desk {
         }
     }
 
-    /// What is due, if anything.
-    fn checkpoint_mode(&self) -> Result<Option<&'static str>, Error> {
+    /// Whether the log was copied to its end.
+    fn copy_what_is_due(&mut self) -> Result<bool, Error> {
         let pages = self.wal_pages.load(Ordering::Relaxed);
+        if pages < self.copied.pages {
+            // The log has begun anew.
+            self.copied = Copied::default();
+        }
+        let stage = self.copier.stage();
         let room = Room::look(&self.conn, &self.shared.directory)?;
-        let is_tight = room.is_tight(self.shared.reserve());
-        if !is_tight && pages < CHECKPOINT_PAGES {
-            return Ok(None);
+        // A log that a backup reads cannot begin anew, and to wait for it would hold up everybody.
+        let is_read = self.shared.reading_past.load(Ordering::Relaxed);
+        if room.is_tight(self.shared.reserve()) {
+            if !room.can_copy() {
+                return Err(Error::Full);
+            }
+            self.copier.wait();
+            self.wal_checkpoint(if is_read { "PASSIVE" } else { "TRUNCATE" })?;
+            return Ok(true);
+        }
+        match stage {
+            Stage::Copying => return Ok(false),
+            Stage::Idle if pages < self.copied.pages + CHECKPOINT_PAGES => return Ok(false),
+            Stage::Idle => {}
+            Stage::Done(copied) => {
+                copied?;
+                if pages.saturating_sub(self.copied.asked) <= REST_PAGES {
+                    let is_long = pages >= RESTART_PAGES && !is_read;
+                    self.wal_checkpoint(if is_long { "RESTART" } else { "PASSIVE" })?;
+                    self.copied.pages = pages;
+                    return Ok(true);
+                }
+            }
         }
         if !room.can_copy() {
             return Err(Error::Full);
         }
-        // A log that a backup reads cannot begin anew, and to wait for it would hold up everybody.
-        let is_read = self.shared.reading_past.load(Ordering::Relaxed);
-        Ok(Some(match pages {
-            _ if is_read => "PASSIVE",
-            _ if is_tight => "TRUNCATE",
-            0..RESTART_PAGES => "PASSIVE",
-            RESTART_PAGES.. => "RESTART",
-        }))
+        self.copied.asked = pages;
+        self.copier.begin();
+        Ok(false)
     }
 
     fn wal_checkpoint(&self, mode: &str) -> Result<(), Error> {
-        let busy: i64 = self
-            .conn
-            .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(0))?;
-        // Pages are counted again from the next commit on.
-        self.wal_pages.store(0, Ordering::Relaxed);
-        tracing::trace!(busy, mode, "checkpoint");
+        copier::copy(&self.conn, mode)?;
+        if mode == "TRUNCATE" {
+            // In the other modes the next commit begins the log anew, and says so.
+            self.wal_pages.store(0, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -423,6 +455,7 @@ impl Desk {
         if is_read || !room.is_worth_cutting() || !room.can_copy() {
             return Ok(());
         }
+        self.copier.wait();
         let cut = self.wal_checkpoint("TRUNCATE");
         if let Err(error @ Error::Poisoned(_)) = &cut {
             self.stop(error);
@@ -435,15 +468,15 @@ impl Desk {
         self.shared.stop(error);
     }
 
-    fn close(mut self) -> Result<(), Error> {
+    fn close(self) -> Result<(), Error> {
         self.shared.healthy()?;
-        let began = Instant::now();
-        while self.regions.waiting() > 0 && began.elapsed() < LAST_CLEARING {
-            self.clear(Zeal::Everything)?;
-        }
         self.shared.stop(&stopped());
+        self.copier.wait();
         self.wal_checkpoint("TRUNCATE")?;
-        let Self { conn, shared, .. } = self;
+        let Self {
+            conn, shared, copier, ..
+        } = self;
+        drop(copier);
         let closed = conn.close().map_err(|(_, error)| error.into());
         shared.directory.release();
         closed
