@@ -40,7 +40,12 @@ struct Echo {
 
 impl Echo {
     fn start(folder: &TempDir) -> Self {
-        let mut child = command(folder, "echo").stdout(Stdio::piped()).spawn().unwrap();
+        Self::speaking(folder, "bare")
+    }
+
+    fn speaking(folder: &TempDir, speech: &str) -> Self {
+        let line = format!("echo --speech {speech}");
+        let mut child = command(folder, &line).stdout(Stdio::piped()).spawn().unwrap();
         let mut url = String::new();
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut url)
@@ -100,6 +105,33 @@ fn the_bare_relay_is_measured_like_the_relay() {
     assert_eq!(crypto, "none");
     kill_process(Pid::from_child(&echo.child), Signal::TERM).unwrap();
     assert_eq!(echo.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_bare_relay_that_speaks_frames_answers_and_registers_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let echo = Echo::speaking(&folder, "frames");
+    let at = format!("--target ws-frames --url {}", echo.url);
+    for line in [
+        format!("pairs {SHORT} {at}"),
+        format!("fanout {SHORT} --recipients 3 {at}"),
+        format!("pairs --clients 4 --in-flight 2 --until ok --duration 1s --warmup 0s --allow-invalid {at}"),
+    ] {
+        let report = report(&folder, &line);
+        assert_eq!(report["environment"]["target"], "ws-frames", "{line}");
+        assert_eq!(report["server"]["pid"], echo.child.id(), "{line}");
+        let (delivered, accepted) = (&report["load"]["delivered"], &report["load"]["accepted"]);
+        assert!(
+            delivered.as_u64() > Some(0) && accepted.as_u64() > Some(0),
+            "{line}: {}",
+            report["load"]
+        );
+        for fault in ["lost", "duplicated", "reordered", "corrupt", "unanswered"] {
+            assert_eq!(report["integrity"][fault], 0, "{line}: {fault}");
+        }
+    }
+    let output = ran(&folder, &format!("offline {SHORT} {at}"));
+    assert_eq!(output.status.code(), Some(2));
 }
 
 #[test]

@@ -13,8 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chatctl_client::{Http, Token};
-use chatctl_protocol::{AccountId, DeviceId};
+use chatctl_client::Http;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -26,13 +25,10 @@ use crate::run::{Outcome, RunError, Stage, run};
 use crate::scenario::{Clients, Load, Payload, Phases, SCHEMA as SCENARIO, Scenario, Sizes, Topology, Until};
 use crate::tally::Count;
 use crate::units::{Size, Span};
+use crate::wire::Wire;
 use crate::wire::chatctl::{RelayPlace, RelayWire};
+use crate::wire::direct::{Direct, NamesForTokens};
 use crate::wire::ws_echo::{self, Kind, WsEcho};
-use crate::wire::{Passes, Wire};
-
-mod direct;
-
-use direct::Direct;
 
 /// What the generator can do here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -248,15 +244,6 @@ impl Drop for OtherSide {
             // Its panic, if there was one, has been printed.
             let _ = thread.join();
         }
-    }
-}
-
-/// Tokens that say who is there, which is all that a relay without accounts wants.
-struct NamesForTokens;
-
-impl Passes for NamesForTokens {
-    fn token(&self, account: &AccountId, device_id: &DeviceId) -> Result<Token, String> {
-        Ok(Token::new(&format!("{account}/{device_id}")))
     }
 }
 

@@ -7,6 +7,7 @@
 mod accounts;
 pub mod chatctl;
 mod dial;
+pub mod direct;
 mod fence;
 pub mod mqtt;
 pub mod nats;

@@ -1,4 +1,4 @@
-//! `chatctl bench echo`: the bare relay, for `--target ws-echo`.
+//! `chatctl bench echo`: the bare relay, for `--target ws-echo` and `--target ws-frames`.
 //!
 //! It forwards for whoever comes, so that it listens to this machine only.
 
@@ -19,11 +19,34 @@ use crate::signals::Signals;
 /// Relay over bare WebSockets, to compare with: no accounts, no store, no acks
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
-  chatctl bench echo --listen 127.0.0.1:8080")]
+  chatctl bench echo --listen 127.0.0.1:8080
+  chatctl bench echo --speech frames")]
 pub(super) struct Echo {
     /// Where; 0 is a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+
+    /// What its clients say: bare is for --target ws-echo, frames for --target ws-frames
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Says::Bare)]
+    speech: Says,
+}
+
+/// As it is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Says {
+    /// Names and bytes: one message in, one message out
+    Bare,
+    /// The relay's own frames: a message in, a message and an OK out, an ack in
+    Frames,
+}
+
+impl From<Says> for Speech {
+    fn from(says: Says) -> Self {
+        match says {
+            Says::Bare => Self::Bare,
+            Says::Frames => Self::Frames,
+        }
+    }
 }
 
 /// Where it is.
@@ -58,7 +81,7 @@ impl Echo {
         let url = format!("ws://{}", listener.local_addr().map_err(failed)?);
         out.line(&url.clone(), &Listening { url })?;
         tokio::select! {
-            () = bare::serve(listener, Speech::Bare) => {}
+            () = bare::serve(listener, self.speech.into()) => {}
             _ = signals.next() => {}
         }
         Ok(Exit::Ok)

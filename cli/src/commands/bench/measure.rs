@@ -18,6 +18,7 @@ use chatctl_loadgen::run::{RunError, Stage, run};
 use chatctl_loadgen::scenario::{Load, Scenario};
 use chatctl_loadgen::server::{Glance, Watch};
 use chatctl_loadgen::wire::chatctl::RelayWire;
+use chatctl_loadgen::wire::direct::Direct;
 use chatctl_loadgen::wire::mqtt::Mqtt;
 use chatctl_loadgen::wire::nats::Nats;
 use chatctl_loadgen::wire::ws_echo::WsEcho;
@@ -176,6 +177,7 @@ impl Play {
             None => match self.place.clone() {
                 Place::Relay(place) => self.here::<RelayWire>(place),
                 Place::WsEcho(place) => self.here::<WsEcho>(place),
+                Place::WsFrames(place) => self.here::<Direct<RelayWire>>(place),
                 Place::Nats(place) => self.here::<Nats>(place),
                 Place::Mqtt(place) => self.here::<Mqtt>(place),
                 Place::Xmpp(place) => self.here::<Xmpp>(place),

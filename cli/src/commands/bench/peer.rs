@@ -3,10 +3,15 @@
 //! Owns what is said of peers on the command line, and what of a scenario none of them can do. Knows nothing of
 //! their protocols, and starts none of them.
 
+use std::sync::Arc;
+
+use chatctl_client::Http;
 use chatctl_loadgen::scenario::{Crypto, Load, Scenario};
 use chatctl_loadgen::wire::chatctl::RelayPlace;
-use chatctl_loadgen::wire::{AddressError, mqtt, nats, ws_echo, xmpp};
+use chatctl_loadgen::wire::direct::NamesForTokens;
+use chatctl_loadgen::wire::{AddressError, Passes, mqtt, nats, ws_echo, xmpp};
 
+use super::passes::Nameless;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
@@ -33,6 +38,8 @@ enum Kind {
     Chatctl,
     /// A relay over bare WebSockets, without accounts, store and acks
     WsEcho,
+    /// A relay that speaks this one's frames, without accounts and store: it answers, and keeps no promise
+    WsFrames,
     /// NATS, or its JetStream
     Nats,
     /// MQTT 3.1.1
@@ -59,6 +66,8 @@ enum Mode {
 pub(super) enum Peer {
     /// The bare relay.
     WsEcho,
+    /// The bare relay that speaks frames.
+    WsFrames,
     /// NATS.
     Nats(nats::Mode),
     /// MQTT.
@@ -74,6 +83,8 @@ pub(super) enum Place {
     Relay(RelayPlace),
     /// The bare relay.
     WsEcho(ws_echo::Place),
+    /// The bare relay that speaks frames.
+    WsFrames(RelayPlace),
     /// NATS.
     Nats(nats::Place),
     /// MQTT.
@@ -89,7 +100,7 @@ impl Whom {
     ///
     /// [`Exit::Usage`] for what is not of this peer.
     pub(super) fn peer(&self) -> Result<Option<Peer>, Failure> {
-        if let (Some(_), Kind::Chatctl | Kind::WsEcho | Kind::Nats | Kind::Mqtt) =
+        if let (Some(_), Kind::Chatctl | Kind::WsEcho | Kind::WsFrames | Kind::Nats | Kind::Mqtt) =
             (&self.peer_domain, self.target)
         {
             return Err(Failure::new(Exit::Usage, "--peer-domain is for --target xmpp"));
@@ -97,6 +108,7 @@ impl Whom {
         match (self.target, self.peer_mode) {
             (Kind::Chatctl, None) => Ok(None),
             (Kind::WsEcho, None) => Ok(Some(Peer::WsEcho)),
+            (Kind::WsFrames, None) => Ok(Some(Peer::WsFrames)),
             (Kind::Nats, None | Some(Mode::Core)) => Ok(Some(Peer::Nats(nats::Mode::Core))),
             (Kind::Nats, Some(Mode::Jetstream)) => Ok(Some(Peer::Nats(nats::Mode::JetStream))),
             (Kind::Mqtt, Some(Mode::Qos0)) => Ok(Some(Peer::Mqtt(mqtt::Mode::AtMostOnce))),
@@ -107,7 +119,7 @@ impl Whom {
             }
             (Kind::Nats, Some(Mode::Qos0 | Mode::Qos1)) => Err(mode("nats is core or jetstream")),
             (Kind::Mqtt, Some(Mode::Core | Mode::Jetstream)) => Err(mode("mqtt is qos0 or qos1")),
-            (Kind::Chatctl | Kind::WsEcho | Kind::Xmpp, Some(_)) => {
+            (Kind::Chatctl | Kind::WsEcho | Kind::WsFrames | Kind::Xmpp, Some(_)) => {
                 Err(mode("only nats and mqtt have modes"))
             }
         }
@@ -124,6 +136,7 @@ impl Peer {
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::WsEcho => "ws-echo",
+            Self::WsFrames => "ws-frames",
             Self::Nats(nats::Mode::Core) => "nats-core",
             Self::Nats(nats::Mode::JetStream) => "nats-jetstream",
             Self::Mqtt(mqtt::Mode::AtMostOnce) => "mqtt-qos0",
@@ -135,7 +148,7 @@ impl Peer {
     /// An address as it may have one.
     pub(super) const fn example(&self) -> &'static str {
         match self {
-            Self::WsEcho => "ws://127.0.0.1:8080",
+            Self::WsEcho | Self::WsFrames => "ws://127.0.0.1:8080",
             Self::Nats(_) => "nats://127.0.0.1:4222",
             Self::Mqtt(_) => "mqtt://127.0.0.1:1883",
             Self::Xmpp(_) => "ws://127.0.0.1:5280/xmpp-websocket",
@@ -148,7 +161,15 @@ impl Peer {
             (_, "ws") => Some(80),
             (Self::Nats(_), "nats") => Some(4222),
             (Self::Mqtt(_), "mqtt") => Some(1883),
-            (Self::WsEcho | Self::Nats(_) | Self::Mqtt(_) | Self::Xmpp(_), _) => None,
+            (Self::WsEcho | Self::WsFrames | Self::Nats(_) | Self::Mqtt(_) | Self::Xmpp(_), _) => None,
+        }
+    }
+
+    /// The tokens of its clients.
+    pub(super) fn passes(&self) -> Arc<dyn Passes> {
+        match self {
+            Self::WsFrames => Arc::new(NamesForTokens),
+            Self::WsEcho | Self::Nats(_) | Self::Mqtt(_) | Self::Xmpp(_) => Arc::new(Nameless),
         }
     }
 
@@ -177,9 +198,9 @@ impl Peer {
             return cannot("knows one device of each account", "--devices-per-account 1");
         }
         match (self, &scenario.load) {
-            (Self::WsEcho, Load::Offline { .. }) => cannot(
+            (Self::WsEcho | Self::WsFrames, Load::Offline { .. }) => cannot(
                 "keeps no mail for who is away",
-                "every --target but ws-echo has a mode that does",
+                "--target chatctl or xmpp, --peer-mode jetstream or qos1",
             ),
             (Self::Nats(nats::Mode::Core), Load::Offline { .. }) => {
                 cannot("keeps no mail for who is away", "--peer-mode jetstream")
@@ -187,7 +208,7 @@ impl Peer {
             (Self::Mqtt(mqtt::Mode::AtMostOnce), Load::Offline { .. }) => {
                 cannot("keeps no mail for who is away", "--peer-mode qos1")
             }
-            (Self::WsEcho | Self::Nats(_) | Self::Mqtt(_) | Self::Xmpp(_), _) => Ok(()),
+            (Self::WsEcho | Self::WsFrames | Self::Nats(_) | Self::Mqtt(_) | Self::Xmpp(_), _) => Ok(()),
         }
     }
 
@@ -198,6 +219,7 @@ impl Peer {
     /// [`Exit::Usage`] for what is no address of it.
     pub(super) fn at(&self, url: &str) -> Result<Place, Failure> {
         let place: Result<Place, AddressError> = match self {
+            Self::WsFrames => return frames(url),
             Self::WsEcho => ws_echo::Place::new(url, ws_echo::Kind::Relay).map(Place::WsEcho),
             Self::Nats(mode) => nats::Place::new(url, *mode).map(Place::Nats),
             Self::Mqtt(mode) => mqtt::Place::new(url, *mode).map(Place::Mqtt),
@@ -205,6 +227,13 @@ impl Peer {
         };
         place.map_err(|error| Failure::from_error(Exit::Usage, &error))
     }
+}
+
+/// Its only door is the socket; the other one is for what the relay's wire does not do here.
+fn frames(url: &str) -> Result<Place, Failure> {
+    let http = Http::new(&url.replacen("ws:", "http:", 1));
+    let http = http.map_err(|error| Failure::from_error(Exit::Usage, &error))?;
+    Ok(Place::WsFrames(RelayPlace::new(url, http)))
 }
 
 fn mode(why: &str) -> Failure {

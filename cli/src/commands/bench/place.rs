@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 
 use super::address::{allowed, resolve};
 use super::own::{OwnRelay, Wishes};
-use super::passes::{Nameless, Signed};
+use super::passes::Signed;
 use super::peer::{Peer, Place, Whom};
 use crate::authority::Authority;
 use crate::exit::Exit;
@@ -198,7 +198,7 @@ impl Where {
             name: peer.name(),
             place: peer.at(&text)?,
             url: text,
-            passes: Arc::new(Nameless),
+            passes: peer.passes(),
             introduction: None,
             watched: server::Target {
                 metrics: None,
