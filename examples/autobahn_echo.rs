@@ -17,15 +17,11 @@ use axum::http::{Request, Response};
 use axum::routing::get;
 use chatctl_protocol::Limits;
 use chatctl_relay::http::problem::Problem;
-use chatctl_relay::http::socket::{self, Ended};
+use chatctl_relay::http::socket::{self, BINARY, Ended, Message, TEXT, Wire};
 use chatctl_relay::server;
-use chatctl_relay::tls::Line;
-use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -74,28 +70,32 @@ async fn open(State(echo): State<Echo>, mut request: Request<Body>) -> Result<Re
 }
 
 /// Sends every message back, until the other side is done or breaks the protocol.
-async fn serve_socket(mut socket: WebSocketStream<Line>) {
+async fn serve_socket(mut socket: Wire) {
     loop {
-        match socket.next().await {
-            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
-                if socket.send(message).await.is_err() {
-                    return;
-                }
-            }
+        let (opcode, message) = match socket.hear().await {
+            Ok(Message::Text(text)) => (TEXT, text.as_bytes().to_vec()),
+            Ok(Message::Binary(bytes)) => (BINARY, bytes.to_vec()),
             // Answered by the socket itself.
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_))) => {}
-            Some(Err(error)) => {
-                if let Ended::Broken(leave, _) = socket::broken(&error) {
-                    let closing = socket::close(&mut socket, leave.code, leave.reason);
-                    // A peer that does not close too is left behind.
-                    let _ = timeout(Duration::from_secs(2), closing).await;
-                }
+            Ok(Message::Ping | Message::Pong(_)) => continue,
+            Ok(Message::Close) | Err(Ended::Gone) => {
+                // A connection that is lost takes no answer.
+                let _ = timeout(FAREWELL, socket.part()).await;
                 return;
             }
-            None => return,
+            Err(Ended::Broken(leave, _)) => {
+                // A peer that does not close too is left behind.
+                let _ = timeout(FAREWELL, socket.close(leave.code, leave.reason)).await;
+                return;
+            }
+        };
+        if socket.send(opcode, &message).await.is_err() {
+            return;
         }
     }
 }
+
+/// Longest time for a goodbye.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Connections at once that are not upgraded.
 const MAX_REQUESTS: usize = 8_192;

@@ -3,8 +3,12 @@
 //! Owns the life of a connection: upgrade, Hello, frames both ways, keepalive, goodbye. What frames mean
 //! is the session's, how they are written is the socket's.
 
-use std::pin::pin;
+mod waiting;
+
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body as HttpBody;
@@ -12,7 +16,7 @@ use axum::extract::State;
 use axum::http::{Request, Response, header};
 use chatctl_protocol::v1::frame::Body;
 use chatctl_protocol::{CloseCode, Code, Encoding, Spoken};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
 use crate::auth::TokenError;
@@ -20,13 +24,15 @@ use crate::http::Doors;
 use crate::http::arrivals;
 use crate::http::openapi::refusals::refusals;
 use crate::http::problem::Problem;
-use crate::http::sessions::Seat;
+use crate::http::sessions::{Seat, Sessions};
 use crate::http::socket::{self, Ended, Heard, Socket};
 use crate::http::token::bearer;
+use crate::http::ws::waiting::Waiting;
 use crate::hub::Attending;
-use crate::metrics::Count as _;
+use crate::metrics::{Count as _, Metrics};
 use crate::model::Identity;
 use crate::session::{Leave, REVOKED, Said, Session, Surroundings};
+use crate::switchboard::Switchboard;
 use crate::trace;
 
 refusals! {
@@ -95,7 +101,7 @@ pub async fn open(
     sessions.spawn(Box::pin(async move {
         if let Some(ws) = socket::connect(on_upgrade, max_frame).await {
             let socket = Socket::new(ws, encoding, doors.live.now().server.slow_consumer);
-            Connection::new(doors, permit).run(socket, identity).await;
+            Connection::new(&doors, permit).run(socket, doors, identity).await;
         }
     }));
     Ok(response)
@@ -117,7 +123,11 @@ type Attendee = (Identity, Attending);
 
 /// One connection's life.
 struct Connection {
-    doors: Doors,
+    switchboard: Arc<Switchboard>,
+    sessions: Sessions,
+    metrics: Arc<Metrics>,
+    /// When this turn began.
+    now: Instant,
     heard_at: Instant,
     pinged_at: Option<Instant>,
     leave_at: Option<Instant>,
@@ -125,22 +135,26 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(doors: Doors, permit: Seat) -> Self {
+    fn new(doors: &Doors, permit: Seat) -> Self {
         doors.metrics.sessions_opened.inc();
         doors.metrics.sessions.inc();
+        let now = Instant::now();
         Self {
-            doors,
-            heard_at: Instant::now(),
+            switchboard: Arc::clone(&doors.switchboard),
+            sessions: doors.sessions.clone(),
+            metrics: Arc::clone(&doors.metrics),
+            now,
+            heard_at: now,
             pinged_at: None,
             leave_at: None,
             _permit: permit,
         }
     }
 
-    async fn run(mut self, mut socket: Socket, identity: Option<Attendee>) {
+    async fn run(mut self, mut socket: Socket, doors: Doors, identity: Option<Attendee>) {
         let span = trace::session();
         // What is large and soon over is boxed, so that a connection that waits does not keep room for it.
-        let ended = match Box::pin(self.hello(&mut socket, identity)).await {
+        let ended = match Box::pin(self.hello(&mut socket, doors, identity)).await {
             Ok(mut session) => self.serve(&mut socket, &mut session).await,
             Err(ended) => ended,
         };
@@ -155,7 +169,7 @@ impl Connection {
                 leave.code
             }
         };
-        self.doors.metrics.sessions_closed.count(code.name());
+        self.metrics.sessions_closed.count(code.name());
         trace::closed(&span, code.name());
     }
 
@@ -164,7 +178,7 @@ impl Connection {
         let (code, reason) = (leave.code.number(), leave.reason);
         match leave.code {
             CloseCode::BadFrame | CloseCode::TooLarge | CloseCode::NotUtf8 | CloseCode::ProtocolError => {
-                self.doors.metrics.frames_bad.count(word);
+                self.metrics.frames_bad.count(word);
                 info!(code, reason, "session broken off");
             }
             CloseCode::HelloTimeout | CloseCode::RateLimited | CloseCode::SlowConsumer => {
@@ -183,12 +197,17 @@ impl Connection {
         }
     }
 
-    async fn hello(&mut self, socket: &mut Socket, identity: Option<Attendee>) -> Result<Session, Ended> {
-        let limit = Duration::from_millis(u64::from(self.doors.switchboard.limits().hello_timeout_ms));
+    async fn hello(
+        &mut self,
+        socket: &mut Socket,
+        doors: Doors,
+        identity: Option<Attendee>,
+    ) -> Result<Session, Ended> {
+        let limit = Duration::from_millis(u64::from(self.switchboard.limits().hello_timeout_ms));
         let hello = async {
             loop {
                 match socket.hear().await? {
-                    Heard::Frame(Body::Hello(hello)) => return Ok(hello),
+                    Heard::Frame(Spoken::Other(Body::Hello(hello))) => return Ok(hello),
                     Heard::Frame(_) => {
                         return Err(leave(CloseCode::BadFrame, "the first frame must be hello"));
                     }
@@ -199,13 +218,13 @@ impl Connection {
         let late = |_| leave(CloseCode::HelloTimeout, "no hello in time");
         let hello = tokio::select! {
             hello = timeout(limit, hello) => hello.map_err(late)??,
-            () = self.doors.sessions.draining() => return Err(self.restart()),
+            () = doors.sessions.draining() => return Err(self.restart()),
             () = revoked(identity.as_ref()) => return Err(said(REVOKED)),
         };
         let identity = match identity {
             Some(identity) => identity,
             None => {
-                let attending = attend(&self.doors, &hello.token).await;
+                let attending = attend(&doors, &hello.token).await;
                 attending.map_err(|error| match error == TokenError::Revoked {
                     true => said(REVOKED),
                     false => leave(CloseCode::Reauthenticate, "the token is not good"),
@@ -218,11 +237,12 @@ impl Connection {
                 "the token does not allow a session",
             ));
         }
+        let server = &doors.live.now().server;
         let around = Surroundings {
-            switchboard: Arc::clone(&self.doors.switchboard),
-            verifier: Arc::clone(&self.doors.verifier),
-            slow_consumer: self.doors.live.now().server.slow_consumer,
-            keys_low_jitter: self.doors.live.now().directory.keys_low_jitter,
+            slow_consumer: server.slow_consumer,
+            keys_low_jitter: doors.live.now().directory.keys_low_jitter,
+            switchboard: doors.switchboard,
+            verifier: doors.verifier,
         };
         let opened = Session::open(around, identity, &hello, rand::random()).await;
         let (mut session, hello_ok) = opened.map_err(said)?;
@@ -233,83 +253,89 @@ impl Connection {
     }
 
     async fn serve(&mut self, socket: &mut Socket, session: &mut Session) -> Ended {
-        let wake = session.wake();
-        let drain = self.doors.sessions.clone();
-        let mut draining = pin!(drain.draining());
-        let mut alarm = pin!(sleep_until(session.deadline().min(self.next_check())));
-        let mut out = Vec::new();
+        self.now = Instant::now();
+        let alarm = session.deadline().min(self.next_check());
+        let mut waiting = Waiting::new(session.wake(), alarm, self.sessions.clone());
         loop {
             let may_read = session.can_receive() && !self.is_leaving();
-            let due = session.deadline().min(self.next_check());
-            // Most turns only move the time further away: an alarm that rings too early costs less than
-            // one that is set anew each time.
-            if due < alarm.deadline() || alarm.is_elapsed() {
-                alarm.as_mut().reset(due);
-            }
-            tokio::select! {
-                heard = socket.hear(), if may_read => {
-                    if let Err(ended) = Box::pin(self.take(socket, session, heard, &mut out)).await {
-                        return self.part(socket, &mut out, ended).await;
-                    }
+            waiting.no_later_than(session.deadline().min(self.next_check()));
+            let heard = poll_fn(|cx| {
+                // Both are asked: what happens at the same time is one turn.
+                let rung = waiting.poll_rung(cx);
+                match may_read {
+                    true if let Poll::Ready(heard) = socket.poll_heard(cx) => Poll::Ready(Some(heard)),
+                    true | false => rung.map(|()| None),
                 }
-                () = wake.rung() => {}
-                () = &mut alarm => {}
-                () = &mut draining, if self.leave_at.is_none() => {
-                    self.leave_at = Some(Instant::now() + drain.some_delay());
-                }
+            })
+            .await;
+            self.now = Instant::now();
+            if waiting.take_word() {
+                self.leave_at = Some(self.now + self.sessions.some_delay());
             }
-            if let Err(left) = session.pump(&mut out).await {
-                return self.part(socket, &mut out, said(left)).await;
+            let mut out = OUT.take();
+            let turn = self.turn(socket, session, heard, &mut out).await;
+            if let Err(ended) = turn {
+                return self.part(socket, &mut out, ended).await;
             }
-            if let Err(ended) = self.flush(socket, session, &mut out).await {
-                return ended;
-            }
-            if let Err(ended) = self.keep_alive(socket, session).await {
-                return ended;
-            }
+            OUT.set(out);
         }
     }
 
-    /// Takes what was heard, and what has come meanwhile, up to a bound.
+    /// Takes what was heard and says what there is to say, all of it at once.
+    async fn turn(
+        &mut self,
+        socket: &mut Socket,
+        session: &mut Session,
+        heard: Option<Result<(), Ended>>,
+        out: &mut Vec<Said>,
+    ) -> Result<(), Ended> {
+        if let Some(heard) = heard {
+            heard?;
+            self.take(socket, session, out).await?;
+        }
+        session.pump(out).await.map_err(said)?;
+        self.flush(socket, session, out).await?;
+        self.keep_alive(socket, session).await
+    }
+
+    /// Takes what has come, up to a bound.
     async fn take(
         &mut self,
         socket: &mut Socket,
         session: &mut Session,
-        first: Result<Heard, Ended>,
         out: &mut Vec<Said>,
     ) -> Result<(), Ended> {
-        self.heard_at = Instant::now();
+        self.heard_at = self.now;
         self.pinged_at = None;
-        let mut heard = first;
-        for turn in 1.. {
-            match heard? {
-                Heard::Frame(body) => {
-                    if let Some(later) = session.hear(Spoken::Other(body), out).map_err(said)? {
-                        session.receive(later, out).await.map_err(said)?;
+        for _ in 0..FRAMES_AT_ONCE {
+            match socket.take()? {
+                Some(Heard::Frame(spoken)) => {
+                    if let Some(later) = session.hear(spoken, out).map_err(said)? {
+                        // Rare, and too large for each connection to keep room for it.
+                        Box::pin(session.receive(later, out)).await.map_err(said)?;
                     }
                 }
-                Heard::Pong(mark) if &mark[..] == GAP_MARK => session.confirmed(out).await,
-                Heard::Pong(_) | Heard::Life => {}
+                Some(Heard::Pong(GAP_MARK)) => Box::pin(session.confirmed(out)).await,
+                Some(Heard::Pong(_) | Heard::Life) => {}
+                None => break,
             }
             // Nothing may be heard that is not taken: it would be lost.
-            if turn == FRAMES_AT_ONCE || !session.can_receive() {
+            if !session.can_receive() {
                 break;
-            }
-            match socket.heard() {
-                Some(next) => heard = next,
-                None => break,
             }
         }
         Ok(())
     }
 
     async fn flush(&self, socket: &mut Socket, session: &Session, out: &mut Vec<Said>) -> Result<(), Ended> {
-        self.doors.metrics.frames_sent.inc_by(out.len() as u64);
+        if !out.is_empty() {
+            self.metrics.frames_sent.inc_by(out.len() as u64);
+        }
         let says_gap = out.iter().any(|body| matches!(body, Said::Other(Body::Gap(_))));
         socket.say(out).await?;
         if says_gap && session.wants_confirmation() {
             // The answer proves that the losses were heard.
-            socket.ping(GAP_MARK).await?;
+            Box::pin(socket.ping(GAP_MARK)).await?;
         }
         Ok(())
     }
@@ -317,7 +343,7 @@ impl Connection {
     /// The session is over: what is said already goes out first.
     async fn part(&self, socket: &mut Socket, out: &mut Vec<Said>, ended: Ended) -> Ended {
         if let Ended::Broken(..) = ended
-            && let Err(Ended::Gone) = socket.say(out).await
+            && let Err(Ended::Gone) = Box::pin(socket.say(out)).await
         {
             return Ended::Gone;
         }
@@ -326,7 +352,7 @@ impl Connection {
 
     /// Pings after silence, gives up after more of it, and leaves when it is time to.
     async fn keep_alive(&mut self, socket: &mut Socket, session: &Session) -> Result<(), Ended> {
-        let now = Instant::now();
+        let now = self.now;
         if self.leave_at.is_some_and(|at| at <= now) && !session.has_answers_out() {
             return Err(self.restart());
         }
@@ -341,19 +367,19 @@ impl Connection {
             }
             None if self.heard_at + interval <= now => {
                 self.pinged_at = Some(now);
-                socket.ping(LIFE_MARK).await
+                Box::pin(socket.ping(LIFE_MARK)).await
             }
             Some(_) | None => Ok(()),
         }
     }
 
     fn restart(&self) -> Ended {
-        let pause = self.doors.sessions.some_delay() + RESTART_PAUSE;
+        let pause = self.sessions.some_delay() + RESTART_PAUSE;
         said(Leave::new(CloseCode::Restart, "the relay restarts").retry_after(pause))
     }
 
     fn is_leaving(&self) -> bool {
-        self.leave_at.is_some_and(|at| at <= Instant::now())
+        self.leave_at.is_some_and(|at| at <= self.now)
     }
 
     fn next_check(&self) -> Instant {
@@ -363,12 +389,12 @@ impl Connection {
             .map_or(self.heard_at + interval, |at| at + patience);
         // When it is time to leave, only answers that are out are waited for, and they ring.
         self.leave_at
-            .filter(|at| *at > Instant::now())
+            .filter(|at| *at > self.now)
             .map_or(life, |at| at.min(life))
     }
 
     fn rhythm(&self) -> (Duration, Duration) {
-        let limits = self.doors.switchboard.limits();
+        let limits = self.switchboard.limits();
         let interval = Duration::from_millis(u64::from(limits.ping_interval_ms));
         (interval, Duration::from_millis(u64::from(limits.ping_timeout_ms)))
     }
@@ -376,7 +402,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.doors.metrics.sessions.dec();
+        self.metrics.sessions.dec();
     }
 }
 
@@ -394,6 +420,11 @@ const fn leave(code: CloseCode, reason: &'static str) -> Ended {
 
 const fn said(leave: Leave) -> Ended {
     Ended::Broken(leave, leave.code.name())
+}
+
+thread_local! {
+    /// What the connection that has its turn says: one that waits holds no room for it.
+    static OUT: Cell<Vec<Said>> = const { Cell::new(Vec::new()) };
 }
 
 /// Frames that one connection may have handled before it writes and others get their turn.
