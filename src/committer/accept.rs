@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::committer::tail::Slots;
 use crate::committer::{
-    Books, Calls, Committer, EnvelopeIds, Mail, Outcome, Part, Pending, Rings, Ticket, code_of,
+    Books, Calls, Committer, Digest, EnvelopeIds, Mail, Outcome, Part, Pending, Rings, Ticket, code_of,
 };
 use crate::model::{Envelope, MailboxId, UnixMs};
 use crate::store::{self, Batch, SendKey, SendRecord};
@@ -43,7 +43,7 @@ impl Committer {
 
     /// Answers a send that was accepted before, whatever has changed since. Gives the ticket back when
     /// it was not.
-    pub async fn recall(&self, key: &SendKey, digest: [u8; 8], ticket: Ticket) -> Option<Ticket> {
+    pub async fn recall(&self, key: &SendKey, digest: Digest, ticket: Ticket) -> Option<Ticket> {
         match self.answer_retry(key, digest, ticket).await {
             Ok(Retry::New(ticket)) => Some(ticket),
             Ok(Retry::Recent | Retry::Stored) => None,
@@ -109,13 +109,13 @@ impl Committer {
     async fn answer_retry(
         &self,
         key: &SendKey,
-        digest: [u8; 8],
+        digest: Digest,
         ticket: Ticket,
     ) -> Result<Retry, (Ticket, Code)> {
         {
             let mut books = self.books.lock();
             if books.recents.knows(key) {
-                books.recents.retry(key, digest, ticket);
+                books.recents.retry(key, digest.now, ticket);
                 self.metrics.sends_duplicate.inc();
                 return Ok(Retry::Recent);
             }
@@ -125,7 +125,7 @@ impl Committer {
         }
         match self.ask(self.store.sent(key)).await {
             Ok(None) => Ok(Retry::New(ticket)),
-            Ok(Some(record)) if record.digest == digest => {
+            Ok(Some(record)) if digest.is(record.digest) => {
                 self.metrics.sends_duplicate.inc();
                 let ids = record.envelope_ids.into_iter().collect();
                 ticket.settle(Outcome::Safe { ids, duplicate: true });
@@ -228,7 +228,7 @@ impl Books {
         entry: &Entry<'_>,
     ) -> Result<Option<Rings>, (Ticket, Code)> {
         if self.recents.knows(&mail.key) {
-            self.recents.retry(&mail.key, mail.digest, ticket);
+            self.recents.retry(&mail.key, mail.digest.now, ticket);
             return Ok(None);
         }
         // What was counted just now and is not known any more was removed meanwhile.
@@ -254,7 +254,7 @@ impl Books {
         let ids: EnvelopeIds = envelopes.iter().map(|envelope| envelope.id).collect();
         let record = SendRecord {
             key: mail.key.clone(),
-            digest: mail.digest,
+            digest: mail.digest.now,
             envelope_ids: ids.to_vec(),
             accepted_at: entry.now,
         };
@@ -262,7 +262,7 @@ impl Books {
             .iter()
             .map(|envelope| (envelope.mailbox, envelope.id))
             .collect();
-        self.recents.begin(mail.key, mail.digest, ids, ticket);
+        self.recents.begin(mail.key, mail.digest.now, ids, ticket);
         self.pending.push_back(Pending {
             since: Instant::now(),
             record,

@@ -13,6 +13,7 @@
 
 mod accept;
 mod batch;
+mod digest;
 mod ledger;
 mod minter;
 mod reading;
@@ -44,6 +45,7 @@ use crate::metrics::Metrics;
 use crate::model::{Clock, Envelope, MailboxId, UnixMs};
 use crate::store::{self, Deletion, Lease, SendKey, SendRecord, Store};
 
+pub use crate::committer::digest::Digest;
 pub use crate::committer::receipts::{EnvelopeIds, Outcome, Receipts, Ticket};
 pub use crate::committer::tail::Stretch;
 pub use crate::committer::times::CommitTimes;
@@ -80,7 +82,7 @@ pub struct Mail {
     /// Its name.
     pub key: SendKey,
     /// Tells a retry from another message.
-    pub digest: [u8; 8],
+    pub digest: Digest,
     /// Who sends.
     pub from: Arc<Address>,
     /// The sender's clock.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chatctl_protocol::{AccountId, Address, ClientMsgId, Code, DeviceId};
+use chatctl_protocol::{AccountId, Address, ClientMsgId, Code, DeviceId, EnvelopeId};
+use sha2::{Digest as _, Sha256};
 use smallvec::smallvec;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
@@ -16,12 +17,13 @@ use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::model::{Clock, MailboxId, UnixMs};
 use crate::store::model::Model;
-use crate::store::{Registered, Registration};
+use crate::store::{Batch, MailStore as _, Posting, Registered, Registration, SendKey, SendRecord};
 use crate::switchboard::{DeviceMessage, Mismatch, Parts, Refusal, Send, Sender, Switchboard};
 
 const NOW: UnixMs = UnixMs(1_800_000_000_000);
 
 struct House {
+    store: Arc<Model>,
     switchboard: Switchboard,
     _stop: DropGuard,
 }
@@ -51,7 +53,7 @@ async fn house(mail: MailConfig) -> House {
         metrics.clone(),
     );
     let parts = Parts {
-        store,
+        store: store.clone(),
         hub,
         committer,
         directory: Arc::new(directory),
@@ -59,6 +61,7 @@ async fn house(mail: MailConfig) -> House {
         metrics,
     };
     House {
+        store,
         switchboard: Switchboard::new(parts, &config).await.unwrap(),
         _stop: stop.drop_guard(),
     }
@@ -253,6 +256,46 @@ async fn a_retry_is_answered_as_its_first_try_and_another_message_of_its_name_is
     };
     let again = house.send(&mut alice, 1, b"one").await;
     assert_eq!(again, Ok(Outcome::Safe { ids, duplicate: true }));
+    let other = house.send(&mut alice, 1, b"two").await;
+    assert_eq!(other, Ok(Outcome::Refused(Code::Conflict)));
+}
+
+/// A relay before wrote the record with eight bytes of SHA-256 over each field's length and bytes.
+#[tokio::test]
+async fn a_retry_of_a_send_from_before_an_upgrade_is_a_retry() {
+    let house = house(Config::default().mail).await;
+    let mut alice = house.sender("alice").await;
+    let mut hash = Sha256::new();
+    for field in [&b"bob"[..], b"1", &[0; 4], b"one"] {
+        hash.update((field.len() as u64).to_le_bytes());
+        hash.update(field);
+    }
+    let id = EnvelopeId::at(NOW.0 - 1, 1);
+    let record = SendRecord {
+        key: SendKey {
+            sender: alice.mailbox,
+            client_msg_id: ClientMsgId::parse([1]).unwrap(),
+        },
+        digest: hash.finalize()[..8].try_into().unwrap(),
+        envelope_ids: vec![id],
+        accepted_at: NOW,
+    };
+    let batch = Batch {
+        postings: vec![Posting {
+            record,
+            envelopes: Vec::new(),
+        }],
+        ..Batch::default()
+    };
+    house.store.commit(batch).await.unwrap();
+    let first_try = Ok(Outcome::Safe {
+        ids: smallvec![id],
+        duplicate: true,
+    });
+    // Bob's device is gone by now, then there: a retry is answered the same.
+    assert_eq!(house.send(&mut alice, 1, b"one").await, first_try);
+    house.register("bob", "1", 1).await;
+    assert_eq!(house.send(&mut alice, 1, b"one").await, first_try);
     let other = house.send(&mut alice, 1, b"two").await;
     assert_eq!(other, Ok(Outcome::Refused(Code::Conflict)));
 }
