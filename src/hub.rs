@@ -10,7 +10,6 @@ mod canary;
 mod wake;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use chatctl_protocol::EnvelopeId;
 use dashmap::DashMap;
@@ -58,37 +57,17 @@ impl Notices {
     }
 }
 
-/// The bell of one session.
-#[derive(Debug, Default)]
-struct Bell {
-    mail: AtomicU64,
-    notices: AtomicU32,
-    rung: Arc<Wake>,
-}
-
-impl Bell {
-    fn ring(&self, up_to: EnvelopeId) {
-        self.mail.fetch_max(up_to.as_u64(), Ordering::Release);
-        self.rung.ring();
-    }
-
-    fn notify(&self, notices: Notices) {
-        self.notices.fetch_or(notices.0, Ordering::Release);
-        self.rung.ring();
-    }
-}
-
 /// The sessions of one device.
 #[derive(Debug, Default)]
 struct Door {
-    consumer: Option<Arc<Bell>>,
+    consumer: Option<Arc<Wake>>,
     /// The highest epoch under which this node has the device's session; 0 while it has none in the store.
     epoch: u64,
-    observers: SmallVec<[Arc<Bell>; 1]>,
+    observers: SmallVec<[Arc<Wake>; 1]>,
 }
 
 impl Door {
-    fn bells(&self) -> impl Iterator<Item = &Arc<Bell>> {
+    fn bells(&self) -> impl Iterator<Item = &Arc<Wake>> {
         self.consumer.iter().chain(&self.observers)
     }
 
@@ -125,7 +104,7 @@ impl Hub {
     /// Sign on before the first read of the mailbox: a ring between the two would otherwise be missed.
     #[must_use]
     pub fn sign_on(self: &Arc<Self>, mailbox: MailboxId) -> Presence {
-        let bell = Arc::new(Bell::default());
+        let bell = Arc::<Wake>::default();
         let old = {
             let mut door = self.doors.entry(mailbox).or_default();
             // The lease of the one before says nothing about this one.
@@ -145,7 +124,7 @@ impl Hub {
     /// Signs an observer on: it is rung like a consumer and displaces nobody.
     #[must_use]
     pub fn observe(self: &Arc<Self>, mailbox: MailboxId) -> Presence {
-        let bell = Arc::new(Bell::default());
+        let bell = Arc::<Wake>::default();
         self.doors
             .entry(mailbox)
             .or_default()
@@ -161,7 +140,7 @@ impl Hub {
     /// Rings for mail up to `up_to`. Never blocks.
     pub fn ring(&self, mailbox: MailboxId, up_to: EnvelopeId) {
         if let Some(door) = self.doors.get(&mailbox) {
-            door.bells().for_each(|bell| bell.ring(up_to));
+            door.bells().for_each(|bell| bell.ring_for_mail(up_to));
         }
     }
 
@@ -226,7 +205,7 @@ impl Hub {
 pub struct Presence {
     hub: Arc<Hub>,
     mailbox: MailboxId,
-    bell: Arc<Bell>,
+    bell: Arc<Wake>,
 }
 
 impl Presence {
@@ -245,23 +224,20 @@ impl Presence {
             if rung.mail > EnvelopeId::ZERO || rung.notices != Notices::NONE {
                 return rung;
             }
-            self.bell.rung.rung().await;
+            self.bell.rung().await;
         }
     }
 
     /// What wakes this session. Others who answer it may ring it too, so that it waits for one thing only.
     #[must_use]
     pub fn wake(&self) -> Arc<Wake> {
-        Arc::clone(&self.bell.rung)
+        Arc::clone(&self.bell)
     }
 
     /// Takes what was rung, without waiting.
     #[must_use]
     pub fn take(&self) -> Rung {
-        Rung {
-            mail: EnvelopeId::from_u64(self.bell.mail.swap(0, Ordering::Acquire)),
-            notices: Notices(self.bell.notices.swap(0, Ordering::Acquire)),
-        }
+        self.bell.take_rung()
     }
 }
 

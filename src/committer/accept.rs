@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::committer::slots::Slots;
 use crate::committer::{
-    Books, Calls, Committer, EnvelopeIds, Mail, Outcome, Part, Pending, Rings, Ticket, code_of,
+    Books, Calls, Committer, Digest, EnvelopeIds, Mail, Outcome, Part, Pending, Rings, Ticket, code_of,
 };
 use crate::model::{Envelope, MailboxId, UnixMs};
 use crate::store::{self, Batch, SendKey};
@@ -72,7 +72,7 @@ impl Committer {
                 Ok(Calls::Ring(rings))
             }
             Verdict::Retry(position) => {
-                books.recents.retry(position, mail.digest, ticket);
+                books.recents.retry(position, mail.digest.now, ticket);
                 self.metrics.sends_duplicate.inc();
                 Ok(Calls::Ring(Rings::new()))
             }
@@ -94,7 +94,7 @@ impl Committer {
 
     /// Answers a send that was accepted before, whatever has changed since. Gives the ticket back when
     /// it was not.
-    pub async fn recall(&self, key: &SendKey, digest: [u8; 8], ticket: Ticket) -> Option<Ticket> {
+    pub async fn recall(&self, key: &SendKey, digest: Digest, ticket: Ticket) -> Option<Ticket> {
         match self.answer_retry(key, digest, ticket).await {
             Ok(Retry::New(ticket)) => Some(ticket),
             Ok(Retry::Recent | Retry::Stored) => None,
@@ -144,7 +144,7 @@ impl Committer {
                         return Ok(Calls::Ring(rings));
                     }
                     Verdict::Retry(position) => {
-                        books.recents.retry(position, mail.digest, ticket);
+                        books.recents.retry(position, mail.digest.now, ticket);
                         self.metrics.sends_duplicate.inc();
                         return Ok(Calls::Ring(Rings::new()));
                     }
@@ -167,14 +167,14 @@ impl Committer {
     async fn answer_retry(
         &self,
         key: &SendKey,
-        digest: [u8; 8],
+        digest: Digest,
         ticket: Ticket,
     ) -> Result<Retry, (Ticket, Code)> {
         {
             let hash = self.names.hash(key);
             let mut books = self.books.lock();
             if let Some(position) = books.recents.find(hash, key) {
-                books.recents.retry(position, digest, ticket);
+                books.recents.retry(position, digest.now, ticket);
                 self.metrics.sends_duplicate.inc();
                 return Ok(Retry::Recent);
             }
@@ -184,7 +184,7 @@ impl Committer {
         }
         match self.ask(self.store.sent(key)).await {
             Ok(None) => Ok(Retry::New(ticket)),
-            Ok(Some(record)) if record.digest == digest => {
+            Ok(Some(record)) if digest.is(record.digest) => {
                 self.metrics.sends_duplicate.inc();
                 let ids = record.envelope_ids.into_iter().collect();
                 ticket.settle(Outcome::Safe { ids, duplicate: true });
@@ -389,7 +389,7 @@ impl Books {
         let last = ids.last().copied().unwrap_or_default();
         self.pending.push_back(Pending {
             since: entry.since,
-            position: self.recents.begin(entry.hash, mail.key, mail.digest, ids),
+            position: self.recents.begin(entry.hash, mail.key, mail.digest.now, ids),
             places: first..self.tail.next_place(),
             last,
             charge: entry.charge,

@@ -17,6 +17,7 @@
 mod accept;
 mod acks;
 mod batch;
+mod digest;
 mod ledger;
 mod leeway;
 mod minter;
@@ -54,6 +55,7 @@ use crate::model::{Clock, Envelope, MailboxId, UnixMs};
 use crate::store::{self, Deletion, Lease, SendKey, Store};
 
 pub use crate::committer::acks::Receipt;
+pub use crate::committer::digest::Digest;
 pub use crate::committer::receipts::{EnvelopeIds, Outcome, Receipts, Ticket};
 pub use crate::committer::tail::Stretch;
 pub use crate::committer::times::CommitTimes;
@@ -91,7 +93,7 @@ pub struct Mail {
     /// Its name.
     pub key: SendKey,
     /// Tells a retry from another message.
-    pub digest: [u8; 8],
+    pub digest: Digest,
     /// Who sends.
     pub from: Arc<Address>,
     /// The sender's clock.

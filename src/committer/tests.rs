@@ -127,7 +127,7 @@ fn mail(from: MailboxId, to: MailboxId, name: u64) -> Mail {
             sender: from,
             client_msg_id: ClientMsgId::parse(name.to_be_bytes()).unwrap(),
         },
-        digest: name.to_be_bytes(),
+        digest: name.to_be_bytes().into(),
         from: Arc::new(address("sender")),
         sent_at: 0,
         expires_at: UnixMs(T0).plus_seconds(30 * 86_400),
@@ -218,7 +218,7 @@ async fn a_retry_adds_nothing_under_way_when_done_and_after_a_crash() {
         }
     );
     let other = Mail {
-        digest: [9; 8],
+        digest: [9; 8].into(),
         ..mail(alice, bob, 7)
     };
     let receipts = Receipts::new(Arc::default());

@@ -5,16 +5,22 @@
 //! Everything that happens to a session rings it, most often while it is awake or on its way: a ring then costs one
 //! exchange of a flag. `tokio::sync::Notify` takes a lock for each wait, since it serves many who wait.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
+use chatctl_protocol::EnvelopeId;
 use futures_util::task::AtomicWaker;
+
+use crate::hub::{Notices, Rung};
 
 /// A bell with one sleeper. Many rings count as one.
 #[derive(Debug, Default)]
 pub struct Wake {
     rung: AtomicBool,
     sleeper: AtomicWaker,
+    /// What the hub rang for. Here, so that a ring touches one place in memory.
+    mail: AtomicU64,
+    notices: AtomicU32,
 }
 
 impl Wake {
@@ -41,6 +47,34 @@ impl Wake {
     /// Waits for a ring. Cancel safe.
     pub async fn rung(&self) {
         std::future::poll_fn(|cx| self.poll_rung(cx)).await;
+    }
+
+    /// There may be mail up to here.
+    pub(super) fn ring_for_mail(&self, up_to: EnvelopeId) {
+        self.mail.fetch_max(up_to.as_u64(), Ordering::Release);
+        self.ring();
+    }
+
+    /// There is something else to look at.
+    pub(super) fn notify(&self, notices: Notices) {
+        self.notices.fetch_or(notices.0, Ordering::Release);
+        self.ring();
+    }
+
+    /// Takes what the hub rang for. Mostly nothing, which costs two loads.
+    pub(super) fn take_rung(&self) -> Rung {
+        let mail = match self.mail.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.mail.swap(0, Ordering::Acquire),
+        };
+        let notices = match self.notices.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.notices.swap(0, Ordering::Acquire),
+        };
+        Rung {
+            mail: EnvelopeId::from_u64(mail),
+            notices: Notices(notices),
+        }
     }
 
     fn take(&self) -> bool {

@@ -55,7 +55,7 @@ impl Session {
     /// What needs no asking. What does, in the order in which it is to be said.
     fn look_at_hand(&mut self, out: &mut Vec<Said>) -> Result<Option<Asked>, Leave> {
         // Before anything that may end the session, so that nobody waits for it.
-        self.turn.calls.call(&self.switchboard);
+        self.ring_all();
         if self.attending.is_revoked() {
             return Err(REVOKED);
         }
@@ -117,7 +117,7 @@ impl Session {
 
     /// Does what was left to the end of the turn. The next one has its own time.
     pub(super) fn end_turn(&mut self) {
-        self.turn.calls.call(&self.switchboard);
+        self.ring_all();
         self.turn.forget_time();
         let frames = std::mem::take(&mut self.turn.frames);
         if frames > 0 {
@@ -125,6 +125,12 @@ impl Session {
                 .metrics()
                 .frames_received
                 .inc_by(u64::from(frames));
+        }
+    }
+
+    fn ring_all(&mut self) {
+        if let Some(calls) = self.turn.calls.take() {
+            self.switchboard.call(calls);
         }
     }
 

@@ -100,7 +100,9 @@ impl Session {
         match self.switchboard.try_send(&mut self.sender, send, ticket, now) {
             Ok(calls) => {
                 self.sent();
-                self.turn.calls.add(calls, &self.switchboard);
+                if let Some(calls) = self.turn.calls.add(calls) {
+                    self.switchboard.call(calls);
+                }
                 Ok(None)
             }
             Err(Unsent::Refused(refusal)) => self.refuse(id, refusal, out).map(|()| None),

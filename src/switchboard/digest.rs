@@ -7,7 +7,11 @@
 //! It stands in the record of each send, so it must come out the same on every relay and after every upgrade. It is
 //! compared only with what the same sender sent under the same name, so whoever finds two messages of one digest
 //! deceives nobody but themselves: it need not be cryptographic. XXH3 has been stable since version 0.8.0 of its
-//! specification and costs a tenth of SHA-256, which records from before have.
+//! specification and costs a tenth of SHA-256.
+//!
+//! Relays before this one stored eight bytes of SHA-256. What they stored is compared with that, so that a retry from
+//! one version to the next is a retry. A relay of before takes a retry of what a newer one accepted for another
+//! message: of relays that share a store, all are to be upgraded before clients go back and forth between them.
 
 use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::xxh3_64_with_seed;

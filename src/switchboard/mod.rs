@@ -9,6 +9,8 @@ mod rates;
 mod revoke;
 mod seen;
 mod send;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

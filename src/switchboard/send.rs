@@ -14,14 +14,14 @@ use chatctl_protocol::{AccountId, Address, ClientMsgId, Code, DeviceId};
 use smallvec::{SmallVec, smallvec};
 use tokio::time::Instant;
 
-use crate::committer::{Calls, Mail, Part, Ticket};
+use crate::committer::{Calls, Digest, Mail, Part, Ticket};
 use crate::directory::{self, Kept};
 use crate::hub::Notices;
 use crate::metrics::Count as _;
 use crate::model::{Clock, Device, DeviceList, MailboxId, UnixMs};
 use crate::store::SendKey;
 use crate::switchboard::Switchboard;
-use crate::switchboard::digest::digest;
+use crate::switchboard::digest::{digest, old_digest};
 use crate::switchboard::rates::Spent;
 
 /// Who sends: always the device of the session or token, never a field of a request.
@@ -154,7 +154,7 @@ impl From<Code> for Refusal {
 #[must_use]
 pub struct Rest<'a> {
     send: Send<'a>,
-    digest: [u8; 8],
+    digest: Digest,
     ticket: Ticket,
     now: Moment,
     step: Step,
@@ -210,7 +210,7 @@ impl Switchboard {
         ticket: Ticket,
         now: Moment,
     ) -> Result<Calls, Unsent<'a>> {
-        let digest = digest(&send);
+        let digest = Digest::from(digest(&send));
         let wait = |ticket, send, step| {
             let rest = Rest {
                 send,
@@ -263,8 +263,13 @@ impl Switchboard {
             now,
             step,
         } = rest;
+        // The store may be asked, and its record may be old: beside its answer this costs nothing.
+        let digest = Digest {
+            before: Some(old_digest(&send)),
+            ..digest
+        };
         let checked = match step {
-            Step::Accept(mail) => Ok(mail),
+            Step::Accept(mail) => Ok(Mail { digest, ..mail }),
             Step::Recall(refusal) => Err(refusal),
             Step::Load => {
                 let mailboxes = self.load(sender, &send).await;
@@ -380,7 +385,7 @@ impl Switchboard {
         sender: &Sender,
         send: &Send<'_>,
         mailboxes: &Mailboxes,
-        (digest, now): ([u8; 8], Moment),
+        (digest, now): (Digest, Moment),
     ) -> Mail {
         let ttl = match send.ttl_seconds {
             0 => self.limits.max_ttl_seconds,

@@ -178,7 +178,7 @@ impl World {
                 sender: sender.mailbox,
                 client_msg_id: ClientMsgId::parse(name.to_be_bytes()).unwrap(),
             },
-            digest: name.to_be_bytes(),
+            digest: name.to_be_bytes().into(),
             from: Arc::new(address("sender")),
             sent_at: 0,
             expires_at: UnixMs(T0).plus_seconds(30 * 86_400),
