@@ -13,7 +13,7 @@ use super::tests::open;
 use crate::model::UnixMs;
 use crate::store::conformance::keys::{claim, publish};
 use crate::store::conformance::revocations::{issued, token};
-use crate::store::conformance::{LATER, NOW, address, batch, envelope, mailbox, posting};
+use crate::store::conformance::{LATER, NOW, acks, address, batch, envelope, mailbox, posting};
 use crate::store::{
     Begin, Begun, ChoreStore as _, DeviceStore as _, Ended, JobStore as _, KeyStore as _, MailStore as _,
     Outcome, Overlap, RevocationStore as _, Run, RunId, RunQuery, Store, Trigger, Uploaded, Work,
@@ -41,7 +41,21 @@ async fn a_store_written_by_version_3_opens() {
 
 #[tokio::test]
 async fn a_store_written_by_version_4_opens() {
-    let store = opens("store-v4").await;
+    knows_runs(opens("store-v4").await).await;
+}
+
+#[tokio::test]
+async fn a_store_written_by_version_5_opens_without_what_was_acked() {
+    let directory = copy_of("store-v5");
+    let conn = Connection::open(directory.path().join("chatctl.sqlite")).unwrap();
+    let rows: i64 = conn
+        .query_row("SELECT count(*) FROM mail", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(rows, 3);
+    knows_runs(opens("store-v5").await).await;
+}
+
+async fn knows_runs(store: Arc<Embedded>) {
     knows_revocations(&*store).await;
     let [run] = &runs_of(&store).await[..] else {
         panic!("one run")
@@ -122,14 +136,19 @@ async fn opens(written: &str) -> Arc<Embedded> {
 #[tokio::test]
 #[ignore = "writes the fixture of the present version: cargo test -- --ignored write_the_fixture"]
 async fn write_the_fixture() {
-    let directory = fixture("store-v4");
+    let directory = fixture("store-v5");
     fs::create_dir_all(&directory).unwrap();
     let scratch = TempDir::new().unwrap();
     let store = open(scratch.path());
     let bob = mailbox(&*store, "bob").await;
-    let mut mail = batch([envelope(1, bob, "one"), envelope(2, bob, "two")]);
+    let mut mail = batch([
+        envelope(1, bob, "one"),
+        envelope(2, bob, "two"),
+        envelope(3, bob, "acked"),
+    ]);
     mail.id_ceiling = Some(crate::store::conformance::id(1000));
     store.commit(mail).await.unwrap();
+    store.commit(acks(bob, [3])).await.unwrap();
     store.upload(publish(bob, &["a", "b"])).await.unwrap();
     store.claim(claim(bob)).await.unwrap();
     for said in [issued("bob", Some("1"), NOW), token("a")] {

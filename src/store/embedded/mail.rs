@@ -38,7 +38,7 @@ pub(super) fn commit(tx: &mut Tx<'_>, batch: &Batch) -> Result<Committed, Undo<C
     // Asked of the cache once a batch, not once a row.
     let mut remember = tx.conn.prepare_cached(records::REMEMBER)?;
     let mut insert = tx.conn.prepare_cached(PUT)?;
-    let mut refused = Vec::new();
+    let (mut refused, mut head) = (Vec::new(), Vec::new());
     for (index, posting) in batch.postings.iter().enumerate() {
         let Some(hash) = records::unknown(tx, &posting.record)? else {
             continue;
@@ -49,7 +49,7 @@ pub(super) fn commit(tx: &mut Tx<'_>, batch: &Batch) -> Result<Committed, Undo<C
         }
         records::remember(tx, &mut remember, &posting.record, hash)?;
         for envelope in &posting.envelopes {
-            put(tx, &mut insert, envelope)?;
+            put(tx, (&mut insert, &mut head), envelope)?;
         }
     }
     if !batch.postings.is_empty() {
@@ -198,14 +198,19 @@ fn is_everybody_here(tx: &Tx<'_>, posting: &Posting) -> bool {
     })
 }
 
-fn put(tx: &mut Tx<'_>, insert: &mut CachedStatement<'_>, envelope: &Envelope) -> Result<(), Error> {
+fn put(
+    tx: &mut Tx<'_>,
+    (insert, head): (&mut CachedStatement<'_>, &mut Vec<u8>),
+    envelope: &Envelope,
+) -> Result<(), Error> {
+    head::encode_into(envelope, head);
     // An id that is there was put by an earlier try, whose record had to make room.
     let added = insert.execute((
         envelope.id.as_u64().cast_signed(),
         envelope.mailbox.0.cast_signed(),
         envelope.sender.0.cast_signed(),
         envelope.expires_at.0.cast_signed(),
-        head::encode(envelope),
+        &**head,
         &*envelope.payload,
     ))?;
     if added > 0 {

@@ -14,6 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 
 use async_trait::async_trait;
 use chatctl_protocol::{AccountId, Address, EnvelopeId, PoolName, Suite};
@@ -189,8 +190,16 @@ impl Embedded {
         let mut mail = MailIndex::default();
         let mut records = RecordIndex::new(options.idempotency_records);
         let mut regions = Regions::default();
-        let stored = mail::rebuild(&conn, &mut mail, &mut regions).map_err(OpenError::Rows)?;
-        let answered = records::rebuild(&conn, &mut records).map_err(OpenError::Rows)?;
+        let beside = schema::reader(&directory.database())?;
+        let (stored, answered) = thread::scope(|scope| {
+            let records = &mut records;
+            let answered = scope.spawn(move || records::rebuild(&beside, records));
+            let stored = mail::rebuild(&conn, &mut mail, &mut regions);
+            (stored, answered.join())
+        });
+        let stored = stored.map_err(OpenError::Rows)?;
+        let answered = answered.unwrap_or_else(|_| Err(Error::Unavailable("a thread panicked".into())));
+        let answered = answered.map_err(OpenError::Rows)?;
         let devices = devices::all(&conn)?;
         let meta = |name: &str| {
             let value = conn.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| {

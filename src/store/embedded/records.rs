@@ -40,9 +40,13 @@ pub(super) struct RecordIndex {
     hasher: RandomState,
     most: usize,
     by_time: VecDeque<Remembered>,
-    /// By hashes under a secret key, which need no second one.
-    by_name: HashMap<u64, u64, NumberHasher>,
+    /// By hashes under a secret key. In parts, so that one that grows does not hold a commit up: the half of a
+    /// million records would move at once.
+    by_name: Vec<HashMap<u64, u64, NumberHasher>>,
 }
+
+/// Parts of the index by names.
+const PARTS: usize = 128;
 
 impl RecordIndex {
     /// An empty index that keeps at most `most` records.
@@ -51,16 +55,22 @@ impl RecordIndex {
             hasher: RandomState::default(),
             most: most.max(1),
             by_time: VecDeque::new(),
-            by_name: HashMap::default(),
+            by_name: vec![HashMap::default(); PARTS],
         }
     }
 
     /// Where a send of this name may be.
     pub(super) fn find(&self, key: &SendKey) -> Option<u64> {
-        if self.by_name.is_empty() {
+        // Most stores remember nothing, where all mail is fetched at once.
+        if self.by_time.is_empty() {
             return None;
         }
-        self.by_name.get(&self.hash(key)).copied()
+        self.at(self.hash(key))
+    }
+
+    /// Where a send with a name of this hash may be.
+    fn at(&self, hash: u64) -> Option<u64> {
+        self.by_name.get(part_of(hash))?.get(&hash).copied()
     }
 
     pub(super) fn insert(&mut self, record: Remembered) {
@@ -70,7 +80,9 @@ impl RecordIndex {
             self.by_time.partition_point(|other| other.first < record.first)
         };
         self.by_time.insert(index, record);
-        self.by_name.insert(record.hash, record.first);
+        if let Some(part) = self.by_name.get_mut(part_of(record.hash)) {
+            part.insert(record.hash, record.first);
+        }
     }
 
     pub(super) fn remove(&mut self, record: Remembered) {
@@ -80,8 +92,10 @@ impl RecordIndex {
         {
             self.by_time.remove(index);
         }
-        if self.by_name.get(&record.hash) == Some(&record.first) {
-            self.by_name.remove(&record.hash);
+        if let Some(part) = self.by_name.get_mut(part_of(record.hash))
+            && part.get(&record.hash) == Some(&record.first)
+        {
+            part.remove(&record.hash);
         }
     }
 
@@ -91,6 +105,10 @@ impl RecordIndex {
         hasher.write(key.client_msg_id.as_bytes());
         hasher.finish()
     }
+}
+
+const fn part_of(hash: u64) -> usize {
+    (hash % PARTS as u64) as usize
 }
 
 /// What the row keeps besides its columns.
@@ -111,7 +129,7 @@ pub(super) fn unknown(tx: &mut Tx<'_>, record: &SendRecord) -> Result<Option<u64
     let (hash, committed) = {
         let records = tx.shared.records.read();
         let hash = records.hash(&record.key);
-        (hash, records.by_name.get(&hash).copied())
+        (hash, records.at(hash))
     };
     let Some(first) = tx.group.record(hash).or(committed) else {
         return Ok(Some(hash));

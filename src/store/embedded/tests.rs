@@ -381,3 +381,112 @@ async fn the_write_ahead_log_is_cut_early_when_the_disk_is_short() {
     assert!(log() < 64 * 1024, "{}", log());
     assert_eq!(ids_of(&**store, bob).await, (2..=30).collect::<Vec<_>>());
 }
+
+/// Rows of mail and lists of acks, as they are in the tables.
+async fn rows_and_lists(store: &Embedded) -> (i64, i64) {
+    let count = |conn: &Connection, table: &str| {
+        let sql = format!("SELECT count(*) FROM {table}");
+        conn.query_row(&sql, [], |row| row.get(0))
+    };
+    let counts = store
+        .readers
+        .run(move |conn| Ok((count(conn, "mail")?, count(conn, "acked")?)));
+    counts.await.unwrap()
+}
+
+#[tokio::test]
+async fn what_was_acked_stays_gone_over_crashes_while_its_rows_wait() {
+    let mut disk = OnDisk::new();
+    let bob = mailbox(&*disk.store, "bob").await;
+    let carol = mailbox(&*disk.store, "carol").await;
+    let of = |number: u64| if number % 3 == 0 { carol } else { bob };
+    let (mut put, mut waits) = (0, [Vec::new(), Vec::new()]);
+    for round in 0..12u64 {
+        let new: Vec<_> = (put + 1..=put + 7).collect();
+        put += 7;
+        disk.store
+            .commit(batch(new.iter().map(|n| envelope(*n, of(*n), "x"))))
+            .await
+            .unwrap();
+        new.iter().for_each(|n| waits[usize::from(of(*n) == carol)].push(*n));
+        // Bob acks what is new, carol what is old; one of bob's is never acked.
+        let bobs: Vec<_> = waits[0].split_off(waits[0].len().min(1));
+        let carols: Vec<_> = match round % 2 {
+            0 => Vec::new(),
+            _ => std::mem::take(&mut waits[1]),
+        };
+        disk.store.commit(acks(bob, bobs)).await.unwrap();
+        // Twice, and once more for a neighbour.
+        disk.store.commit(acks(carol, carols.clone())).await.unwrap();
+        disk.store.commit(acks(carol, carols)).await.unwrap();
+        crate::store::conformance::Subject::crash(&mut disk).await;
+        assert_eq!(ids_of(&*disk.store, bob).await, waits[0], "round {round}");
+        assert_eq!(ids_of(&*disk.store, carol).await, waits[1], "round {round}");
+    }
+    let store = &disk.store;
+    let (rows, lists) = rows_and_lists(store).await;
+    assert!(rows < 60 && lists > 0, "{rows} rows and {lists} lists of {put}");
+    while !store.compact().await.unwrap().done {}
+    assert_eq!(rows_and_lists(store).await, (1, 0));
+    assert_eq!(ids_of(&**store, bob).await, [1]);
+}
+
+#[tokio::test]
+async fn rows_of_what_was_acked_go_for_new_mail_and_not_before() {
+    let disk = OnDisk::new();
+    let store = &disk.store;
+    let bob = mailbox(&**store, "bob").await;
+    let commit = async |ids: std::ops::RangeInclusive<u64>| {
+        let mail = batch(ids.map(|n| envelope(n, bob, "x")));
+        store.commit(mail).await.unwrap();
+    };
+    commit(1..=4).await;
+    commit(5..=8).await;
+    commit(9..=9).await;
+    store.commit(acks(bob, 1..=8)).await.unwrap();
+    store.gaps_told(bob, &[]).await.unwrap();
+    // What came before has taken all there was to take.
+    let (rows, lists) = rows_and_lists(store).await;
+    assert_eq!((rows, lists), (1, 0));
+    commit(10..=12).await;
+    assert_eq!(ids_of(&**store, bob).await, [9, 10, 11, 12]);
+}
+
+#[tokio::test]
+async fn a_short_disk_has_rows_go_at_once() {
+    let disk = OnDisk::new();
+    let store = &disk.store;
+    let bob = mailbox(&**store, "bob").await;
+    store
+        .commit(batch((1..=3).map(|n| envelope(n, bob, "x"))))
+        .await
+        .unwrap();
+    store.commit(acks(bob, [1])).await.unwrap();
+    assert_eq!(rows_and_lists(store).await, (3, 1));
+    store.set_disk_reserve(u64::MAX);
+    let refused = store.commit(batch([envelope(4, bob, "x")])).await;
+    assert!(matches!(refused, Err(Error::Full)), "{refused:?}");
+    store.commit(acks(bob, [2])).await.unwrap();
+    assert_eq!(rows_and_lists(store).await, (1, 0));
+}
+
+#[tokio::test]
+async fn a_device_that_goes_takes_what_it_has_just_acked_along() {
+    let disk = OnDisk::new();
+    let store = &disk.store;
+    let bob = mailbox(&**store, "bob").await;
+    store
+        .commit(batch((1..=6).map(|n| envelope(n, bob, "x"))))
+        .await
+        .unwrap();
+    let name = address("bob", "1");
+    let (acked, removed) = tokio::join!(
+        store.commit(acks(bob, [1, 2])),
+        store.remove_device(&name, NOW)
+    );
+    acked.unwrap();
+    assert_eq!(removed.unwrap(), Some(bob));
+    while !store.compact().await.unwrap().done {}
+    assert_eq!(rows_and_lists(store).await, (0, 0));
+    assert_eq!(store.extent().await.unwrap().envelopes, Some(0));
+}

@@ -292,7 +292,7 @@ mod tests {
         let versions: Vec<_> = premises.history().await.unwrap();
         assert_eq!(
             versions.iter().map(|past| past.version).collect::<Vec<_>>(),
-            [2, 3, 4]
+            [2, 3, 4, 5]
         );
     }
 
