@@ -250,10 +250,7 @@ async fn pairs(store: &dyn Store) -> Vec<(Sender, AccountId)> {
         let mailbox = register(store, sender.account.to_string()).await;
         let to = address(&format!("recipient-{number}"));
         register(store, to.account.to_string()).await;
-        let sender = Sender {
-            mailbox,
-            address: Arc::new(sender),
-        };
+        let sender = Sender::new(Arc::new(sender), mailbox);
         pairs.push((sender, to.account));
     }
     pairs
@@ -289,6 +286,7 @@ impl Relay {
         (start, step): (Instant, Duration),
         stop: CancellationToken,
     ) -> Vec<Duration> {
+        let mut sender = sender.clone();
         let wake = Arc::new(Wake::default());
         let receipts = Receipts::new(Arc::clone(&wake));
         let (mut intended, mut answers, mut times) = (Vec::new(), Vec::new(), Vec::new());
@@ -298,7 +296,7 @@ impl Relay {
                 () = sleep_until(next), if !stop.is_cancelled() => {
                     let ticket = receipts.ticket(intended.len() as u64);
                     intended.push(next);
-                    let accepted = self.switchboard.send(sender, place::message(to), ticket).await;
+                    let accepted = self.switchboard.send(&mut sender, place::message(to), ticket).await;
                     accepted.expect("an accepted send");
                     next += step;
                 }

@@ -86,6 +86,7 @@ impl Desk {
 
     /// Sends as a session does, and waits until every message is safe.
     async fn send(&self, pair: &Pair, count: u64) {
+        let mut sender = pair.sender.clone();
         let wake = Arc::new(Wake::default());
         let receipts = Receipts::new(Arc::clone(&wake));
         let mut answers = Vec::new();
@@ -95,7 +96,7 @@ impl Desk {
                 let send = place::message(&pair.to);
                 let accepted = self
                     .switchboard
-                    .send(&pair.sender, send, receipts.ticket(sent))
+                    .send(&mut sender, send, receipts.ticket(sent))
                     .await;
                 accepted.expect("an accepted send");
                 sent += 1;
@@ -137,10 +138,7 @@ async fn pair(switchboard: &Switchboard, number: u64) -> Pair {
         address(&format!("recipient-{number}")),
     );
     Pair {
-        sender: Sender {
-            mailbox: register(switchboard, &from).await,
-            address: Arc::new(from),
-        },
+        sender: Sender::new(Arc::new(from.clone()), register(switchboard, &from).await),
         mailbox: register(switchboard, &to).await,
         to: to.account,
     }

@@ -5,7 +5,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId};
 use chatctl_relay::committer::{Committer, Pace};
 use chatctl_relay::config::{Config, MailConfig};
@@ -111,17 +110,17 @@ pub(crate) const PAYLOAD: &[u8] = &[0x5a; 256];
 
 /// A message to the first device of an account, with a name of its own.
 #[allow(dead_code, reason = "not every bench asks")]
-pub(crate) fn message(to: &AccountId) -> Send {
+pub(crate) fn message(to: &AccountId) -> Send<'_> {
     let name = rand::random::<u128>().to_be_bytes();
     Send {
-        to: to.clone(),
+        to: to.as_str(),
         messages: smallvec![DeviceMessage {
-            device_id: DeviceId::parse("1").expect("a name"),
+            device_id: "1",
             registration_id: 1,
             kind: 1,
-            payload: Bytes::from_static(PAYLOAD),
+            payload: PAYLOAD,
         }],
-        client_msg_id: ClientMsgId::parse(Bytes::copy_from_slice(&name)).expect("16 bytes"),
+        client_msg_id: ClientMsgId::parse(name).expect("16 bytes"),
         ttl_seconds: 0,
         urgent: false,
         ephemeral: false,

@@ -12,6 +12,7 @@ pub mod names;
 pub mod schema;
 pub mod spoken;
 pub mod v1;
+pub mod writing;
 
 pub use close::CloseCode;
 pub use code::Code;

@@ -12,8 +12,15 @@
 //! outcome, forgets as well. What lands in the store later than that is seen within [`FRESH_MS`]. Where
 //! other relays change lists too, that is within [`FRESH_SHARED_MS`]; who cannot wait, as a device that
 //! signs on or a send that is refused, forgets the list first.
+//!
+//! A conversation asks for the same list again and again, so whoever has one may go on using it without asking: each
+//! forgetting raises one number for all lists, *after* the list is gone from the cache, and a list is [`Kept`] with
+//! the number from *before* it was looked for. While the number is the same, no list was forgotten since the look
+//! began, so the cache would answer the same or something younger. A change is answered after its forgetting: what is
+//! kept is never older than the last change that was answered on this node either.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chatctl_protocol::{AccountId, Address, DeviceId};
 use quick_cache::Weighter;
@@ -35,8 +42,24 @@ const FRESH_SHARED_MS: u64 = 2_000;
 
 #[derive(Debug, Clone)]
 struct Loaded {
+    account: AccountId,
     list: Arc<DeviceList>,
     at: UnixMs,
+}
+
+/// A list that whoever looked for it may go on using, for as long as [`Directory::still`] says so.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    loaded: Loaded,
+    changes: u64,
+}
+
+impl Kept {
+    /// The list.
+    #[must_use]
+    pub fn list(&self) -> &DeviceList {
+        &self.loaded.list
+    }
 }
 
 impl Loaded {
@@ -61,11 +84,29 @@ impl Weighter<AccountId, Loaded> for ByMemory {
 
 /// The lists that are kept.
 #[derive(Debug)]
-pub(super) struct DeviceLists(Cache<AccountId, Loaded, ByMemory>);
+pub(super) struct DeviceLists {
+    cache: Cache<AccountId, Loaded, ByMemory>,
+    /// How often a list was forgotten.
+    changes: AtomicU64,
+    longest_ms: u64,
+}
 
 impl DeviceLists {
-    pub(super) fn new() -> Self {
-        Self(Cache::with_weighter(CACHE_LISTS, CACHE_BYTES, ByMemory))
+    /// None yet. Lists of a shared store are changed by others, too.
+    pub(super) fn new(is_shared: bool) -> Self {
+        Self {
+            cache: Cache::with_weighter(CACHE_LISTS, CACHE_BYTES, ByMemory),
+            changes: AtomicU64::new(0),
+            longest_ms: match is_shared {
+                true => FRESH_SHARED_MS,
+                false => FRESH_MS,
+            },
+        }
+    }
+
+    /// How often a list was forgotten: to be read before a list is looked for.
+    fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Forgets the account's list when the guard is dropped.
@@ -85,7 +126,9 @@ struct Forget<'a> {
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
         // Takes the placeholder of a load under way as well; its insert then comes to nothing.
-        let _ = self.lists.0.remove(self.account);
+        let _ = self.lists.cache.remove(self.account);
+        // After it: a list that is looked for under the new number is not the one that was forgotten.
+        self.lists.changes.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -99,31 +142,62 @@ impl Directory {
     ///
     /// [`Error::Store`].
     pub async fn devices(&self, account: &AccountId) -> Result<Arc<DeviceList>, Error> {
-        let now = self.clock.now();
-        let longest_ms = match self.store.is_shared() {
-            true => FRESH_SHARED_MS,
-            false => FRESH_MS,
-        };
-        match self.lists.0.get(account) {
-            Some(loaded) if loaded.is_fresh(now, longest_ms) => return Ok(loaded.list),
+        Ok(self.loaded(account).await?.list)
+    }
+
+    /// As [`Self::devices`], to go on using it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`].
+    pub async fn keep(&self, account: &AccountId) -> Result<Kept, Error> {
+        let changes = self.lists.changes();
+        let loaded = self.loaded(account).await?;
+        Ok(Kept { loaded, changes })
+    }
+
+    /// As [`Self::keep`], if the list is known and young enough. Without waiting or allocating.
+    #[must_use]
+    pub fn kept(&self, account: &str, now: UnixMs) -> Option<Kept> {
+        let changes = self.lists.changes();
+        let loaded = self.lists.cache.get(account)?;
+        loaded
+            .is_fresh(now, self.lists.longest_ms)
+            .then_some(Kept { loaded, changes })
+    }
+
+    /// Whether this is the list of the account still: no list was forgotten since it was looked for, and it is young
+    /// enough. Costs a load and a few comparisons.
+    #[must_use]
+    pub fn still(&self, kept: &Kept, account: &str, now: UnixMs) -> bool {
+        kept.changes == self.lists.changes()
+            && kept.loaded.account.as_str() == account
+            && kept.loaded.is_fresh(now, self.lists.longest_ms)
+    }
+
+    async fn loaded(&self, account: &AccountId) -> Result<Loaded, Error> {
+        let (now, longest_ms) = (self.clock.now(), self.lists.longest_ms);
+        match self.lists.cache.get(account) {
+            Some(loaded) if loaded.is_fresh(now, longest_ms) => return Ok(loaded),
             Some(_) => drop(
                 self.lists
-                    .0
+                    .cache
                     .remove_if(account, |loaded| !loaded.is_fresh(now, longest_ms)),
             ),
             None => {}
         }
-        match self.lists.0.get_value_or_guard_async(account).await {
-            Ok(loaded) => Ok(loaded.list),
+        match self.lists.cache.get_value_or_guard_async(account).await {
+            Ok(loaded) => Ok(loaded),
             Err(place) => {
-                let list = Arc::new(self.store.devices(account).await?);
+                let loaded = Loaded {
+                    list: Arc::new(self.store.devices(account).await?),
+                    account: account.clone(),
+                    at: now,
+                };
                 // An error says that the list was forgotten meanwhile: right for this caller, who began
                 // before the change was answered, and for nobody after.
-                let _ = place.insert(Loaded {
-                    list: Arc::clone(&list),
-                    at: now,
-                });
-                Ok(list)
+                let _ = place.insert(loaded.clone());
+                Ok(loaded)
             }
         }
     }

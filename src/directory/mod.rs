@@ -44,6 +44,7 @@ mod stories;
 
 pub use self::accept::{KeyUpload, MAX_POOLS, NewItem, NewPool};
 pub use self::claim::{ClaimAnswer, ClaimRequest, ClaimedAccount, ClaimedDevice, MAX_DEVICES, Missing};
+pub use self::devices::Kept;
 pub use self::keys::{MAX_LOG_ENTRIES, Published};
 pub use self::lint::{LintError, check as check_signatures};
 pub use self::notices::{KeyNotice, is_watched};
@@ -142,6 +143,7 @@ impl Directory {
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
+            lists: DeviceLists::new(store.is_shared()),
             store,
             hub,
             clock,
@@ -151,7 +153,6 @@ impl Directory {
                 keys_low: config.directory.keys_low,
                 max_items: config.limits.max_one_time_keys,
             }),
-            lists: DeviceLists::new(),
             budgets: RwLock::new(Arc::new(Budgets::new(&config.directory))),
             turns: Turns::default(),
             told: Told::new(),

@@ -167,6 +167,80 @@ async fn a_load_that_began_before_a_change_is_not_kept() {
 }
 
 #[tokio::test]
+async fn a_list_is_kept_until_a_change_is_answered() {
+    let house = house(&lenient());
+    let (directory, now) = (&house.directory, UnixMs(1_000_000));
+    let (alice, bob) = (address("alice", "1"), address("bob", "1"));
+    assert!(directory.kept("alice", now).is_none());
+    house.register(&alice).await;
+    let kept = directory.keep(&alice.account).await.unwrap();
+    assert!(directory.still(&kept, "alice", now) && !directory.still(&kept, "bob", now));
+    assert!(directory.still(&directory.kept("alice", now).unwrap(), "alice", now));
+    // As old as it may be, older, and from after the clock has stepped back.
+    let times = [30_000, 30_001, -1].map(|ms| UnixMs(now.0.saturating_add_signed(ms)));
+    assert_eq!(
+        times.map(|now| directory.still(&kept, "alice", now)),
+        [true, false, false]
+    );
+    assert_eq!(
+        times.map(|now| directory.kept("alice", now).is_some()),
+        [true, false, false]
+    );
+    for change in [
+        directory
+            .register(&address("alice", "2"), registration(1))
+            .await
+            .map(drop),
+        directory.remove(&address("alice", "2")).await.map(drop),
+        directory.register(&bob, registration(1)).await.map(drop),
+    ] {
+        change.unwrap();
+    }
+    assert!(!directory.still(&kept, "alice", now));
+    assert_eq!(directory.kept("alice", now).unwrap().list().version, 3);
+}
+
+#[tokio::test]
+async fn each_way_to_change_a_list_ends_the_keeping() {
+    let house = house(&lenient());
+    let (directory, now) = (&house.directory, UnixMs(1_000_000));
+    let alice = address("alice", "1");
+    let kept = directory.keep(&alice.account).await.unwrap();
+    let mailbox = house.register(&alice).await;
+    assert!(!directory.still(&kept, "alice", now), "registered");
+    let kept = directory.keep(&alice.account).await.unwrap();
+    house.directory.removed(&alice, mailbox).await;
+    assert!(!directory.still(&kept, "alice", now), "removed by a chore");
+    let kept = directory.keep(&alice.account).await.unwrap();
+    house.directory.remove(&alice).await.unwrap();
+    assert!(!directory.still(&kept, "alice", now), "removed");
+    let kept = directory.keep(&alice.account).await.unwrap();
+    house.store.lose_answer.store(true, Ordering::Relaxed);
+    house
+        .directory
+        .register(&alice, registration(1))
+        .await
+        .unwrap_err();
+    assert!(!directory.still(&kept, "alice", now), "changed or not");
+}
+
+#[tokio::test]
+async fn a_list_that_was_looked_for_before_a_change_is_not_kept_after_it() {
+    let house = house(&lenient());
+    let (alice, now) = (address("alice", "1"), UnixMs(1_000_000));
+    let pause = house.store.pause_next_load();
+    let early = async { house.directory.keep(&alice.account).await.unwrap() };
+    let change = async {
+        pause.began.notified().await;
+        house.register(&alice).await;
+        pause.go.notify_one();
+    };
+    let (early, ()) = tokio::join!(early, change);
+    assert_eq!(early.list().version, 0);
+    assert!(!house.directory.still(&early, "alice", now));
+}
+
+#[tokio::test]
 async fn a_change_with_an_unknown_outcome_forgets_the_list() {
     let house = house(&lenient());
     let alice = address("alice", "1");

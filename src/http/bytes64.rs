@@ -21,6 +21,12 @@ impl std::fmt::Debug for Bytes64 {
     }
 }
 
+impl AsRef<[u8]> for Bytes64 {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl From<Bytes64> for Bytes {
     fn from(bytes: Bytes64) -> Self {
         bytes.0

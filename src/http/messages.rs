@@ -9,7 +9,6 @@ use axum::Json;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use chatctl_protocol::{AccountId, ClientMsgId, Code, DeviceId, EnvelopeId};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
@@ -208,15 +207,12 @@ async fn send(
     JsonBody(request): JsonBody<SendRequest>,
 ) -> Result<Json<Sent>, Problem> {
     let device = doors.switchboard.acting(&identity.address).await?;
-    let sender = Sender {
-        address: Arc::new(identity.address),
-        mailbox: device.mailbox,
-    };
+    let mut sender = Sender::new(Arc::new(identity.address), device.mailbox);
     let receipts = Receipts::new(Arc::default());
-    let send = parse(&account, request)?;
+    let send = parse(&account, &request)?;
     doors
         .switchboard
-        .send(&sender, send, receipts.ticket(0))
+        .send(&mut sender, send, receipts.ticket(0))
         .await
         .map_err(problem)?;
     let unknown =
@@ -313,17 +309,18 @@ fn envelope_id(text: &str) -> Option<EnvelopeId> {
     number.flatten().map(EnvelopeId::from_u64)
 }
 
-fn parse(account: &str, request: SendRequest) -> Result<Send, Problem> {
-    let messages = request.messages.into_iter().map(|message| DeviceMessage {
-        device_id: message.device_id,
+fn parse<'a>(account: &'a str, request: &'a SendRequest) -> Result<Send<'a>, Problem> {
+    AccountId::check(account).map_err(bad_name)?;
+    let messages = request.messages.iter().map(|message| DeviceMessage {
+        device_id: message.device_id.as_str(),
         registration_id: message.registration_id,
         kind: message.kind,
-        payload: message.payload.into(),
+        payload: message.payload.as_ref(),
     });
     Ok(Send {
-        to: AccountId::parse(account).map_err(bad_name)?,
+        to: account,
         messages: messages.collect(),
-        client_msg_id: ClientMsgId::parse(Bytes::from(request.client_msg_id)).map_err(bad_name)?,
+        client_msg_id: ClientMsgId::parse(&request.client_msg_id).map_err(bad_name)?,
         ttl_seconds: request.ttl,
         urgent: request.urgent,
         ephemeral: request.ephemeral,

@@ -221,8 +221,6 @@ impl Connection {
         let around = Surroundings {
             switchboard: Arc::clone(&self.doors.switchboard),
             verifier: Arc::clone(&self.doors.verifier),
-            clock: self.doors.clock.clone(),
-            metrics: Arc::clone(&self.doors.metrics),
             slow_consumer: self.doors.live.now().server.slow_consumer,
             keys_low_jitter: self.doors.live.now().directory.keys_low_jitter,
         };

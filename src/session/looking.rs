@@ -8,7 +8,7 @@ use chatctl_protocol::v1::frame::Body;
 use chatctl_protocol::v1::{self, Mode};
 use tokio::time::Instant;
 
-use crate::session::{AWAY_PAUSE, Leave, Said, Session};
+use crate::session::{Leave, Said, Session};
 
 /// What was looked for already.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub(super) struct Looks {
 impl Session {
     /// Plans the next look, if there is anything to look for.
     pub(super) fn plan_look(&mut self) {
-        let every = self.around.switchboard.look_again();
+        let every = self.switchboard.look_again();
         self.due.look = every.map(|every| Instant::now() + every);
     }
 
@@ -33,15 +33,15 @@ impl Session {
         }
     }
 
-    /// Looks, when it is time to: whether the device is still this one, for mail, and now and then for
-    /// losses and keys.
+    /// Whether it is time to look.
+    pub(super) fn is_to_look(&self, now: Instant) -> bool {
+        self.due.look.is_some_and(|at| at <= now)
+    }
+
+    /// Looks: whether the device is still this one, for mail, and now and then for losses and keys.
     pub(super) async fn look_around(&mut self, out: &mut Vec<Said>) -> Result<(), Leave> {
-        let now = Instant::now();
-        if self.due.look.take_if(|at| *at <= now).is_none() {
-            return Ok(());
-        }
         self.plan_look();
-        if self.around.switchboard.is_away() {
+        if self.switchboard.is_away() {
             return Ok(());
         }
         self.check_device().await?;
@@ -53,7 +53,7 @@ impl Session {
         self.looks.count = self.looks.count.wrapping_add(1);
         if self.looks.count.is_multiple_of(LOOKS_PER_NOTICE) {
             self.say_gaps(out).await;
-            self.due.key_notices.get_or_insert(now);
+            self.due.key_notices.get_or_insert_with(Instant::now);
         }
         Ok(())
     }
@@ -61,7 +61,7 @@ impl Session {
     /// Another relay may have removed the device, or registered it anew.
     async fn check_device(&self) -> Result<(), Leave> {
         // A store that does not answer says nothing about the device.
-        let Ok(device) = self.around.switchboard.device(&self.identity.address).await else {
+        let Ok(device) = self.switchboard.device(&self.sender.address).await else {
             return Ok(());
         };
         match device {
@@ -76,7 +76,7 @@ impl Session {
 
     /// Tells a watcher what waits, if that is news.
     async fn look_at_count(&mut self, out: &mut Vec<Said>) {
-        let Ok(pending) = self.around.switchboard.pending(self.sender.mailbox).await else {
+        let Ok(pending) = self.switchboard.pending(self.sender.mailbox).await else {
             return;
         };
         if pending > self.looks.waiting_said {
@@ -85,18 +85,17 @@ impl Session {
         self.looks.waiting_said = pending;
     }
 
-    /// Whether it is time to read, and the store is there to be read.
+    /// Whether there may be mail that the window has room for, and it is time to read it.
     pub(super) fn may_read(&mut self) -> bool {
-        let now = Instant::now();
-        if self.due.reading.is_some_and(|at| at > now) {
+        if !self.has_mail || !self.mailbox.has_room() {
             return false;
         }
-        self.due.reading = None;
-        if self.has_mail && self.around.switchboard.is_away() {
-            self.due.reading = Some(now + AWAY_PAUSE);
-            return false;
+        let Some(at) = self.due.reading else { return true };
+        let may_read = at <= self.turn.steady();
+        if may_read {
+            self.due.reading = None;
         }
-        true
+        may_read
     }
 
     /// A watcher was told that so many wait.

@@ -8,8 +8,10 @@ mod due;
 mod frames;
 mod looking;
 mod notices;
+mod pump;
 mod receive;
 mod said;
+mod turn;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +25,13 @@ use tokio::time::Instant;
 
 use crate::auth::Verifier;
 use crate::committer::{Outcome, Receipts};
-use crate::hub::{Attending, Notices, Presence, Wake};
-use crate::mailbox::{Delivery, Mailbox};
-use crate::metrics::Metrics;
-use crate::model::{Clock, Identity, MailboxId};
+use crate::hub::{Attending, Presence, Wake};
+use crate::mailbox::Mailbox;
+use crate::model::{Identity, MailboxId};
 use crate::session::due::Due;
 use crate::session::looking::Looks;
-use crate::store::{self, Gap};
+use crate::session::turn::Turn;
+use crate::store::Gap;
 use crate::switchboard::{Sender, SignedOn, Switchboard};
 
 pub use crate::session::frames::{envelope_frame, send_from_frame};
@@ -43,10 +45,6 @@ pub struct Surroundings {
     pub switchboard: Arc<Switchboard>,
     /// Checks refreshed tokens.
     pub verifier: Arc<Verifier>,
-    /// Wall clock.
-    pub clock: Clock,
-    /// Counters.
-    pub metrics: Arc<Metrics>,
     /// Longest time at a full window without an ack.
     pub slow_consumer: Duration,
     /// Longest random delay of a low-key notice.
@@ -97,13 +95,14 @@ impl Leave {
 /// A device's session.
 #[derive(Debug)]
 pub struct Session {
-    around: Surroundings,
-    identity: Identity,
+    switchboard: Arc<Switchboard>,
+    verifier: Arc<Verifier>,
+    slow_consumer: Duration,
+    keys_low_jitter: Duration,
     sender: Sender,
     mode: Mode,
     presence: Presence,
     attending: Attending,
-    wake: Arc<Wake>,
     mailbox: Mailbox,
     receipts: Arc<Receipts>,
     answers: Vec<(u64, Outcome)>,
@@ -113,9 +112,11 @@ pub struct Session {
     backlog: Backlog,
     has_mail: bool,
     gaps_said: Vec<Gap>,
-    dice: SmallRng,
+    /// Where the next dice come from.
+    seed: u64,
     due: Due,
     looks: Looks,
+    turn: Turn,
 }
 
 /// How far the mail from before the session has come.
@@ -139,7 +140,12 @@ impl Session {
         hello: &v1::Hello,
         seed: u64,
     ) -> Result<(Self, Body), Leave> {
-        let switchboard = Arc::clone(&around.switchboard);
+        let Surroundings {
+            switchboard,
+            verifier,
+            slow_consumer,
+            keys_low_jitter,
+        } = around;
         let limits = switchboard.limits();
         let (window, max_frame) = frames::window(hello, limits)?;
         let mode = Mode::try_from(hello.mode)
@@ -152,7 +158,7 @@ impl Session {
             epoch,
         } = signed_on;
         let mut dice = SmallRng::seed_from_u64(seed);
-        let now = around.clock.now();
+        let now = switchboard.clock().now();
         let hello_ok = Body::HelloOk(v1::HelloOk {
             session_id: format!("{:016x}", dice.random::<u64>()),
             server_time: i64::try_from(now.0).unwrap_or(i64::MAX),
@@ -164,17 +170,12 @@ impl Session {
         attending.ring(Arc::clone(&wake));
         let mut session = Self {
             due: Due::new(&identity, now),
-            sender: Sender {
-                address: Arc::new(identity.address.clone()),
-                mailbox,
-            },
-            identity,
+            sender: Sender::new(Arc::new(identity.address), mailbox),
             mode,
             mailbox: switchboard.open(mailbox, window),
-            receipts: Receipts::new(Arc::clone(&wake)),
+            receipts: Receipts::new(wake),
             presence,
             attending,
-            wake,
             answers: Vec::new(),
             answers_out: 0,
             floods: 0,
@@ -186,9 +187,13 @@ impl Session {
             },
             has_mail: mode == Mode::Consume,
             gaps_said: Vec::new(),
-            dice,
+            seed: dice.random(),
             looks: Looks::default(),
-            around,
+            turn: Turn::default(),
+            switchboard,
+            verifier,
+            slow_consumer,
+            keys_low_jitter,
         };
         session.plan_look();
         Ok((session, hello_ok))
@@ -197,7 +202,7 @@ impl Session {
     /// What rings when there is something to pump.
     #[must_use]
     pub fn wake(&self) -> Arc<Wake> {
-        Arc::clone(&self.wake)
+        self.presence.wake()
     }
 
     /// When to pump although nothing rang.
@@ -218,35 +223,7 @@ impl Session {
     /// Whether another frame may be read: too many sends without an answer stop the reading.
     #[must_use]
     pub fn can_receive(&self) -> bool {
-        self.answers_out < self.around.switchboard.limits().max_pending_sends as usize
-    }
-
-    /// Appends everything that is to be sent now.
-    ///
-    /// # Errors
-    ///
-    /// [`Leave`] when the session is over.
-    pub async fn pump(&mut self, out: &mut Vec<Said>) -> Result<(), Leave> {
-        if self.attending.is_revoked() {
-            return Err(REVOKED);
-        }
-        let rung = self.presence.take();
-        self.heed(rung.notices)?;
-        if rung.notices.contains(Notices::GAP) {
-            self.say_gaps(out).await;
-        }
-        if rung.notices.contains(Notices::LOOK) {
-            self.look_at_mail();
-        }
-        self.look_around(out).await?;
-        if rung.mail > EnvelopeId::ZERO {
-            self.has_mail |= self.mode == Mode::Consume;
-            self.say_mail_waits(out).await;
-        }
-        self.answer(out);
-        self.deliver(out).await?;
-        self.say_queue_empty(out);
-        self.keep_time(out).await
+        self.answers_out < self.switchboard.limits().max_pending_sends as usize
     }
 
     /// Tells what was lost, before anything else. The door calls it once after Hello.
@@ -270,80 +247,6 @@ impl Session {
     #[must_use]
     pub const fn has_answers_out(&self) -> bool {
         self.answers_out > 0
-    }
-
-    fn answer(&mut self, out: &mut Vec<Said>) {
-        self.receipts.take(&mut self.answers);
-        self.answers_out -= self.answers.len().min(self.answers_out);
-        out.extend(
-            self.answers
-                .drain(..)
-                .map(|(id, outcome)| frames::answer(id, outcome)),
-        );
-    }
-
-    async fn deliver(&mut self, out: &mut Vec<Said>) -> Result<(), Leave> {
-        let may_read = self.may_read();
-        while may_read && self.has_mail && self.mailbox.has_room() {
-            let page = match self.mailbox.next().await {
-                Ok(page) => page,
-                // The socket stays: the mail is not lost, and the store comes back.
-                Err(store::Error::Unavailable(_)) => {
-                    self.due.reading = Some(Instant::now() + AWAY_PAUSE);
-                    break;
-                }
-                Err(store::Error::Full | store::Error::Poisoned(_) | store::Error::Corrupt(_)) => {
-                    let leave = Leave::new(CloseCode::Overloaded, "the relay cannot read its store");
-                    return Err(leave.retry_after(BUSY_PAUSE));
-                }
-            };
-            if page.is_empty() && self.mailbox.is_stuck() {
-                self.due.reading = Some(Instant::now() + STUCK_PAUSE);
-                break;
-            }
-            if page.is_empty() && self.mailbox.has_room() {
-                self.has_mail = false;
-                self.backlog.is_read = true;
-            }
-            self.count(&page);
-            frames::deliver(page, self.max_frame, out);
-        }
-        self.due.ack = match self.mailbox.has_room() {
-            true => None,
-            false => self
-                .due
-                .ack
-                .or_else(|| Some(Instant::now() + self.around.slow_consumer)),
-        };
-        Ok(())
-    }
-
-    /// Counts what is delivered, and how long it was here, if it came while the session was open and for the
-    /// first time: how long mail waits for a device that is away tells nothing of the relay.
-    fn count(&self, page: &[Delivery]) {
-        let metrics = &self.around.metrics;
-        metrics.envelopes_delivered.inc_by(page.len() as u64);
-        let mark = self.backlog.mark;
-        let mut fresh = page
-            .iter()
-            .filter(|delivery| delivery.attempt == 1 && delivery.envelope.id > mark)
-            .peekable();
-        if fresh.peek().is_some() {
-            // Once for all: reading the clock costs more than counting.
-            let now = self.around.clock.now();
-            for delivery in fresh {
-                let millis = now.0.saturating_sub(delivery.envelope.accepted_at.0);
-                metrics.delivery.observe(Duration::from_millis(millis));
-            }
-        }
-    }
-
-    fn say_queue_empty(&mut self, out: &mut Vec<Said>) {
-        let backlog = &mut self.backlog;
-        if !backlog.is_over && self.mailbox.is_past(backlog.mark, backlog.is_read) {
-            backlog.is_over = true;
-            out.push(Body::QueueEmpty(v1::QueueEmpty {}).into());
-        }
     }
 }
 

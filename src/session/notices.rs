@@ -7,7 +7,8 @@ use std::time::Duration;
 use chatctl_protocol::CloseCode;
 use chatctl_protocol::v1::frame::Body;
 use chatctl_protocol::v1::{self, Mode};
-use rand::RngExt as _;
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::Instant;
 
 use crate::hub::Notices;
@@ -27,7 +28,7 @@ impl Session {
         if said.is_empty() {
             return;
         }
-        let told = self.around.switchboard.gaps_told(self.sender.mailbox, &said);
+        let told = self.switchboard.gaps_told(self.sender.mailbox, &said);
         match told.await {
             Ok(()) => self.say_gaps(out).await,
             Err(error) => tracing::warn!(%error, "a gap will be told again"),
@@ -51,7 +52,7 @@ impl Session {
             );
         }
         if notices.contains(Notices::KEYS) && self.due.key_notices.is_none() {
-            self.due.key_notices = Some(self.some_time_within(self.around.keys_low_jitter));
+            self.due.key_notices = Some(self.some_time_within(self.keys_low_jitter));
         }
         if notices.contains(Notices::DEVICES) && self.due.devices_notice.is_none() {
             self.due.devices_notice = Some(self.some_time_within(DEVICES_JITTER));
@@ -60,14 +61,16 @@ impl Session {
     }
 
     fn some_time_within(&mut self, longest: Duration) -> Instant {
-        Instant::now() + longest.mul_f64(self.dice.random::<f64>())
+        let mut dice = SmallRng::seed_from_u64(self.seed);
+        self.seed = dice.random();
+        Instant::now() + longest.mul_f64(dice.random::<f64>())
     }
 
     pub(super) async fn say_gaps(&mut self, out: &mut Vec<Said>) {
         if self.mode != Mode::Consume || !self.gaps_said.is_empty() {
             return;
         }
-        match self.around.switchboard.gaps(self.sender.mailbox).await {
+        match self.switchboard.gaps(self.sender.mailbox).await {
             Ok(gaps) => {
                 out.extend(gaps.iter().map(frames::gap).map(Said::from));
                 self.gaps_said = gaps;
@@ -78,7 +81,7 @@ impl Session {
 
     pub(super) async fn say_mail_waits(&mut self, out: &mut Vec<Said>) {
         if self.mode == Mode::Notify
-            && let Ok(pending) = self.around.switchboard.pending(self.sender.mailbox).await
+            && let Ok(pending) = self.switchboard.pending(self.sender.mailbox).await
             && pending > 0
         {
             self.waiting_said(pending);
@@ -86,8 +89,12 @@ impl Session {
         }
     }
 
-    pub(super) async fn keep_time(&mut self, out: &mut Vec<Said>) -> Result<(), Leave> {
-        let now = Instant::now();
+    /// Says what is due. Whether keys are due too, which have to be asked for.
+    pub(super) fn keep_time(&mut self, out: &mut Vec<Said>) -> Result<bool, Leave> {
+        let now = self.turn.steady();
+        if now < self.deadline() {
+            return Ok(false);
+        }
         let is_due = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
         // The warning first, however late the alarm rang: a session never ends unwarned.
         if is_due(&mut self.due.token_warning) {
@@ -102,22 +109,18 @@ impl Session {
             return Err(Leave::new(CloseCode::SlowConsumer, "no ack at a full window"));
         }
         if is_due(&mut self.due.devices_notice) {
-            let account = self.identity.account().to_string();
+            let account = self.sender.address.account.to_string();
             out.push(Body::DevicesChanged(v1::DevicesChanged { account }).into());
         }
-        if is_due(&mut self.due.key_notices) {
-            match self
-                .around
-                .switchboard
-                .directory()
-                .key_notices(self.sender.mailbox)
-                .await
-            {
-                Ok(notices) => out.extend(notices.into_iter().map(frames::key_notice).map(Said::from)),
-                Err(error) => tracing::warn!(%error, "key counts could not be read"),
-            }
+        Ok(is_due(&mut self.due.key_notices))
+    }
+
+    pub(super) async fn say_keys(&mut self, out: &mut Vec<Said>) {
+        let directory = self.switchboard.directory();
+        match directory.key_notices(self.sender.mailbox).await {
+            Ok(notices) => out.extend(notices.into_iter().map(frames::key_notice).map(Said::from)),
+            Err(error) => tracing::warn!(%error, "key counts could not be read"),
         }
-        Ok(())
     }
 }
 

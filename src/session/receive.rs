@@ -3,27 +3,52 @@
 use chatctl_protocol::v1;
 use chatctl_protocol::v1::frame::Body;
 use chatctl_protocol::{CloseCode, Code, SendRef, Spoken};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::auth::TokenError;
 use crate::session::due::token_times;
 use crate::session::{Leave, MAX_FLOODS, REVOKED, Said, Session, frames};
-use crate::switchboard::Refusal;
+use crate::switchboard::{Refusal, Rest, Unsent};
 
 /// What is left to do of a frame, and may have to wait.
 #[derive(Debug)]
 #[must_use]
-pub struct Later<'a>(Spoken<'a>);
+pub struct Later<'a>(Left<'a>);
+
+#[derive(Debug)]
+enum Left<'a> {
+    Send { id: u64, rest: Box<Rest<'a>> },
+    Ack(SmallVec<[u64; 8]>),
+    Other(Box<Body>),
+}
 
 impl Session {
     /// Takes one frame, as far as that needs no waiting; what does is to be given to [`Self::receive`] at once.
     ///
+    /// Whom sends call is called together, with the next [`Self::pump`]: whoever hears pumps before it waits for
+    /// anything else.
+    ///
     /// # Errors
     ///
     /// [`Leave`] when the frame ends the session.
-    pub fn hear<'a>(&mut self, spoken: Spoken<'a>, _out: &mut Vec<Said>) -> Result<Option<Later<'a>>, Leave> {
-        self.around.metrics.frames_received.inc();
-        Ok(Some(Later(spoken)))
+    pub fn hear<'a>(&mut self, spoken: Spoken<'a>, out: &mut Vec<Said>) -> Result<Option<Later<'a>>, Leave> {
+        self.turn.frames += 1;
+        let left = match spoken {
+            Spoken::Send(send) => self
+                .hear_send(&send, out)?
+                .map(|rest| Left::Send { id: send.id, rest }),
+            Spoken::Ack(ids) => (!self.hear_ack(&ids)).then_some(Left::Ack(ids)),
+            Spoken::Other(Body::Ack(v1::Ack { ids })) => {
+                (!self.hear_ack(&ids)).then(|| Left::Ack(ids.into()))
+            }
+            Spoken::Other(Body::Ping(v1::Ping { id })) => {
+                out.push(Body::Pong(v1::Pong { id }).into());
+                None
+            }
+            Spoken::Other(body) => Some(Left::Other(Box::new(body))),
+        };
+        Ok(left.map(Later))
     }
 
     /// Takes the rest of a frame. Waits while the relay has too much uncommitted: that is the back-pressure on a
@@ -33,32 +58,94 @@ impl Session {
     ///
     /// [`Leave`] when the frame ends the session.
     pub async fn receive(&mut self, later: Later<'_>, out: &mut Vec<Said>) -> Result<(), Leave> {
+        // Nobody who was sent something waits for what this waits for.
+        self.end_turn();
         match later.0 {
-            Spoken::Send(send) => self.take_send(send, out).await,
-            Spoken::Ack(ids) => self.take_ack(&ids).await,
-            Spoken::Other(Body::Send(send)) => self.take_send(SendRef::from(&send), out).await,
-            Spoken::Other(Body::Ack(v1::Ack { ids })) => self.take_ack(&ids).await,
-            Spoken::Other(body) => self.take(body, out).await,
+            Left::Send { id, rest } => self.finish_send(id, *rest, out).await,
+            Left::Ack(ids) => {
+                if self.mailbox.ack(&ids).await > 0 {
+                    self.due.ack = None;
+                }
+                Ok(())
+            }
+            Left::Other(body) => self.take(*body, out).await,
         }
     }
 
-    async fn take_ack(&mut self, ids: &[u64]) -> Result<(), Leave> {
-        if self.mailbox.ack(ids).await > 0 {
+    /// Whether that was all of it.
+    fn hear_ack(&mut self, ids: &[u64]) -> bool {
+        let counted = self.mailbox.try_ack(ids);
+        if counted.is_some_and(|counted| counted > 0) {
             self.due.ack = None;
         }
+        counted.is_some()
+    }
+
+    /// What is left of it, if it has to wait.
+    fn hear_send<'a>(
+        &mut self,
+        send: &SendRef<'a>,
+        out: &mut Vec<Said>,
+    ) -> Result<Option<Box<Rest<'a>>>, Leave> {
+        let id = send.id;
+        let send = match frames::send_from_frame(send) {
+            Ok(send) => send,
+            Err(code) => {
+                self.refuse(id, code.into(), out)?;
+                return Ok(None);
+            }
+        };
+        let now = self.turn.moment(self.switchboard.clock());
+        let ticket = self.receipts.ticket(id);
+        match self.switchboard.try_send(&mut self.sender, send, ticket, now) {
+            Ok(calls) => {
+                self.sent();
+                self.turn.calls.add(calls, &self.switchboard);
+                Ok(None)
+            }
+            Err(Unsent::Refused(refusal)) => self.refuse(id, refusal, out).map(|()| None),
+            Err(Unsent::Waits(rest)) => Ok(Some(rest)),
+        }
+    }
+
+    async fn finish_send(&mut self, id: u64, rest: Rest<'_>, out: &mut Vec<Said>) -> Result<(), Leave> {
+        match self.switchboard.finish(&mut self.sender, rest).await {
+            Ok(()) => {
+                self.sent();
+                Ok(())
+            }
+            Err(refusal) => self.refuse(id, refusal, out),
+        }
+    }
+
+    /// The answer to one more send is out.
+    const fn sent(&mut self) {
+        self.answers_out += 1;
+        self.floods = self.floods.saturating_sub(1);
+    }
+
+    fn refuse(&mut self, id: u64, refusal: Refusal, out: &mut Vec<Said>) -> Result<(), Leave> {
+        if refusal.code == Code::RateLimited {
+            self.floods += 1;
+            if self.floods > MAX_FLOODS {
+                return Err(Leave::new(CloseCode::RateLimited, "too many sends over the rate")
+                    .retry_after(std::time::Duration::from_millis(refusal.retry_after_ms)));
+            }
+        }
+        out.push(frames::refused(id, refusal).into());
         Ok(())
     }
 
     async fn take(&mut self, body: Body, out: &mut Vec<Said>) -> Result<(), Leave> {
         match body {
             Body::Auth(v1::Auth { token }) => self.refresh(&token, out).await,
-            Body::Ping(v1::Ping { id }) => {
-                out.push(Body::Pong(v1::Pong { id }).into());
-                Ok(())
-            }
+            Body::Send(send) => match self.hear_send(&SendRef::from(&send), out)? {
+                Some(rest) => self.finish_send(send.id, *rest, out).await,
+                None => Ok(()),
+            },
             Body::Hello(_) => Err(Leave::new(CloseCode::BadFrame, "hello was said already")),
-            Body::Send(_)
-            | Body::Ack(_)
+            Body::Ack(_)
+            | Body::Ping(_)
             | Body::HelloOk(_)
             | Body::Deliver(_)
             | Body::SendOk(_)
@@ -79,35 +166,8 @@ impl Session {
         }
     }
 
-    async fn take_send(&mut self, send: SendRef<'_>, out: &mut Vec<Said>) -> Result<(), Leave> {
-        let id = send.id;
-        let refusal = match frames::send_from_frame(&send) {
-            Ok(send) => {
-                let ticket = self.receipts.ticket(id);
-                match self.around.switchboard.send(&self.sender, send, ticket).await {
-                    Ok(()) => {
-                        self.answers_out += 1;
-                        self.floods = self.floods.saturating_sub(1);
-                        return Ok(());
-                    }
-                    Err(refusal) => refusal,
-                }
-            }
-            Err(code) => Refusal::from(code),
-        };
-        if refusal.code == Code::RateLimited {
-            self.floods += 1;
-            if self.floods > MAX_FLOODS {
-                return Err(Leave::new(CloseCode::RateLimited, "too many sends over the rate")
-                    .retry_after(std::time::Duration::from_millis(refusal.retry_after_ms)));
-            }
-        }
-        out.push(frames::refused(id, refusal).into());
-        Ok(())
-    }
-
     async fn refresh(&mut self, token: &str, out: &mut Vec<Said>) -> Result<(), Leave> {
-        let now = self.around.clock.now();
+        let now = self.switchboard.clock().now();
         let others = Leave::new(CloseCode::Reauthenticate, "the new token is another device's");
         let refused = |error| {
             if error == TokenError::OtherDevice {
@@ -118,9 +178,9 @@ impl Session {
                 Leave::new(CloseCode::Reauthenticate, "the new token is not good")
             }
         };
-        let verifier = &self.around.verifier;
+        let verifier = &self.verifier;
         let identity = verifier
-            .verify_for_or_refresh(&self.identity.address, token, now)
+            .verify_for_or_refresh(&self.sender.address, token, now)
             .await
             .map_err(refused)?;
         if !identity.scopes.chat {
@@ -134,7 +194,6 @@ impl Session {
         let (end, warning) = token_times(&identity, now);
         self.due.token_end = end;
         self.due.token_warning = warning;
-        self.identity = identity;
         let left = end.saturating_duration_since(Instant::now());
         let expires_in_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         out.push(Body::AuthOk(v1::AuthOk { expires_in_ms }).into());

@@ -3,20 +3,17 @@
 //! The only holder of store, hub and mail. Owns the checks of policy (device lists, sizes, rates) and
 //! the order of the life of a message; must not know sockets, frames or HTTP.
 
+mod digest;
 mod holdings;
+mod rates;
 mod revoke;
 mod seen;
 mod send;
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chatctl_protocol::{Address, EnvelopeId, Limits};
-use governor::clock::DefaultClock;
-use governor::state::keyed::DashMapStateStore;
-use governor::{Quota, RateLimiter};
-use parking_lot::RwLock;
 use tokio::time::Instant;
 
 use crate::auth::Revocations;
@@ -26,13 +23,14 @@ use crate::directory::{self, Directory};
 use crate::hub::{Hub, Presence};
 use crate::mailbox::{Delivery, Mailbox, Window};
 use crate::metrics::Metrics;
-use crate::model::{Clock, Device, MailboxId, NumberHasher};
+use crate::model::{Clock, Device, MailboxId};
 use crate::store::{self, Extent, Gap, Registered, Registration, Store};
+use crate::switchboard::rates::Rates;
 use crate::switchboard::seen::Today;
 
 pub use crate::switchboard::holdings::Holdings;
 pub use crate::switchboard::revoke::Struck;
-pub use crate::switchboard::send::{DeviceMessage, Mismatch, Refusal, Send, Sender};
+pub use crate::switchboard::send::{DeviceMessage, Mismatch, Moment, Refusal, Rest, Send, Sender, Unsent};
 
 /// Everything that a door needs to carry mail and keys.
 #[derive(Debug)]
@@ -44,23 +42,13 @@ pub struct Switchboard {
     clock: Clock,
     metrics: Arc<Metrics>,
     limits: Limits,
-    sends: RwLock<Arc<Rates>>,
+    rates: Rates,
     epoch: u64,
     revocations: Arc<Revocations>,
     look_again: Duration,
     today: Today,
     /// When the store was last asked whether it answers, and what came of it.
     probe: tokio::sync::Mutex<Option<(Instant, bool)>>,
-}
-
-/// How much each device sends.
-type Rates = RateLimiter<MailboxId, DashMapStateStore<MailboxId, NumberHasher>, DefaultClock>;
-
-fn rates(config: &MailConfig) -> Arc<Rates> {
-    let at_least_one = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
-    let quota =
-        Quota::per_second(at_least_one(config.send_rate)).allow_burst(at_least_one(config.send_burst));
-    Arc::new(RateLimiter::dashmap_with_hasher(quota, NumberHasher::default()))
 }
 
 /// The parts that a switchboard connects.
@@ -117,7 +105,7 @@ impl Switchboard {
             clock,
             metrics,
             limits: config.limits.clone(),
-            sends: RwLock::new(rates(&config.mail)),
+            rates: Rates::new(&config.mail),
             epoch,
             revocations: Arc::default(),
             look_again: config.mail.look_again,
@@ -128,7 +116,7 @@ impl Switchboard {
 
     /// Limits senders as these settings say from now on. What they sent before is forgiven.
     pub fn follow(&self, config: &MailConfig) {
-        *self.sends.write() = rates(config);
+        self.rates.follow(config);
     }
 
     /// Who is here.
@@ -141,6 +129,18 @@ impl Switchboard {
     #[must_use]
     pub fn directory(&self) -> &Directory {
         &self.directory
+    }
+
+    /// Wall clock.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Counters.
+    #[must_use]
+    pub const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// The bounds of this relay.
@@ -407,15 +407,9 @@ impl Switchboard {
         self.store.gaps_told(mailbox, gaps).await
     }
 
-    fn sends(&self) -> Arc<Rates> {
-        Arc::clone(&self.sends.read())
-    }
-
     /// Forgets rates of senders that have been quiet. For the server's housekeeping.
     pub fn forget_quiet_senders(&self) {
-        let sends = self.sends();
-        sends.retain_recent();
-        sends.shrink_to_fit();
+        self.rates.forget_quiet(Instant::now());
     }
 }
 

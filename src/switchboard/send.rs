@@ -1,20 +1,28 @@
 //! Sending: every check of policy, then tail, then ring.
+//!
+//! # Why in two steps
+//!
+//! Nearly every send can be decided at once: its sender's rate is at hand, the list of devices is kept, the committer
+//! has room. [`Switchboard::try_send`] does that much and allocates the payload; what would have to wait is given back
+//! as [`Rest`], which knows how far the send has come, so that nothing is checked or counted twice.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use chatctl_protocol::{AccountId, Address, ClientMsgId, Code, DeviceId};
-use governor::clock::{Clock as _, DefaultClock};
-use sha2::{Digest as _, Sha256};
 use smallvec::{SmallVec, smallvec};
+use tokio::time::Instant;
 
 use crate::committer::{Calls, Mail, Part, Ticket};
-use crate::directory;
+use crate::directory::{self, Kept};
 use crate::hub::Notices;
 use crate::metrics::Count as _;
-use crate::model::{Device, MailboxId};
+use crate::model::{Clock, Device, DeviceList, MailboxId, UnixMs};
 use crate::store::SendKey;
 use crate::switchboard::Switchboard;
+use crate::switchboard::digest::digest;
+use crate::switchboard::rates::Spent;
 
 /// Who sends: always the device of the session or token, never a field of a request.
 #[derive(Debug, Clone)]
@@ -23,15 +31,58 @@ pub struct Sender {
     pub address: Arc<Address>,
     /// Its mailbox.
     pub mailbox: MailboxId,
+    /// Boxed: most who are here only receive.
+    habit: Option<Box<Habit>>,
 }
 
-/// A message to the devices of one account.
-#[derive(Debug)]
-pub struct Send {
-    /// Whom it is for.
-    pub to: AccountId,
+/// What is at hand for the next send of somebody who has sent before.
+#[derive(Debug, Clone)]
+struct Habit {
+    /// Shared with everybody who sends for the same device.
+    spent: Arc<Spent>,
+    /// The devices of the account that was written to last.
+    last: Option<Kept>,
+}
+
+impl Sender {
+    /// Somebody who has not sent yet.
+    #[must_use]
+    pub const fn new(address: Arc<Address>, mailbox: MailboxId) -> Self {
+        Self {
+            address,
+            mailbox,
+            habit: None,
+        }
+    }
+}
+
+/// What time it is, on both clocks. Sends that come together share it.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// By the wall clock, for what is written down.
+    pub wall: UnixMs,
+    /// By the clock that does not jump, for rates.
+    pub steady: Instant,
+}
+
+impl Moment {
+    /// Now.
+    #[must_use]
+    pub fn now(clock: &Clock) -> Self {
+        Self {
+            wall: clock.now(),
+            steady: Instant::now(),
+        }
+    }
+}
+
+/// A message to the devices of one account. Its names keep their rules: whoever makes it has checked them.
+#[derive(Debug, Clone)]
+pub struct Send<'a> {
+    /// The account that it is for.
+    pub to: &'a str,
     /// One for each of the account's devices.
-    pub messages: SmallVec<[DeviceMessage; 1]>,
+    pub messages: SmallVec<[DeviceMessage<'a>; 1]>,
     /// The sender's name for it.
     pub client_msg_id: ClientMsgId,
     /// Seconds it may wait; 0 for the longest allowed.
@@ -45,16 +96,25 @@ pub struct Send {
 }
 
 /// The part for one device.
-#[derive(Debug)]
-pub struct DeviceMessage {
+#[derive(Clone, Copy)]
+pub struct DeviceMessage<'a> {
     /// Which.
-    pub device_id: DeviceId,
+    pub device_id: &'a str,
     /// What the sender encrypted for.
     pub registration_id: u32,
     /// The app's message type.
     pub kind: u32,
     /// Ciphertext.
-    pub payload: Bytes,
+    pub payload: &'a [u8],
+}
+
+impl fmt::Debug for DeviceMessage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeviceMessage")
+            .field("device_id", &self.device_id)
+            .field("payload", &format_args!("{} bytes", self.payload.len()))
+            .finish_non_exhaustive()
+    }
 }
 
 /// How a send's devices differ from the account's.
@@ -89,44 +149,154 @@ impl From<Code> for Refusal {
     }
 }
 
+/// A send that could not be decided without waiting: for [`Switchboard::finish`].
+#[derive(Debug)]
+#[must_use]
+pub struct Rest<'a> {
+    send: Send<'a>,
+    digest: [u8; 8],
+    ticket: Ticket,
+    now: Moment,
+    step: Step,
+}
+
+/// How far a send has come.
+#[derive(Debug)]
+enum Step {
+    /// Its sender may send it; the list of devices has to be loaded.
+    Load,
+    /// Every check is passed; the committer has to ask the store, or has no room.
+    Accept(Mail),
+    /// It is refused, unless it is a retry of one that was not.
+    Recall(Refusal),
+}
+
+/// Why a send was not accepted at once.
+#[derive(Debug)]
+pub enum Unsent<'a> {
+    /// A check of policy failed; the ticket was given up.
+    Refused(Refusal),
+    /// It has to wait.
+    Waits(Box<Rest<'a>>),
+}
+
 impl Switchboard {
-    /// Sends. The outcome comes to the ticket, once the message is safe or refused by the store.
+    /// Sends. The outcome comes to the ticket, once the message is safe or refused by the store. Waits while too much
+    /// is uncommitted.
     ///
     /// # Errors
     ///
     /// [`Refusal`] when a check of policy fails; the ticket is given up then.
-    pub async fn send(&self, sender: &Sender, send: Send, ticket: Ticket) -> Result<(), Refusal> {
-        let key = SendKey {
-            sender: sender.mailbox,
-            client_msg_id: send.client_msg_id,
-        };
+    pub async fn send(&self, sender: &mut Sender, send: Send<'_>, ticket: Ticket) -> Result<(), Refusal> {
+        let now = Moment::now(&self.clock);
+        match self.try_send(sender, send, ticket, now) {
+            Ok(calls) => self.call(calls),
+            Err(Unsent::Refused(refusal)) => return Err(refusal),
+            Err(Unsent::Waits(rest)) => self.finish(sender, *rest).await?,
+        }
+        Ok(())
+    }
+
+    /// Sends, if that needs no waiting. Those whom the send calls are to be called with [`Self::call`] soon; of several
+    /// sends together, if that is quicker. The outcome comes to the ticket.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsent`] when a check of policy fails, or when it has to wait.
+    pub fn try_send<'a>(
+        &self,
+        sender: &mut Sender,
+        send: Send<'a>,
+        ticket: Ticket,
+        now: Moment,
+    ) -> Result<Calls, Unsent<'a>> {
         let digest = digest(&send);
-        let checked = match self.is_away() {
-            // Nobody waits in line for a store that does not answer.
-            true => Err(Code::Unavailable.into()),
-            false => self.check(sender, send, &key, digest).await,
+        let wait = |ticket, send, step| {
+            let rest = Rest {
+                send,
+                digest,
+                ticket,
+                now,
+                step,
+            };
+            Err(Unsent::Waits(Box::new(rest)))
         };
-        let mail = match checked {
-            Ok(mail) => mail,
+        if self.is_away() {
+            // Nobody waits in line for a store that does not answer.
+            return wait(ticket, send, Step::Recall(Code::Unavailable.into()));
+        }
+        if let Err(refusal) = self.check(sender, &send, now) {
+            self.refuse(&refusal, ticket);
+            return Err(Unsent::Refused(refusal));
+        }
+        let own = sender.mailbox;
+        let Some(kept) = self.list(sender, send.to, now) else {
+            return wait(ticket, send, Step::Load);
+        };
+        let mailboxes = match match_devices(kept.list(), &send, own) {
+            Ok(mailboxes) => mailboxes,
+            // The list may have changed on another relay: what refuses a send is what the store has.
+            Err(_) if self.store.is_shared() => return wait(ticket, send, Step::Load),
+            Err(refusal) if is_recallable(refusal.code) => return wait(ticket, send, Step::Recall(refusal)),
             Err(refusal) => {
+                self.refuse(&refusal, ticket);
+                return Err(Unsent::Refused(refusal));
+            }
+        };
+        let mail = self.mail(sender, &send, &mailboxes, (digest, now));
+        match self.committer.try_accept(mail, ticket, now.wall) {
+            Ok(calls) => Ok(calls),
+            Err((mail, ticket)) => wait(ticket, send, Step::Accept(mail)),
+        }
+    }
+
+    /// Goes on with a send that had to wait, and calls whom it calls.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`].
+    pub async fn finish(&self, sender: &mut Sender, rest: Rest<'_>) -> Result<(), Refusal> {
+        let Rest {
+            send,
+            digest,
+            ticket,
+            now,
+            step,
+        } = rest;
+        let checked = match step {
+            Step::Accept(mail) => Ok(mail),
+            Step::Recall(refusal) => Err(refusal),
+            Step::Load => {
+                let mailboxes = self.load(sender, &send).await;
+                mailboxes.map(|mailboxes| self.mail(sender, &send, &mailboxes, (digest, now)))
+            }
+        };
+        match checked {
+            // Tail before ring: whoever comes for the bell must find the mail.
+            Ok(mail) => self.call(self.committer.accept(mail, ticket).await),
+            Err(refusal) => {
+                let key = SendKey {
+                    sender: sender.mailbox,
+                    client_msg_id: send.client_msg_id,
+                };
                 // A retry is answered as its first try was, though devices may have changed since, or be
                 // out of reach now.
-                let is_recallable = matches!(
-                    refusal.code,
-                    Code::DeviceMismatch | Code::UnknownAccount | Code::Unavailable
-                );
-                let ticket = match is_recallable {
+                let ticket = match is_recallable(refusal.code) {
                     true => self.committer.recall(&key, digest, ticket).await,
                     false => Some(ticket),
                 };
-                let Some(ticket) = ticket else { return Ok(()) };
-                self.metrics.sends_refused.count(refusal.code.as_str());
-                ticket.give_up();
-                return Err(refusal);
+                if let Some(ticket) = ticket {
+                    self.refuse(&refusal, ticket);
+                    return Err(refusal);
+                }
             }
-        };
-        // Tail before ring: whoever comes for the bell must find the mail.
-        match self.committer.accept(mail, ticket).await {
+        }
+        Ok(())
+    }
+
+    /// Calls those whom a send calls.
+    pub fn call(&self, calls: Calls) {
+        match calls {
             Calls::Ring(rings) => {
                 for (mailbox, id) in rings {
                     self.hub.ring(mailbox, id);
@@ -138,116 +308,155 @@ impl Switchboard {
                 }
             }
         }
-        Ok(())
     }
 
-    async fn check(
-        &self,
-        sender: &Sender,
-        send: Send,
-        key: &SendKey,
-        digest: [u8; 8],
-    ) -> Result<Mail, Refusal> {
-        self.check_rate(sender.mailbox)?;
+    fn refuse(&self, refusal: &Refusal, ticket: Ticket) {
+        self.metrics.sends_refused.count(refusal.code.as_str());
+        ticket.give_up();
+    }
+
+    /// What can be said of a send without knowing whom it is for. Counts it.
+    fn check(&self, sender: &mut Sender, send: &Send<'_>, now: Moment) -> Result<(), Refusal> {
+        let habit = sender.habit.get_or_insert_with(|| {
+            Box::new(Habit {
+                spent: self.rates.of(sender.mailbox),
+                last: None,
+            })
+        });
+        self.rates.count(&habit.spent, now.steady).map_err(|wait| {
+            self.metrics.rate_limited.count("send");
+            Refusal {
+                retry_after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1),
+                ..Code::RateLimited.into()
+            }
+        })?;
         if send.messages.len() > MAX_MESSAGES {
             return Err(Code::BadRequest.into());
         }
-        let too_large =
-            |message: &DeviceMessage| message.payload.len() > self.limits.max_payload_bytes as usize;
-        if send.messages.iter().any(too_large) {
+        let most = self.limits.max_payload_bytes as usize;
+        if send.messages.iter().any(|message| message.payload.len() > most) {
             return Err(Code::PayloadTooLarge.into());
         }
-        let mailboxes = match self.match_list(&send, sender).await {
-            // The list may have changed on another relay: what refuses a send is what the store has.
-            Err(refusal) if self.store.is_shared() && refusal.code != Code::Unavailable => {
-                self.directory.forget(&send.to);
-                self.match_list(&send, sender).await?
+        Ok(())
+    }
+
+    /// The devices of an account, if they are known. A conversation asks nobody.
+    fn list<'s>(&self, sender: &'s mut Sender, to: &str, now: Moment) -> Option<&'s Kept> {
+        let last = &mut sender.habit.as_mut()?.last;
+        let is_good = |kept: &Kept| self.directory.still(kept, to, now.wall);
+        if !last.as_ref().is_some_and(is_good) {
+            *last = self.directory.kept(to, now.wall);
+        }
+        last.as_ref()
+    }
+
+    /// The mailboxes of a send's messages, by a list that has to be loaded.
+    async fn load(&self, sender: &mut Sender, send: &Send<'_>) -> Result<Mailboxes, Refusal> {
+        let to = AccountId::parse(send.to).map_err(|_| Code::BadRequest)?;
+        let mut kept = self.devices(&to).await?;
+        let mut matched = match_devices(kept.list(), send, sender.mailbox);
+        if matched.is_err() && self.store.is_shared() {
+            self.directory.forget(&to);
+            kept = self.devices(&to).await?;
+            matched = match_devices(kept.list(), send, sender.mailbox);
+        }
+        if let Some(habit) = &mut sender.habit {
+            habit.last = Some(kept);
+        }
+        matched
+    }
+
+    async fn devices(&self, account: &AccountId) -> Result<Kept, Refusal> {
+        self.directory.keep(account).await.map_err(|error| {
+            if let directory::Error::Store(error) = error {
+                self.committer.lost(&error);
             }
-            matched => matched?,
-        };
+            Code::Unavailable.into()
+        })
+    }
+
+    fn mail(
+        &self,
+        sender: &Sender,
+        send: &Send<'_>,
+        mailboxes: &Mailboxes,
+        (digest, now): ([u8; 8], Moment),
+    ) -> Mail {
         let ttl = match send.ttl_seconds {
             0 => self.limits.max_ttl_seconds,
             asked => asked.min(self.limits.max_ttl_seconds),
         };
-        let parts = send
-            .messages
-            .into_iter()
-            .zip(mailboxes)
-            .map(|(message, mailbox)| Part {
-                mailbox,
-                kind: message.kind,
-                payload: message.payload,
-                is_here: !send.ephemeral || self.hub.is_here(mailbox),
-            });
-        Ok(Mail {
-            key: key.clone(),
+        let parts = send.messages.iter().zip(mailboxes);
+        let parts = parts.map(|(message, mailbox)| Part {
+            mailbox: *mailbox,
+            kind: message.kind,
+            payload: Bytes::copy_from_slice(message.payload),
+            is_here: !send.ephemeral || self.hub.is_here(*mailbox),
+        });
+        Mail {
+            key: SendKey {
+                sender: sender.mailbox,
+                client_msg_id: send.client_msg_id,
+            },
             digest,
             from: Arc::clone(&sender.address),
             sent_at: send.sent_at,
-            expires_at: self.clock.now().plus_seconds(u64::from(ttl)),
+            expires_at: now.wall.plus_seconds(u64::from(ttl)),
             urgent: send.urgent,
             ephemeral: send.ephemeral,
             parts: parts.collect(),
-        })
-    }
-
-    async fn match_list(&self, send: &Send, sender: &Sender) -> Result<SmallVec<[MailboxId; 1]>, Refusal> {
-        let devices = match self.directory.devices(&send.to).await {
-            Ok(devices) => devices,
-            Err(directory::Error::Store(error)) => {
-                self.committer.lost(&error);
-                return Err(Code::Unavailable.into());
-            }
-            Err(_) => return Err(Code::Unavailable.into()),
-        };
-        if devices.devices.is_empty() {
-            return Err(Code::UnknownAccount.into());
         }
-        match_devices(&devices.devices, send, sender)
-    }
-
-    fn check_rate(&self, sender: MailboxId) -> Result<(), Refusal> {
-        let Err(not_until) = self.sends().check_key(&sender) else {
-            return Ok(());
-        };
-        self.metrics.rate_limited.count("send");
-        let wait = not_until.wait_time_from(DefaultClock::default().now());
-        let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
-        Err(Refusal {
-            retry_after_ms,
-            ..Code::RateLimited.into()
-        })
     }
 }
 
+/// Whether a refusal is only for those whose message is not accepted already.
+const fn is_recallable(code: Code) -> bool {
+    matches!(
+        code,
+        Code::DeviceMismatch | Code::UnknownAccount | Code::Unavailable
+    )
+}
+
+/// Where the messages of a send go, in their order.
+type Mailboxes = SmallVec<[MailboxId; 1]>;
+
 /// The mailboxes of a send's messages, in their order, if they are just the account's devices. The
 /// sender's own device is never missing.
-fn match_devices(
-    devices: &[Device],
-    send: &Send,
-    sender: &Sender,
-) -> Result<SmallVec<[MailboxId; 1]>, Refusal> {
+fn match_devices(list: &DeviceList, send: &Send<'_>, sender: MailboxId) -> Result<Mailboxes, Refusal> {
+    let devices = &list.devices[..];
+    if devices.is_empty() {
+        return Err(Code::UnknownAccount.into());
+    }
+    if let ([message], [device]) = (&send.messages[..], devices)
+        && is_for(message, device)
+        && device.registration_id == message.registration_id
+    {
+        return Ok(smallvec![device.mailbox]);
+    }
     // An account has few devices: looking through them is quicker than a map.
     let mut named: SmallVec<[bool; 8]> = smallvec![false; devices.len()];
     let mut mismatch = Mismatch::default();
     let mut mailboxes = SmallVec::new();
     for message in &send.messages {
         let mut places = devices.iter().zip(&mut named);
-        match places.find(|(device, _)| device.device_id == message.device_id) {
-            None => mismatch.extra.push(message.device_id.clone()),
+        match places.find(|(device, _)| is_for(message, device)) {
+            None => {
+                let name = DeviceId::parse(message.device_id);
+                mismatch.extra.push(name.map_err(|_| Code::BadRequest)?);
+            }
             Some((_, true)) => return Err(Code::BadRequest.into()),
             Some((device, is_named)) => {
                 *is_named = true;
                 if device.registration_id == message.registration_id {
                     mailboxes.push(device.mailbox);
                 } else {
-                    mismatch.stale.push(message.device_id.clone());
+                    mismatch.stale.push(device.device_id.clone());
                 }
             }
         }
     }
     let left_out = devices.iter().zip(&named).filter(|(_, is_named)| !**is_named);
-    let missing = left_out.filter(|(device, _)| device.mailbox != sender.mailbox);
+    let missing = left_out.filter(|(device, _)| device.mailbox != sender);
     mismatch
         .missing
         .extend(missing.map(|(device, _)| device.device_id.clone()));
@@ -264,23 +473,8 @@ fn match_devices(
     Ok(mailboxes)
 }
 
-/// Tells a retry from another message under the same name. What may change between tries (the clock,
-/// the time to live) is left out.
-fn digest(send: &Send) -> [u8; 8] {
-    let mut hash = Sha256::new();
-    let mut field = |bytes: &[u8]| {
-        hash.update((bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
-    };
-    field(send.to.as_str().as_bytes());
-    for message in &send.messages {
-        field(message.device_id.as_str().as_bytes());
-        field(&message.kind.to_le_bytes());
-        field(&message.payload);
-    }
-    let mut short = [0; 8];
-    short.copy_from_slice(&hash.finalize()[..8]);
-    short
+fn is_for(message: &DeviceMessage<'_>, device: &Device) -> bool {
+    device.device_id.as_str() == message.device_id
 }
 
 /// Most devices that one send may name.

@@ -63,7 +63,10 @@ impl ChoreStore for Embedded {
     }
 
     async fn compact(&self) -> Result<Compacted, Error> {
-        let compacted = self.writer.run(|tx| Ok(compaction::step(tx)?)).await?;
+        // Rows that were acked hold pages that could be given back.
+        let waiting = self.writer.clear().await?;
+        let mut compacted = self.writer.run(|tx| Ok(compaction::step(tx)?)).await?;
+        compacted.done &= waiting == 0;
         if compacted.done {
             self.writer.cut().await?;
         }

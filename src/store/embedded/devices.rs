@@ -3,13 +3,15 @@
 //! Mailbox numbers come from AUTOINCREMENT, so none is used twice, over removals and restarts. Must
 //! not know how mail and keys are kept; it only asks for a mailbox to be emptied.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use chatctl_protocol::{AccountId, Address, DeviceId};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
-use crate::model::{Device, DeviceList, MailboxId, UnixMs};
+use crate::model::{Device, DeviceList, MailboxId, NumberHasher, UnixMs};
 use crate::store::embedded::fault::Undo;
+use crate::store::embedded::shared::Change;
 use crate::store::embedded::writer::Tx;
 use crate::store::embedded::{mail, pools, schema};
 use crate::store::{Error, Registered, Registration};
@@ -42,11 +44,11 @@ pub(super) fn register(
             if count >= registration.max_devices {
                 return Err(Undo::Refused(Registered::TooMany));
             }
-            Ok(Registered::Created(create(tx.conn, address, registration)?))
+            Ok(Registered::Created(create(tx, address, registration)?))
         }
         Some(Device { mailbox: old, .. }) => {
             discard(tx, address, old)?;
-            let device = create(tx.conn, address, registration)?;
+            let device = create(tx, address, registration)?;
             Ok(Registered::Replaced { device, old })
         }
     }
@@ -107,6 +109,13 @@ pub(super) fn seen(conn: &Connection, mailboxes: &[MailboxId], day: UnixMs) -> R
     Ok(gone)
 }
 
+/// Every mailbox that has a device.
+pub(super) fn all(conn: &Connection) -> rusqlite::Result<HashSet<MailboxId, NumberHasher>> {
+    let mut select = conn.prepare("SELECT mailbox FROM device")?;
+    let rows = select.query_map([], |row| Ok(MailboxId(row.get::<_, i64>(0)?.cast_unsigned())))?;
+    rows.collect()
+}
+
 /// An account's devices, in one snapshot.
 pub(super) fn list(conn: &Connection, account: &AccountId) -> Result<DeviceList, Error> {
     let snapshot = conn.unchecked_transaction()?;
@@ -156,7 +165,8 @@ fn find(conn: &Connection, address: &Address) -> Result<Option<Device>, Error> {
     .transpose()
 }
 
-fn create(conn: &Connection, address: &Address, registration: &Registration) -> Result<Device, Error> {
+fn create(tx: &mut Tx<'_>, address: &Address, registration: &Registration) -> Result<Device, Error> {
+    let conn = tx.conn;
     let name = (address.account.as_str(), address.device_id.as_str());
     let past: Option<u32> = conn
         .prepare_cached("SELECT incarnation FROM past_device WHERE account = ?1 AND device_id = ?2")?
@@ -180,9 +190,11 @@ fn create(conn: &Connection, address: &Address, registration: &Registration) -> 
             registration.now.0.cast_signed(),
         ))?;
     raise_version(conn, &address.account)?;
+    let mailbox = MailboxId(mailbox.cast_unsigned());
+    tx.group.note(Change::Arrived(mailbox));
     Ok(Device {
         device_id: address.device_id.clone(),
-        mailbox: MailboxId(mailbox.cast_unsigned()),
+        mailbox,
         registration_id: registration.registration_id,
         incarnation,
         attributes: registration.attributes.clone(),

@@ -37,6 +37,8 @@ pub(super) struct MailIndex {
     mailboxes: BTreeMap<MailboxId, Mailbox>,
     /// Over all mailboxes.
     envelopes: u64,
+    /// Payload bytes over all mailboxes.
+    bytes: u64,
 }
 
 /// What was found in a part of the store, and where the next part begins.
@@ -62,9 +64,11 @@ impl MailIndex {
         if place.entries.back().is_none_or(|last| last.id < entry.id) {
             place.entries.push_back(entry);
             self.envelopes += 1;
+            self.bytes += u64::from(entry.bytes);
         } else if let Err(index) = place.entries.binary_search_by_key(&entry.id, |entry| entry.id) {
             place.entries.insert(index, entry);
             self.envelopes += 1;
+            self.bytes += u64::from(entry.bytes);
         }
     }
 
@@ -74,8 +78,9 @@ impl MailIndex {
             return;
         };
         if let Ok(index) = place.entries.binary_search_by_key(&id, |entry| entry.id) {
-            place.entries.remove(index);
+            let removed = place.entries.remove(index);
             self.envelopes -= 1;
+            self.bytes -= removed.map_or(0, |entry| u64::from(entry.bytes));
         }
         if place.entries.is_empty() {
             self.mailboxes.remove(&mailbox);
@@ -86,8 +91,23 @@ impl MailIndex {
 
     /// Takes a mailbox out, with all it holds.
     pub(super) fn purge(&mut self, mailbox: MailboxId) {
-        let purged = self.mailboxes.remove(&mailbox);
-        self.envelopes -= purged.map_or(0, |place| place.entries.len() as u64);
+        let Some(Mailbox { entries, .. }) = self.mailboxes.remove(&mailbox) else {
+            return;
+        };
+        self.envelopes -= entries.len() as u64;
+        self.bytes -= entries.iter().map(|entry| u64::from(entry.bytes)).sum::<u64>();
+    }
+
+    /// The payload bytes of an envelope, if it is there.
+    pub(super) fn find(&self, Deletion { mailbox, id }: Deletion) -> Option<u32> {
+        let Mailbox { entries, .. } = self.mailboxes.get(&mailbox)?;
+        let index = entries.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        entries.get(index).map(|entry| entry.bytes)
+    }
+
+    /// Payload bytes of all envelopes.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// How many envelopes there are.

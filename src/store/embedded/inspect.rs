@@ -2,13 +2,15 @@
 //!
 //! Reads only, a statement at a time: a long read would hold the relay's checkpoints up.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
-use chatctl_protocol::{PoolName, Suite};
+use chatctl_protocol::{EnvelopeId, PoolName, Suite};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::model::MailboxId;
 use crate::store::embedded::revocations::{self, COLUMNS};
-use crate::store::embedded::{mail, pools, runs};
+use crate::store::embedded::{acked, mail, pools, runs};
 use crate::store::upkeep::{Check, Depth, name_of};
 use crate::store::{Error, Item};
 
@@ -88,7 +90,11 @@ fn rows(conn: &Connection, depth: Depth) -> Result<Check, Error> {
         ends_of("mail", "id", "id")
     ))?;
     let mut rows = select.query([most(depth)])?;
+    let acked = acked::all(conn)?;
     while let Some(row) = rows.next()? {
+        if acked.contains(&EnvelopeId::from_u64(row.get::<_, i64>(0)?.cast_unsigned())) {
+            continue;
+        }
         check.looked += 1;
         if mail::decode(row).is_err() {
             check.found(name_of(MailboxId(row.get::<_, i64>(1)?.cast_unsigned())));
@@ -131,15 +137,22 @@ const ORPHANS: [(&str, &str); 5] = [
 fn orphans(conn: &Connection, depth: Depth, name: &str, sql: &str) -> Result<Check, Error> {
     let mut check = Check::new(name);
     let of_mail = format!(
-        "SELECT mailbox, mailbox NOT IN (SELECT mailbox FROM device) FROM ({})",
+        "SELECT mailbox, mailbox NOT IN (SELECT mailbox FROM device), id FROM mail WHERE id IN ({})",
         match depth.sample {
-            Some(_) => ends_of("mail", "mailbox", "id"),
-            None => "SELECT mailbox FROM mail LIMIT ?1".to_owned(),
+            Some(_) => ends_of("mail", "id", "id"),
+            None => "SELECT id FROM mail LIMIT ?1".to_owned(),
         }
     );
+    let acked = match sql.is_empty() {
+        true => acked::all(conn)?,
+        false => HashSet::new(),
+    };
     let mut select = conn.prepare(if sql.is_empty() { &of_mail } else { sql })?;
     let mut rows = select.query([most(depth)])?;
     while let Some(row) = rows.next()? {
+        if !acked.is_empty() && acked.contains(&EnvelopeId::from_u64(row.get::<_, i64>(2)?.cast_unsigned())) {
+            continue;
+        }
         check.looked += 1;
         if row.get(1)? {
             let example = match row.get::<_, i64>(0)? {

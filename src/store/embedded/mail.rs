@@ -3,6 +3,7 @@
 //! Must not know threads or transactions: it works inside the writer's, or on a reader's connection.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use chatctl_protocol::EnvelopeId;
@@ -11,9 +12,10 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
 use crate::model::{Envelope, MailboxId, UnixMs};
 use crate::store::embedded::fault::Undo;
 use crate::store::embedded::index::{Entry, MailIndex};
-use crate::store::embedded::records;
+use crate::store::embedded::regions::Regions;
 use crate::store::embedded::shared::Change;
 use crate::store::embedded::writer::Tx;
+use crate::store::embedded::{acked, records};
 use crate::store::head::{self, Stored};
 use crate::store::{Batch, Committed, Deletion, Error, Gap, GapReason, Posting};
 
@@ -34,16 +36,14 @@ pub(super) fn commit(tx: &mut Tx<'_>, batch: &Batch) -> Result<Committed, Undo<C
         tx.take_room(bytes.sum())?;
     }
     // Asked of the cache once a batch, not once a row.
-    let mut is_here = tx.conn.prepare_cached(IS_HERE)?;
     let mut remember = tx.conn.prepare_cached(records::REMEMBER)?;
     let mut insert = tx.conn.prepare_cached(PUT)?;
-    let mut remove = tx.conn.prepare_cached(DELETE)?;
     let mut refused = Vec::new();
     for (index, posting) in batch.postings.iter().enumerate() {
         let Some(hash) = records::unknown(tx, &posting.record)? else {
             continue;
         };
-        if !is_everybody_here(&mut is_here, posting)? {
+        if !is_everybody_here(tx, posting) {
             refused.push(index);
             continue;
         }
@@ -55,9 +55,7 @@ pub(super) fn commit(tx: &mut Tx<'_>, batch: &Batch) -> Result<Committed, Undo<C
     if !batch.postings.is_empty() {
         records::trim(tx)?;
     }
-    for deletion in &batch.deletions {
-        delete(tx, &mut remove, *deletion)?;
-    }
+    ack(tx, &batch.deletions)?;
     if let Some(ceiling) = batch.id_ceiling {
         tx.conn
             .prepare_cached("UPDATE meta SET value = max(value, ?1) WHERE name = 'id_ceiling'")?
@@ -74,6 +72,8 @@ pub(super) fn purge(tx: &mut Tx<'_>, mailbox: MailboxId) -> Result<(), Error> {
         Change::Put(of, entry) if *of == mailbox => Some(entry.id),
         Change::Put(..)
         | Change::Deleted(_)
+        | Change::Acked(..)
+        | Change::Arrived(_)
         | Change::Purged(_)
         | Change::Remembered(_)
         | Change::Forgotten(_)
@@ -81,7 +81,9 @@ pub(super) fn purge(tx: &mut Tx<'_>, mailbox: MailboxId) -> Result<(), Error> {
     }));
     let mut delete = tx.conn.prepare_cached(DELETE)?;
     for id in ids {
-        delete.execute((id.as_u64().cast_signed(), mailbox.0.cast_signed()))?;
+        if delete.execute((id.as_u64().cast_signed(), mailbox.0.cast_signed()))? > 0 {
+            tx.group.note(Change::Deleted(Deletion { mailbox, id }));
+        }
     }
     tx.conn
         .prepare_cached("DELETE FROM gap WHERE mailbox = ?1")?
@@ -141,8 +143,13 @@ pub(super) fn fetch(
     Ok(page)
 }
 
-/// Rebuilds the index, and finds the highest id.
-pub(super) fn rebuild(conn: &Connection, index: &mut MailIndex) -> Result<EnvelopeId, Error> {
+/// Rebuilds the index and the regions, and finds the highest id.
+pub(super) fn rebuild(
+    conn: &Connection,
+    index: &mut MailIndex,
+    regions: &mut Regions,
+) -> Result<EnvelopeId, Error> {
+    let acked = acked::lists(conn, regions)?;
     // Lengths come from the rows' headers: payloads stay on the disk.
     let mut select =
         conn.prepare("SELECT id, mailbox, sender, expires_at, length(payload) FROM mail ORDER BY id")?;
@@ -157,18 +164,38 @@ pub(super) fn rebuild(conn: &Connection, index: &mut MailIndex) -> Result<Envelo
             expires_at: UnixMs(number(3)?),
             bytes: row.get(4)?,
         };
-        index.put(MailboxId(number(1)?), entry);
+        regions.put(highest);
+        match acked.get(&highest) {
+            Some(list) => regions.acked(highest, *list, entry.bytes),
+            None => index.put(MailboxId(number(1)?), entry),
+        }
     }
+    regions.drop_empty_lists();
     Ok(highest)
 }
 
-fn is_everybody_here(select: &mut CachedStatement<'_>, posting: &Posting) -> Result<bool, Error> {
-    for envelope in &posting.envelopes {
-        if !select.exists([envelope.mailbox.0.cast_signed()])? {
-            return Ok(false);
+/// Notes acks. Their rows go later, unless the disk is short or they are as new as the acks.
+fn ack(tx: &mut Tx<'_>, deletions: &[Deletion]) -> Result<(), Error> {
+    let is_short = tx.shared.is_short.load(Ordering::Relaxed);
+    let mut remove = tx.conn.prepare_cached(DELETE)?;
+    for deletion in deletions {
+        let committed = tx.shared.mail.read().find(*deletion);
+        match committed {
+            Some(bytes) if !is_short => tx.group.note(Change::Acked(*deletion, bytes)),
+            Some(_) => drop(delete(tx, &mut remove, *deletion)?),
+            None if tx.group.has_put() => drop(delete(tx, &mut remove, *deletion)?),
+            None => {}
         }
     }
-    Ok(true)
+    Ok(())
+}
+
+fn is_everybody_here(tx: &Tx<'_>, posting: &Posting) -> bool {
+    let devices = tx.shared.devices.read();
+    posting.envelopes.iter().all(|envelope| {
+        let changed = tx.group.is_here(envelope.mailbox);
+        changed.unwrap_or_else(|| devices.contains(&envelope.mailbox))
+    })
 }
 
 fn put(tx: &mut Tx<'_>, insert: &mut CachedStatement<'_>, envelope: &Envelope) -> Result<(), Error> {
@@ -193,7 +220,7 @@ fn put(tx: &mut Tx<'_>, insert: &mut CachedStatement<'_>, envelope: &Envelope) -
     Ok(())
 }
 
-/// Deletes an envelope; whether it was there.
+/// Deletes an envelope with its row; whether it was there.
 pub(super) fn delete(
     tx: &mut Tx<'_>,
     remove: &mut CachedStatement<'_>,
@@ -203,7 +230,8 @@ pub(super) fn delete(
         deletion.id.as_u64().cast_signed(),
         deletion.mailbox.0.cast_signed(),
     );
-    let gone = remove.execute(key)? > 0;
+    // What was acked is no mail any more, though its row is there.
+    let gone = !tx.group.is_acked(deletion.id) && remove.execute(key)? > 0;
     if gone {
         tx.group.note(Change::Deleted(deletion));
     }

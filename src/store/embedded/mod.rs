@@ -24,18 +24,22 @@ use crate::store::{
     Keyset, MailStore, Registered, Registration, Room, SendKey, SendRecord, SessionStore, Span, Start,
     Upload, Uploaded, Usage,
 };
+use copier::Copier;
 use expiry::Harvest;
 use files::Directory;
 use index::MailIndex;
 use reader::Readers;
 use records::RecordIndex;
+use regions::Regions;
 use shared::Shared;
 use writer::Writer;
 
 mod accounts;
+mod acked;
 pub mod backup;
 mod chores;
 mod compaction;
+mod copier;
 mod departed;
 mod devices;
 mod expiry;
@@ -55,6 +59,7 @@ mod mail;
 mod pools;
 mod reader;
 mod records;
+mod regions;
 mod revocations;
 mod room;
 mod runs;
@@ -183,8 +188,10 @@ impl Embedded {
         let conn = schema::writer(&directory.database(), synchronous)?;
         let mut mail = MailIndex::default();
         let mut records = RecordIndex::new(options.idempotency_records);
-        let stored = mail::rebuild(&conn, &mut mail).map_err(OpenError::Rows)?;
+        let mut regions = Regions::default();
+        let stored = mail::rebuild(&conn, &mut mail, &mut regions).map_err(OpenError::Rows)?;
         let answered = records::rebuild(&conn, &mut records).map_err(OpenError::Rows)?;
+        let devices = devices::all(&conn)?;
         let meta = |name: &str| {
             let value = conn.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| {
                 row.get::<_, i64>(0)
@@ -200,8 +207,14 @@ impl Embedded {
         };
         let readers = (0..READERS).map(|_| schema::reader(&directory.database()));
         let readers = Readers::start(readers.collect::<Result<_, _>>()?)?;
-        let shared = Arc::new(Shared::new(directory, options.disk_reserve, mail, records));
-        let writer = Writer::start(conn, Arc::clone(&shared))?;
+        let shared = Arc::new(Shared::new(
+            directory,
+            options.disk_reserve,
+            (mail, records),
+            devices,
+        ));
+        let copier = Copier::start(schema::checkpointer(&shared.directory.database(), synchronous)?)?;
+        let writer = Writer::start(conn, copier, Arc::clone(&shared), regions)?;
         Ok(Arc::new(Self {
             readers,
             writer,

@@ -157,17 +157,8 @@ pub(super) fn remember(
 pub(super) fn trim(tx: &mut Tx<'_>) -> Result<(), Error> {
     let mut surplus = {
         let records = tx.shared.records.read();
-        let added = tx
-            .group
-            .changes()
-            .iter()
-            .filter(|change| matches!(change, Change::Remembered(_)));
-        let gone = tx
-            .group
-            .changes()
-            .iter()
-            .filter(|change| matches!(change, Change::Forgotten(_)));
-        (records.by_time.len() + added.count()).saturating_sub(records.most + gone.count())
+        let (added, gone) = tx.group.records();
+        (records.by_time.len() + added).saturating_sub(records.most + gone)
     };
     while surplus > 0 && forget_oldest(tx)? {
         surplus -= 1;

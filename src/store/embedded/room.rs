@@ -9,6 +9,8 @@
 //! which would free pages. So what the database is owed is not free, and what is deleted is free at once,
 //! though the file system gets it back much later, or never.
 
+use std::sync::atomic::Ordering;
+
 use rusqlite::Connection;
 
 use crate::store::Error;
@@ -94,11 +96,9 @@ impl Tx<'_> {
     pub(super) fn take_room(&mut self, bytes: usize) -> Result<(), Error> {
         let room = Room::look(self.conn, &self.shared.directory)?;
         let bytes = self.group.add_bytes(bytes as u64);
-        if room.has(bytes, self.shared.reserve()) {
-            Ok(())
-        } else {
-            Err(Error::Full)
-        }
+        let has = room.has(bytes, self.shared.reserve());
+        self.shared.is_short.store(!has, Ordering::Relaxed);
+        if has { Ok(()) } else { Err(Error::Full) }
     }
 }
 

@@ -8,6 +8,8 @@
 //! tree, and a mailbox's mail is found through a list of ids in memory. A table in the order of the
 //! mailboxes is eight times slower, because every commit touches a page for each recipient.
 //!
+//! For the same reason an ack deletes nothing at once: it is a list of ids, and the rows go later, with their neighbours.
+//!
 //! The keys of an upload are one row that is written once and read in parts; what is taken from it is
 //! counted in a small row elsewhere. Counting in the row itself would write all its keys at each claim.
 
@@ -30,7 +32,7 @@ pub(super) const STORE_ID: i32 = 0x6368_6174;
 pub(super) const BACKUP_ID: i32 = 0x6368_6261;
 
 /// Each brings a database from the version of its index to the next. Never changed once released.
-const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
 
 const VERSION_1: &str = "
     CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -175,6 +177,9 @@ const VERSION_4: &str = "
     CREATE INDEX job_run_open ON job_run (job) WHERE ended_at IS NULL;
 ";
 
+/// Acked envelopes whose rows are there still: how far each id is from the one before.
+const VERSION_5: &str = "CREATE TABLE acked (number INTEGER PRIMARY KEY, ids BLOB NOT NULL);";
+
 /// Notes when and by what a database became what it is. The time is SQLite's: the store has no clock.
 const REMEMBER: &str = "INSERT INTO history VALUES (?1, CAST(unixepoch('subsec') * 1000 AS INTEGER), ?2)";
 
@@ -193,14 +198,7 @@ pub(super) fn writer(path: &Path, synchronous: Synchronous) -> Result<Connection
     if mode != "wal" {
         return Err(OpenError::NoWal);
     }
-    conn.pragma_update(
-        None,
-        "synchronous",
-        match synchronous {
-            Synchronous::Full => "FULL",
-            Synchronous::Normal => "NORMAL",
-        },
-    )?;
+    conn.pragma_update(None, "synchronous", level(synchronous))?;
     // Checkpoints are the writer's own, after the answers: SQLite's automatic ones hide their errors.
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -211,6 +209,23 @@ pub(super) fn writer(path: &Path, synchronous: Synchronous) -> Result<Connection
     conn.pragma_update(None, "cache_size", -32 * 1024)?;
     conn.set_prepared_statement_cache_capacity(128);
     migrate(&mut conn)?;
+    Ok(conn)
+}
+
+const fn level(synchronous: Synchronous) -> &'static str {
+    match synchronous {
+        Synchronous::Full => "FULL",
+        Synchronous::Normal => "NORMAL",
+    }
+}
+
+/// Opens a connection that copies the log into the database, and writes nothing else. The writer's has to be open.
+pub(super) fn checkpointer(path: &Path, synchronous: Synchronous) -> Result<Connection, OpenError> {
+    let conn = rest(path)?;
+    conn.pragma_update(None, "synchronous", level(synchronous))?;
+    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    // A connection learns of the log with its first read.
+    conn.query_row("SELECT count(*) FROM meta", [], |_| Ok(()))?;
     Ok(conn)
 }
 

@@ -280,11 +280,11 @@ mod tests {
         let premises = Premises::at(directory.path());
         let plan = premises.plan().await.unwrap();
         assert_eq!((plan.found, plan.steps.len()), (Some(1), 1));
-        assert_eq!(plan.steps[0].detail, "schema 1 → 4");
+        assert_eq!(plan.steps[0].detail, "schema 1 → 5");
         let refused = premises.inspect(depth(None)).await.unwrap_err();
         assert!(matches!(
             refused,
-            UpkeepError::Embedded(OpenError::Older { found: 1, wanted: 4 })
+            UpkeepError::Embedded(OpenError::Older { found: 1, wanted: 5 })
         ));
         let wishes = Wishes::default();
         assert_eq!(premises.apply(&wishes, &|_| {}).await.unwrap(), plan.steps);

@@ -16,9 +16,12 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::store::Error;
+use crate::store::embedded::acked;
+use crate::store::embedded::copier::{self, Copier, Stage};
 use crate::store::embedded::fault::Undo;
+use crate::store::embedded::regions::{Regions, Zeal};
 use crate::store::embedded::room::Room;
-use crate::store::embedded::shared::{Change, Group, Shared};
+use crate::store::embedded::shared::{Group, Shared};
 
 /// What a piece of work works with.
 pub(super) struct Tx<'a> {
@@ -88,6 +91,7 @@ where
 enum Message {
     Job(Box<dyn Job>),
     Cut(oneshot::Sender<Result<(), Error>>),
+    Clear(oneshot::Sender<Result<usize, Error>>),
     Close(oneshot::Sender<Result<(), Error>>),
 }
 
@@ -102,14 +106,22 @@ pub(super) struct Writer {
 const QUEUE: usize = 1024;
 /// Pieces of work that share a transaction at most.
 const GROUP: usize = 256;
-/// WAL pages after which it is copied into the database, as far as readers allow.
-const CHECKPOINT_PAGES: usize = 4000;
+/// WAL pages after which it is copied into the database, as far as readers allow: 128 MiB, of which much is acked by
+/// then and never copied. To read so much again after a crash takes some tenths of a second.
+const CHECKPOINT_PAGES: usize = if cfg!(test) { 1000 } else { 32 * 1024 };
+/// WAL pages that the writer copies itself, so that the WAL can begin anew: some 20 milliseconds.
+const REST_PAGES: usize = 2000;
 /// WAL pages after which the writer waits for readers, so that the WAL starts over.
-const RESTART_PAGES: usize = 16_000;
+const RESTART_PAGES: usize = 64 * 1024;
 
 impl Writer {
     /// Starts the thread, which owns the connection.
-    pub(super) fn start(mut conn: Connection, shared: Arc<Shared>) -> std::io::Result<Self> {
+    pub(super) fn start(
+        mut conn: Connection,
+        copier: Copier,
+        shared: Arc<Shared>,
+        regions: Regions,
+    ) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let wal_pages = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&wal_pages);
@@ -123,9 +135,13 @@ impl Writer {
             .spawn(move || {
                 Desk {
                     conn,
+                    copier,
                     shared,
+                    regions,
                     wal_pages,
+                    copied: Copied::default(),
                     is_stuck: false,
+                    is_tired: false,
                 }
                 .run(jobs);
             })?;
@@ -149,6 +165,13 @@ impl Writer {
             reply,
         };
         self.send(Message::Job(Box::new(task))).await?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Clears some of the rows away that were acked; how many are left.
+    pub(super) async fn clear(&self) -> Result<usize, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Clear(reply)).await?;
         answer.await.map_err(|_| stopped())?
     }
 
@@ -189,32 +212,55 @@ pub(super) fn stopped() -> Error {
 
 /// What the thread has on its desk.
 struct Desk {
+    // The last connection to close is the one that writes.
+    copier: Copier,
     conn: Connection,
     shared: Arc<Shared>,
+    /// Acked mail whose rows are there.
+    regions: Regions,
     wal_pages: Arc<AtomicUsize>,
+    copied: Copied,
+    /// Clearing away has failed: it waits for the next work that succeeds.
+    is_tired: bool,
     /// The last checkpoint failed, and the log says so.
     is_stuck: bool,
+}
+
+/// How much of the log is in the database.
+#[derive(Debug, Default)]
+struct Copied {
+    /// Pages of the log when the copier was asked last.
+    asked: usize,
+    /// Pages of the log when it was copied to its end, while readers kept it from beginning anew.
+    pages: usize,
 }
 
 impl Desk {
     fn run(mut self, mut queue: mpsc::Receiver<Message>) {
         // A panic in here would otherwise leave a store that looks well and answers nothing.
         let _alarm = Alarm(Arc::clone(&self.shared));
-        while let Some(first) = queue.blocking_recv() {
+        while let Some(first) = self.next(&mut queue) {
             let mut jobs = Vec::new();
             let mut cutting = None;
+            let mut clearing = None;
             let mut closing = None;
             let mut next = Some(first);
             while let Some(message) = next {
                 match message {
                     Message::Job(job) => jobs.push(job),
                     Message::Cut(reply) => cutting = Some(reply),
+                    Message::Clear(reply) => clearing = Some(reply),
                     Message::Close(reply) => closing = Some(reply),
                 }
-                let enough = closing.is_some() || cutting.is_some() || jobs.len() >= GROUP;
+                let is_told = closing.is_some() || cutting.is_some() || clearing.is_some();
+                let enough = is_told || jobs.len() >= GROUP;
                 next = if enough { None } else { queue.try_recv().ok() };
             }
             self.commit(jobs);
+            if let Some(reply) = clearing {
+                let cleared = self.clear(Zeal::Everything);
+                let _ = reply.send(cleared.map(|()| self.regions.waiting()));
+            }
             if let Some(reply) = closing {
                 queue.close();
                 let _ = reply.send(self.close());
@@ -227,25 +273,63 @@ impl Desk {
         }
     }
 
+    /// What comes next. While nothing does, what was acked is cleared away.
+    fn next(&mut self, queue: &mut mpsc::Receiver<Message>) -> Option<Message> {
+        while !self.is_tired && self.regions.is_pressed() {
+            if let Ok(message) = queue.try_recv() {
+                return Some(message);
+            }
+            // Why not is told by the work that comes.
+            let _ = self.clear(Zeal::Even);
+            self.checkpoint();
+        }
+        queue.blocking_recv()
+    }
+
+    /// Clears some rows away, in a transaction of its own.
+    fn clear(&mut self, zeal: Zeal) -> Result<(), Error> {
+        let cleared = self.transact(&mut [], zeal);
+        self.is_tired = cleared.is_err();
+        if let Err(error @ Error::Poisoned(_)) = &cleared {
+            self.stop(error);
+        }
+        cleared
+    }
+
     fn commit(&mut self, mut jobs: Vec<Box<dyn Job>>) {
         if jobs.is_empty() {
             return;
         }
-        let committed = self.transact(&mut jobs);
+        let zeal = match self.shared.is_short.load(Ordering::Relaxed) {
+            true => Zeal::Everything,
+            false => Zeal::Even,
+        };
+        let committed = self.transact(&mut jobs, zeal);
         if let Err(error @ Error::Poisoned(_)) = &committed {
             self.stop(error);
         }
-        let committed = committed.map(|changes| self.shared.apply(changes));
+        self.is_tired &= committed.is_err();
         for job in jobs {
             job.answer(committed.clone());
         }
     }
 
-    /// One transaction for all jobs. On an error nothing of it stays.
-    fn transact(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Vec<Change>, Error> {
+    /// One transaction for all jobs, and for what is cleared away beside. On an error nothing of it stays.
+    fn transact(&mut self, jobs: &mut [Box<dyn Job>], zeal: Zeal) -> Result<(), Error> {
         self.shared.healthy()?;
+        let burial = self.regions.choose(zeal);
+        if jobs.is_empty() && burial.is_empty() {
+            return Ok(());
+        }
+        let list = self.regions.next_list();
         self.step("BEGIN IMMEDIATE")?;
-        let result = self.run_jobs(jobs).and_then(|group| {
+        // First, so that what comes takes the pages of what goes, which are written once then.
+        let buried = acked::bury(&self.conn, &burial);
+        let result = buried.and_then(|()| self.run_jobs(jobs)).and_then(|group| {
+            let acked = group.acked();
+            if !acked.is_empty() {
+                acked::write(&self.conn, list, &acked)?;
+            }
             #[cfg(test)]
             if let Some(error) = self.shared.sabotage.lock().take() {
                 return Err(error);
@@ -256,7 +340,13 @@ impl Desk {
         if result.is_err() && !self.conn.is_autocommit() {
             self.step("ROLLBACK")?;
         }
-        result
+        let changes = result?;
+        self.regions.apply(&changes, list);
+        self.regions.buried(&burial);
+        self.shared.apply(changes);
+        let mail = self.shared.mail.read();
+        self.regions.living(mail.envelopes(), mail.bytes());
+        Ok(())
     }
 
     fn run_jobs(&self, jobs: &mut [Box<dyn Job>]) -> Result<Group, Error> {
@@ -289,17 +379,13 @@ impl Desk {
         Ok(())
     }
 
-    /// Copies the WAL into the database when it is long or the disk is short. After the answers, so that
+    /// Has the WAL copied into the database when it is long or the disk is short. After the answers, so that
     /// nobody waits.
     fn checkpoint(&mut self) {
         if self.shared.healthy().is_err() {
             return;
         }
-        let result = self.checkpoint_mode().and_then(|mode| match mode {
-            Some(mode) => self.wal_checkpoint(mode).map(|()| true),
-            None => Ok(false),
-        });
-        match result {
+        match self.copy_what_is_due() {
             Ok(true) => self.is_stuck = false,
             Ok(false) => {}
             Err(error @ Error::Poisoned(_)) => self.stop(&error),
@@ -312,34 +398,53 @@ impl Desk {
         }
     }
 
-    /// What is due, if anything.
-    fn checkpoint_mode(&self) -> Result<Option<&'static str>, Error> {
+    /// Whether the log was copied to its end.
+    fn copy_what_is_due(&mut self) -> Result<bool, Error> {
         let pages = self.wal_pages.load(Ordering::Relaxed);
+        if pages < self.copied.pages {
+            // The log has begun anew.
+            self.copied = Copied::default();
+        }
+        let stage = self.copier.stage();
         let room = Room::look(&self.conn, &self.shared.directory)?;
-        let is_tight = room.is_tight(self.shared.reserve());
-        if !is_tight && pages < CHECKPOINT_PAGES {
-            return Ok(None);
+        // A log that a backup reads cannot begin anew, and to wait for it would hold up everybody.
+        let is_read = self.shared.reading_past.load(Ordering::Relaxed);
+        if room.is_tight(self.shared.reserve()) {
+            if !room.can_copy() {
+                return Err(Error::Full);
+            }
+            self.copier.wait();
+            self.wal_checkpoint(if is_read { "PASSIVE" } else { "TRUNCATE" })?;
+            return Ok(true);
+        }
+        match stage {
+            Stage::Copying => return Ok(false),
+            Stage::Idle if pages < self.copied.pages + CHECKPOINT_PAGES => return Ok(false),
+            Stage::Idle => {}
+            Stage::Done(copied) => {
+                copied?;
+                if pages.saturating_sub(self.copied.asked) <= REST_PAGES {
+                    let is_long = pages >= RESTART_PAGES && !is_read;
+                    self.wal_checkpoint(if is_long { "RESTART" } else { "PASSIVE" })?;
+                    self.copied.pages = pages;
+                    return Ok(true);
+                }
+            }
         }
         if !room.can_copy() {
             return Err(Error::Full);
         }
-        // A log that a backup reads cannot begin anew, and to wait for it would hold up everybody.
-        let is_read = self.shared.reading_past.load(Ordering::Relaxed);
-        Ok(Some(match pages {
-            _ if is_read => "PASSIVE",
-            _ if is_tight => "TRUNCATE",
-            0..RESTART_PAGES => "PASSIVE",
-            RESTART_PAGES.. => "RESTART",
-        }))
+        self.copied.asked = pages;
+        self.copier.begin();
+        Ok(false)
     }
 
     fn wal_checkpoint(&self, mode: &str) -> Result<(), Error> {
-        let busy: i64 = self
-            .conn
-            .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(0))?;
-        // Pages are counted again from the next commit on.
-        self.wal_pages.store(0, Ordering::Relaxed);
-        tracing::trace!(busy, mode, "checkpoint");
+        copier::copy(&self.conn, mode)?;
+        if mode == "TRUNCATE" {
+            // In the other modes the next commit begins the log anew, and says so.
+            self.wal_pages.store(0, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -350,6 +455,7 @@ impl Desk {
         if is_read || !room.is_worth_cutting() || !room.can_copy() {
             return Ok(());
         }
+        self.copier.wait();
         let cut = self.wal_checkpoint("TRUNCATE");
         if let Err(error @ Error::Poisoned(_)) = &cut {
             self.stop(error);
@@ -365,8 +471,12 @@ impl Desk {
     fn close(self) -> Result<(), Error> {
         self.shared.healthy()?;
         self.shared.stop(&stopped());
+        self.copier.wait();
         self.wal_checkpoint("TRUNCATE")?;
-        let Self { conn, shared, .. } = self;
+        let Self {
+            conn, shared, copier, ..
+        } = self;
+        drop(copier);
         let closed = conn.close().map_err(|(_, error)| error.into());
         shared.directory.release();
         closed

@@ -147,8 +147,6 @@ impl House {
         let around = Surroundings {
             switchboard: Arc::clone(&self.switchboard),
             verifier: Arc::clone(&self.verifier),
-            clock: self.clock.clone(),
-            metrics: Arc::clone(&self.metrics),
             slow_consumer: Duration::from_secs(3600),
             keys_low_jitter: Duration::ZERO,
         };
@@ -170,17 +168,15 @@ impl House {
         name: u64,
         ttl_seconds: u32,
     ) -> Result<Outcome, Refusal> {
-        let sender = Sender {
-            address: Arc::new(from.0.clone()),
-            mailbox: from.1,
-        };
+        let mut sender = Sender::new(Arc::new(from.0.clone()), from.1);
+        let payload = name.to_string();
         let send = Send {
-            to: to.0.account.clone(),
+            to: to.0.account.as_str(),
             messages: smallvec![DeviceMessage {
-                device_id: to.0.device_id.clone(),
+                device_id: to.0.device_id.as_str(),
                 registration_id: to.1,
                 kind: 0,
-                payload: Bytes::from(name.to_string()),
+                payload: payload.as_bytes(),
             }],
             client_msg_id: ClientMsgId::parse(name.to_be_bytes()).unwrap(),
             ttl_seconds,
@@ -189,7 +185,8 @@ impl House {
             sent_at: 0,
         };
         let receipts = Receipts::new(Arc::default());
-        self.switchboard.send(&sender, send, receipts.ticket(0)).await?;
+        let ticket = receipts.ticket(0);
+        self.switchboard.send(&mut sender, send, ticket).await?;
         Ok(receipts.next().await)
     }
 

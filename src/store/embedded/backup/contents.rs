@@ -5,13 +5,18 @@
 use rusqlite::Connection;
 
 use crate::model::UnixMs;
+use crate::store::Error;
 use crate::store::backup::Contents;
-use crate::store::embedded::OpenError;
-use crate::store::embedded::schema;
+use crate::store::embedded::{OpenError, acked, schema};
 
 /// Makes a copy of a store into a backup, which no relay opens: it would hand out keys a second time.
-pub(super) fn mark(copy: &mut Connection, at: UnixMs) -> rusqlite::Result<Contents> {
+/// What was acked is no mail any more: its rows are overwritten in the copy.
+pub(super) fn mark(copy: &mut Connection, at: UnixMs) -> Result<Contents, Error> {
+    copy.pragma_update(None, "secure_delete", true)?;
     let transaction = copy.transaction()?;
+    if schema::has_table(&transaction, "acked")? {
+        acked::settle(&transaction)?;
+    }
     let contents = Contents {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         schema: transaction.pragma_query_value(None, "user_version", |row| row.get(0))?,

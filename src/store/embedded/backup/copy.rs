@@ -77,7 +77,7 @@ impl Copying<'_> {
             return Err(why);
         }
         copied.map_err(unread)?;
-        let contents = marked(&path, self.at).map_err(unread)?;
+        let contents = marked(&path, self.at).map_err(harmless)?;
         Ok((file, contents))
     }
 }
@@ -90,7 +90,7 @@ fn vacuum(source: &mut Connection, path: &Path, mut watch: Watch) -> rusqlite::R
     Ok(())
 }
 
-fn marked(path: &Path, at: UnixMs) -> rusqlite::Result<Contents> {
+fn marked(path: &Path, at: UnixMs) -> Result<Contents, Error> {
     let mut copy = Connection::open(path)?;
     copy.pragma_update(None, "synchronous", "OFF")?;
     copy.pragma_update(None, "journal_mode", "MEMORY")?;
@@ -174,9 +174,13 @@ fn unread(error: rusqlite::Error) -> BackupError {
     if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
         return BackupError::GivenUp;
     }
-    match Error::from(error) {
-        Error::Poisoned(why) => Error::Unavailable(why).into(),
-        other @ (Error::Full | Error::Unavailable(_) | Error::Corrupt(_)) => other.into(),
+    harmless(error.into()).into()
+}
+
+fn harmless(error: Error) -> Error {
+    match error {
+        Error::Poisoned(why) => Error::Unavailable(why),
+        other @ (Error::Full | Error::Unavailable(_) | Error::Corrupt(_)) => other,
     }
 }
 

@@ -36,6 +36,15 @@ impl BackupStore for Embedded {
     async fn backup(&self, at: UnixMs) -> Result<Snapshot, BackupError> {
         self.shared.healthy()?;
         let turn = Turn::take(&self.shared)?;
+        // The copy would keep what was acked, if only for a moment.
+        let mut left = usize::MAX;
+        loop {
+            let waiting = self.writer.clear().await?;
+            if waiting == 0 || waiting >= left {
+                break;
+            }
+            left = waiting;
+        }
         let leaving = Leaving::default();
         let left = Arc::clone(&leaving.0);
         let shared = Arc::clone(&self.shared);
