@@ -51,6 +51,8 @@ def arguments():
                       help="measure nothing: put what is in --out into docs/performance.md, and draw its charts")
     what.add_argument("--check", action="store_true",
                       help="measure nothing: say whether the page and its charts are what the figures beside them give")
+    what.add_argument("--tables", action="store_true",
+                      help="measure nothing: tables and charts of what is in --out, beside it")
     parser.add_argument("--chatctl", metavar="PATH", help="this program, instead of a release that is built first")
     parser.add_argument("--fill", metavar="PATH", help="the example `fill` for --growth, instead of one that is built first")
     parser.add_argument("--workloads", type=names(WORKLOADS), metavar="A,B", help="only these")
@@ -91,6 +93,8 @@ def main():
     options = arguments()
     if options.page:
         return page.write(options.out)
+    if options.tables:
+        return page.render(options.out, options.out)
     if options.check:
         return page.check()
     # Ten thousand sockets, in each of two processes.

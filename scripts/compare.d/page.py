@@ -199,7 +199,7 @@ def rendered(folder):
     """Regions of the page by name, and charts by file."""
     documents = [json.loads((folder / file).read_text()) if (folder / file).exists() else None for file in FILES]
     runs, counts, points = documents
-    regions, charts = {"machine": machine(documents)}, {}
+    regions, charts = ({"machine": machine(documents)} if any(documents) else {}), {}
     if runs:
         runs = Runs(runs)
         regions["machine"] += left_out(runs)

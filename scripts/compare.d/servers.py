@@ -142,7 +142,15 @@ class Host:
         try:
             return json.loads(done.stdout), " ".join(lines[-1:])
         except json.JSONDecodeError:
-            return None, (" ".join(lines[-3:]) or f"exit {done.returncode}")
+            return None, complaint(lines) or f"exit {done.returncode}"
+
+
+def complaint(lines):
+    """What a bench said of why there is no report."""
+    with contextlib.suppress(json.JSONDecodeError, IndexError, KeyError):
+        error = json.loads(lines[-1])["error"]
+        return ": ".join([error["message"], *error.get("causes", [])])
+    return " ".join(lines[-3:])
 
 
 def listening(child, log, began):
