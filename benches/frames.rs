@@ -6,9 +6,11 @@
 use std::hint::black_box;
 
 use bytes::Bytes;
-use chatctl_protocol::frame;
 use chatctl_protocol::v1::{self, frame::Body};
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use chatctl_protocol::writing::{DeliverFrame, EnvelopeRef};
+use chatctl_protocol::{frame, spoken};
+use criterion::measurement::WallTime;
+use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 
 const PAYLOAD: &[u8] = &[0x5a; 256];
 const CLIENT_MSG_ID: &[u8] = b"0123456789abcdef";
@@ -82,7 +84,47 @@ fn frames(criterion: &mut Criterion) {
             bencher.iter(|| frame::decode_json(black_box(&text)).expect("a frame"));
         });
     }
+    borrowed(&mut group);
     group.finish();
+}
+
+/// What the relay itself does: without the schema's structures.
+fn borrowed(group: &mut BenchmarkGroup<'_, WallTime>) {
+    let ack = Body::Ack(v1::Ack { ids: vec![1 << 60] });
+    for (name, body) in [("send", send()), ("ack", ack)] {
+        let bytes = frame::encode_proto(body);
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(format!("{name}/proto/read"), |bencher| {
+            bencher.iter(|| drop(black_box(spoken::read_proto(black_box(&bytes)).expect("a frame"))));
+        });
+    }
+    for count in [1, 64] {
+        let envelopes = vec![envelope(); count];
+        let mut out = Vec::new();
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_function(format!("deliver-{count}/proto/write"), |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                DeliverFrame::new(black_box(&envelopes).iter().copied()).write(&mut out);
+            });
+        });
+    }
+}
+
+const fn envelope() -> EnvelopeRef<'static> {
+    EnvelopeRef {
+        id: 1 << 60,
+        account: "account-of-alice",
+        device_id: "1",
+        kind: 1,
+        client_msg_id: CLIENT_MSG_ID,
+        sent_at: SENT_AT,
+        accepted_at: SENT_AT,
+        attempt: 1,
+        payload: PAYLOAD,
+        urgent: false,
+        ephemeral: false,
+    }
 }
 
 criterion_group!(benches, frames);

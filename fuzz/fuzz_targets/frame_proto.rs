@@ -1,12 +1,23 @@
-//! Any bytes as a protobuf frame: never a panic, and what decodes survives both encodings.
+//! Any bytes as a protobuf frame: never a panic, what decodes survives both encodings, and what is read without the
+//! schema's structures is what prost reads.
 
 #![no_main]
 
 use bytes::Bytes;
 use chatctl_protocol::frame::{decode_json, decode_proto, encode_json, encode_proto};
+use chatctl_protocol::spoken::read_proto;
+use chatctl_protocol::v1::frame::Body;
+use chatctl_protocol::{SendRef, Spoken};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
+    match (read_proto(data), decode_proto(Bytes::copy_from_slice(data))) {
+        (Ok(Spoken::Send(ours)), Ok(Body::Send(theirs))) => assert!(ours == SendRef::from(&theirs)),
+        (Ok(Spoken::Ack(ours)), Ok(Body::Ack(theirs))) => assert_eq!(ours[..], theirs.ids),
+        (Ok(Spoken::Other(ours)), Ok(theirs)) => assert_eq!(ours, theirs),
+        (Err(_), Err(_)) => {}
+        (ours, theirs) => panic!("{ours:?}, but prost says {theirs:?}"),
+    }
     let Ok(body) = decode_proto(Bytes::copy_from_slice(data)) else {
         return;
     };

@@ -143,7 +143,7 @@ impl EnvelopeRef<'_> {
             0 => 0,
             _ => key_len(1) + 8,
         };
-        id + delimited_len(2, self.from_len())
+        id + delimited_len(2, self.sender_len())
             + number_len(3, u64::from(self.kind))
             + bytes_len(4, self.client_msg_id)
             + number_len(5, self.sent_at.cast_unsigned())
@@ -154,7 +154,7 @@ impl EnvelopeRef<'_> {
             + number_len(10, u64::from(self.ephemeral))
     }
 
-    fn from_len(&self) -> usize {
+    fn sender_len(&self) -> usize {
         bytes_len(1, self.account.as_bytes()) + bytes_len(2, self.device_id.as_bytes())
     }
 
@@ -163,7 +163,7 @@ impl EnvelopeRef<'_> {
             encode_key(1, WireType::SixtyFourBit, out);
             out.put_u64_le(self.id);
         }
-        write_head(2, self.from_len(), out);
+        write_head(2, self.sender_len(), out);
         write_bytes(1, self.account.as_bytes(), out);
         write_bytes(2, self.device_id.as_bytes(), out);
         write_number(3, u64::from(self.kind), out);

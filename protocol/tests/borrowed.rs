@@ -1,5 +1,7 @@
 //! What is read and written without the schema's structures is what prost reads and writes.
 
+#![expect(clippy::unwrap_used, reason = "a test; what is wrong should stop it")]
+
 use bytes::Bytes;
 use chatctl_protocol::spoken::read_proto;
 use chatctl_protocol::v1::{self, frame::Body};

@@ -438,3 +438,32 @@ const LIFE_MARK: &[u8] = b"";
 
 /// Added to the time after which a client may come back from a restart.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of what a function promises, without a call.
+    fn size_of_promise<A, B, C, D, F>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_that_waits_is_small() {
+        let whole = size_of_promise(Connection::run);
+        let session = size_of::<Session>();
+        println!(
+            "task {whole}, of it session {session}, socket {}, connection {}; turn {}, pump {}",
+            size_of::<Socket>(),
+            size_of::<Connection>(),
+            size_of_promise(
+                |a: &'static Connection,
+                 b: &'static mut Socket,
+                 c: &'static Session,
+                 d: &'static mut Vec<Said>| a.flush(b, c, d)
+            ),
+            size_of_promise(|a: &'static mut Session, b: &'static mut Vec<Said>, (), ()| a.pump(b)),
+        );
+        assert!(whole < 4096, "{whole}");
+    }
+}
