@@ -17,8 +17,10 @@
 mod accept;
 mod acks;
 mod batch;
+mod entry;
 mod ledger;
 mod leeway;
+mod load;
 mod minter;
 mod order;
 mod reading;
