@@ -3,7 +3,7 @@
 //!
 //! `live` has every recipient here: most envelopes are acked before their commit, and how many is
 //! printed. `away` has none of them here until everything is safe: each envelope is stored, read back
-//! and deleted.
+//! and deleted. `elided` has neither switchboard nor waiting: it is the code of committer and mailbox alone.
 
 #![expect(clippy::expect_used, reason = "a measurement; what is wrong should stop it")]
 
@@ -12,17 +12,19 @@ mod place;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chatctl_protocol::{AccountId, Address};
-use chatctl_relay::committer::{Outcome, Receipts};
+use bytes::Bytes;
+use chatctl_protocol::{AccountId, Address, ClientMsgId};
+use chatctl_relay::committer::{Mail, Outcome, Part, Receipts};
 use chatctl_relay::hub::Wake;
-use chatctl_relay::mailbox::Window;
+use chatctl_relay::mailbox::{Mailbox, Window};
 use chatctl_relay::metrics::Metrics;
-use chatctl_relay::model::{Clock, MailboxId};
+use chatctl_relay::model::{Clock, MailboxId, UnixMs};
 use chatctl_relay::store::model::Model;
-use chatctl_relay::store::{Registered, Registration, Store};
+use chatctl_relay::store::{Registered, Registration, SendKey, Store};
 use chatctl_relay::switchboard::{Sender, Switchboard};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future::join_all;
+use smallvec::smallvec;
 use tokio::runtime::{Builder, Runtime};
 
 use place::{Place, address};
@@ -203,5 +205,87 @@ fn mail(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, mail);
+/// What the committer and the mailbox take of a message that is acked before its commit: accepted, read, acked,
+/// left out of the batch and answered; in runs of 32 for each of 16 recipients.
+fn elided(criterion: &mut Criterion) {
+    const RUN: u64 = 32;
+    let mut group = criterion.benchmark_group("mail");
+    group.throughput(Throughput::Elements(1));
+    let runtime = runtime();
+    let (parts, mut pairs) = runtime.block_on(async {
+        let mut config = place::config();
+        // What is waited for is not what is measured.
+        config.mail.commit_interval = Duration::ZERO;
+        let parts = place::parts(Model::new(), &config).await;
+        let pairs = (0..16).map(|turn| (MailboxId(100 + turn), MailboxId(200 + turn)));
+        let pairs = join_all(pairs.map(async |(sender, recipient)| {
+            parts.committer.recount(recipient).await.expect("a count");
+            let mut mailbox = Mailbox::open(Arc::clone(&parts.committer), recipient, WINDOW);
+            mailbox.next().await.expect("a page");
+            (sender, recipient, mailbox, Receipts::new(Arc::default()))
+        }));
+        let pairs = pairs.await;
+        (parts, pairs)
+    });
+    let from = Arc::new(address("sender"));
+    let (mut name, mut answers) = (0_u64, Vec::new());
+    group.bench_function("elided/1 message", |bencher| {
+        bencher.iter_custom(|each| {
+            let mut left = each;
+            let started = Instant::now();
+            while left > 0 {
+                let mut out = 0;
+                for (sender, recipient, mailbox, receipts) in &mut pairs {
+                    for _ in 0..RUN {
+                        name += 1;
+                        let mail = letter(*sender, *recipient, name, &from);
+                        let now = parts.clock.now();
+                        let put = parts.committer.try_accept(mail, receipts.ticket(name), now);
+                        put.expect("a send that needs no waiting");
+                    }
+                    let page = mailbox.try_next().expect("a page that needs no waiting");
+                    let ids: Vec<u64> = page.iter().map(|mail| mail.envelope.id.as_u64()).collect();
+                    drop(page);
+                    out += mailbox.try_ack(&ids).expect("acks that need no waiting") as u64;
+                }
+                while (answers.len() as u64) < out {
+                    runtime.block_on(tokio::task::yield_now());
+                    pairs
+                        .iter()
+                        .for_each(|(.., receipts)| receipts.take(&mut answers));
+                }
+                answers.clear();
+                left = left.saturating_sub(out);
+            }
+            // Whole rounds: a fraction of one costs as much.
+            started
+                .elapsed()
+                .mul_f64(each as f64 / each.next_multiple_of(16 * RUN) as f64)
+        });
+    });
+    group.finish();
+}
+
+fn letter(sender: MailboxId, recipient: MailboxId, name: u64, from: &Arc<Address>) -> Mail {
+    Mail {
+        key: SendKey {
+            sender,
+            client_msg_id: ClientMsgId::parse(name.to_be_bytes()).expect("a name"),
+        },
+        digest: name.to_be_bytes(),
+        from: Arc::clone(from),
+        sent_at: 0,
+        expires_at: UnixMs(u64::MAX),
+        urgent: false,
+        ephemeral: false,
+        parts: smallvec![Part {
+            mailbox: recipient,
+            kind: 1,
+            payload: Bytes::from_static(place::PAYLOAD),
+            is_here: true,
+        }],
+    }
+}
+
+criterion_group!(benches, mail, elided);
 criterion_main!(benches);

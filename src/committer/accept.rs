@@ -2,19 +2,16 @@
 //!
 //! Must not commit anything but the id ceiling; what is accepted waits in the books for its batch.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use chatctl_protocol::{Code, Limits};
-use smallvec::SmallVec;
+use chatctl_protocol::Code;
 use tokio::time::Instant;
 
+use crate::committer::entry::{Entry, Verdict};
 use crate::committer::slots::Slots;
-use crate::committer::{
-    Books, Calls, Committer, Digest, EnvelopeIds, Mail, Outcome, Part, Pending, Rings, Ticket, code_of,
-};
-use crate::model::{Envelope, MailboxId, UnixMs};
+use crate::committer::{Calls, Committer, Digest, Mail, Outcome, Part, Rings, Ticket, code_of};
+use crate::model::{MailboxId, UnixMs};
 use crate::store::{self, Batch, SendKey};
 
 impl Committer {
@@ -102,7 +99,8 @@ impl Committer {
         }
     }
 
-    async fn admit(&self, mail: Mail, mut ticket: Ticket) -> Result<Calls, (Ticket, Code)> {
+    /// As [`Self::accept`], asking the store first.
+    pub(super) async fn admit(&self, mail: Mail, mut ticket: Ticket) -> Result<Calls, (Ticket, Code)> {
         let charge = self.charge(&mail);
         loop {
             let settled = self.settled_to.load(Ordering::Acquire);
@@ -258,145 +256,6 @@ enum Retry {
     Recent,
     /// It was answered from the store's record.
     Stored,
-}
-
-/// When, at what charge and under which bounds a send comes in.
-struct Entry<'a> {
-    /// Of its name.
-    hash: u64,
-    /// Every send before this position was settled when the store was asked for this one.
-    settled: u64,
-    now: UnixMs,
-    since: Instant,
-    charge: u32,
-    limits: &'a Limits,
-}
-
-/// What is to become of a send.
-enum Verdict {
-    /// It comes in. The numbers of its mailboxes.
-    Fits(Numbers),
-    /// It came before: the first try's position.
-    Retry(u64),
-    Refused(Code),
-    /// A mailbox of it has not been counted.
-    Uncounted,
-    /// What the store said of its name is too old.
-    Stale,
-    /// The ceiling of the ids is in the way.
-    Ceiling,
-}
-
-/// Numbers of mailboxes on the tail, in the order of a send's parts.
-type Numbers = SmallVec<[u32; 4]>;
-
-impl Books {
-    /// Why nothing can be accepted now, if so.
-    fn refuses(&self) -> Option<Code> {
-        if self.stopped || self.away {
-            return Some(Code::Unavailable);
-        }
-        self.full_until
-            .is_some_and(|until| Instant::now() < until)
-            .then_some(Code::StorageFull)
-    }
-
-    /// Whether a send may come in. Changes nothing.
-    fn examine(&self, mail: &Mail, entry: &Entry<'_>) -> Verdict {
-        if let Some(position) = self.recents.find(entry.hash, &mail.key) {
-            return Verdict::Retry(position);
-        }
-        if let Some(code) = self.refuses() {
-            return Verdict::Refused(code);
-        }
-        // An earlier try may have been settled and have left the recents since the store was asked.
-        if self.recents.first() > entry.settled {
-            return Verdict::Stale;
-        }
-        if !self.minter.can_mint(entry.now, mail.parts.len()) {
-            return Verdict::Ceiling;
-        }
-        let mut numbers = Numbers::new();
-        let mut has_room = true;
-        for part in &mail.parts {
-            let Some(number) = self.tail.number(part.mailbox) else {
-                return Verdict::Uncounted;
-            };
-            if !mail.ephemeral {
-                let Some(ledger) = &self.tail.at(number).ledger else {
-                    return Verdict::Uncounted;
-                };
-                let bytes = part.payload.len() as u64;
-                has_room &= ledger.has_room(mail.key.sender, bytes, entry.limits);
-            }
-            numbers.push(number);
-        }
-        match has_room {
-            true => Verdict::Fits(numbers),
-            false => Verdict::Refused(Code::MailboxFull),
-        }
-    }
-
-    /// Mints, counts and pushes what was found to fit under this lock. Returns whom to ring, and whether nothing else
-    /// waits for a commit.
-    fn enter(&mut self, mail: Mail, ticket: Ticket, entry: &Entry<'_>, numbers: &Numbers) -> (Rings, bool) {
-        let first = self.tail.next_place();
-        let (mut ids, mut rings) = (EnvelopeIds::new(), Rings::new());
-        let sender = mail.key.sender;
-        let mut from = Some(mail.from);
-        let mut left = mail.parts.len();
-        for (part, &number) in mail.parts.into_iter().zip(numbers) {
-            left -= 1;
-            let address = match left {
-                0 => from.take(),
-                _ => from.clone(),
-            };
-            let (Some(id), Some(from)) = (self.minter.mint(entry.now), address) else {
-                continue;
-            };
-            ids.push(id);
-            rings.push((part.mailbox, id));
-            // Ephemeral mail for a device that is away goes nowhere.
-            if mail.ephemeral && !part.is_here {
-                continue;
-            }
-            if !mail.ephemeral
-                && let Some(ledger) = &mut self.tail.at_mut(number).ledger
-            {
-                ledger.add(sender, part.payload.len() as u64);
-            }
-            let envelope = Arc::new(Envelope {
-                id,
-                mailbox: part.mailbox,
-                sender,
-                from,
-                client_msg_id: mail.key.client_msg_id,
-                kind: part.kind,
-                sent_at: mail.sent_at,
-                accepted_at: entry.now,
-                expires_at: mail.expires_at,
-                urgent: mail.urgent,
-                ephemeral: mail.ephemeral,
-                payload: part.payload,
-            });
-            self.tail.push(number, envelope);
-        }
-        self.accepted += ids.len() as u64;
-        if !mail.ephemeral {
-            self.leeway.accepted(ids.len() as u64);
-        }
-        let is_first = self.pending.is_empty();
-        let last = ids.last().copied().unwrap_or_default();
-        self.pending.push_back(Pending {
-            since: entry.since,
-            position: self.recents.begin(entry.hash, mail.key, mail.digest.now, ids),
-            places: first..self.tail.next_place(),
-            last,
-            charge: entry.charge,
-            ticket,
-        });
-        (rings, is_first)
-    }
 }
 
 /// Bookkeeping per part of a send, charged with its payload.

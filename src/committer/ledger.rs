@@ -22,6 +22,10 @@ pub(super) struct Ledger {
 struct Senders {
     few: SmallVec<[(MailboxId, Count); 1]>,
     /// All of them, from when they were too many until there are none.
+    #[expect(
+        clippy::box_collection,
+        reason = "most mailboxes have none, and there are many mailboxes"
+    )]
     many: Option<Box<HashMap<MailboxId, Count, NumberHasher>>>,
 }
 

@@ -15,11 +15,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::committer::{Calls, Committer, Mail, Outcome, Pace, Part, Receipts};
+use crate::hub::Wake;
 use crate::mailbox::{Delivery, Mailbox, Window};
 use crate::metrics::Metrics;
 use crate::model::{Clock, MailboxId, UnixMs};
 use crate::store::model::Model;
-use crate::store::{DeviceStore as _, Error, Registered, Registration, SendKey};
+use crate::store::{DeviceStore as _, Error, MailStore as _, Registered, Registration, SendKey};
 
 const WIDE: Window = Window {
     envelopes: 64,
@@ -105,6 +106,24 @@ impl Desk {
 
     async fn put(&self, receipts: &Arc<Receipts>, mail: Mail) {
         let _ = self.committer.accept(mail, receipts.ticket(0)).await;
+    }
+
+    /// As [`Self::put`], on the way of those that need no waiting, or not even trying it.
+    async fn put_on(&self, receipts: &Arc<Receipts>, mail: Mail, quick: bool) {
+        let ticket = receipts.ticket(0);
+        match quick {
+            true => match self
+                .committer
+                .try_accept(mail, ticket, self.committer.clock.now())
+            {
+                Ok(_) => {}
+                Err((mail, ticket)) => drop(self.committer.accept(mail, ticket).await),
+            },
+            false => match self.committer.admit(mail, ticket).await {
+                Ok(_) => {}
+                Err((ticket, code)) => ticket.settle(Outcome::Refused(code)),
+            },
+        }
     }
 
     async fn send(&self, from: MailboxId, to: MailboxId, name: u64) -> Outcome {
@@ -519,13 +538,87 @@ async fn every_send_waits_the_same_time_for_its_commit() {
     assert_eq!(begin.elapsed(), Duration::from_millis(8));
 }
 
+#[tokio::test]
+async fn what_the_tail_has_needs_no_waiting_and_what_it_has_not_is_given_back() {
+    let desk = Desk::new().await;
+    let (alice, bob) = (desk.device("alice").await, desk.device("bob").await);
+    let wake = Arc::new(Wake::default());
+    let receipts = Receipts::new(Arc::clone(&wake));
+    let now = desk.committer.clock.now();
+    let put = |name| {
+        desk.committer
+            .try_accept(mail(alice, bob, name), receipts.ticket(name), now)
+    };
+    // Nobody has counted what bob holds.
+    let (first, ticket) = put(1).unwrap_err();
+    assert_eq!(first.key, mail(alice, bob, 1).key);
+    let first = desk.committer.accept(first, ticket).await;
+    desk.store.hold_commits();
+    desk.store.commits_waiting(1).await;
+    let second = put(2).unwrap();
+    let Calls::Ring(rings) = &second else {
+        panic!("{second:?}")
+    };
+    assert!(matches!(first, Calls::Ring(first) if first[0].1 < rings[0].1));
+    assert_eq!(put(2).unwrap(), Calls::Ring(smallvec![]));
+    let mut inbox = desk.open(bob);
+    let page = inbox.try_next().unwrap();
+    assert_eq!(names(&page), ["1", "2"]);
+    assert_eq!(inbox.try_ack(&ids(&page)), Some(2));
+    assert_eq!(inbox.try_next().map(|page| names(&page)), Some(vec![]));
+    let third = put(3).unwrap();
+    assert!(matches!(third, Calls::Ring(rings) if rings.len() == 1));
+    assert_eq!(
+        inbox.try_next().map(|page| names(&page)),
+        Some(vec!["3".to_owned()])
+    );
+    desk.store.release_commits();
+    let mut told = HashMap::new();
+    while told.len() < 3 {
+        let mut some = Vec::new();
+        wake.rung().await;
+        receipts.take(&mut some);
+        for (name, outcome) in some {
+            told.entry(name).or_insert_with(Vec::new).push(safe(&outcome));
+        }
+    }
+    assert_eq!(
+        told,
+        HashMap::from([(1, vec![true]), (2, vec![true, false]), (3, vec![true])])
+    );
+    // The store has a record of the first, and says so.
+    assert!(put(1).is_ok(), "the recents know it");
+    assert!(desk.store.may_know(&mail(alice, bob, 1).key));
+    assert!(!desk.store.may_know(&mail(alice, bob, 2).key));
+}
+
+#[tokio::test]
+async fn what_the_store_said_before_a_send_left_the_recents_is_not_believed() {
+    let desk = Desk::new().await;
+    let (alice, bob) = (desk.device("alice").await, desk.device("bob").await);
+    assert!(safe(&desk.send(alice, bob, 1).await));
+    let receipts = Receipts::new(Arc::default());
+    let now = desk.committer.clock.now();
+    // As if so many sends had come and gone between the question and the lock.
+    desk.committer.settled_to.store(0, Ordering::Release);
+    let untouched = desk
+        .committer
+        .try_accept(mail(alice, bob, 2), receipts.ticket(0), now);
+    assert!(untouched.is_err());
+}
+
 /// One step of a random run.
 #[derive(Debug, Clone)]
 enum Step {
     /// Sends; `retry` names an earlier message again.
-    Send { from: usize, to: usize, retry: bool },
+    Send {
+        from: usize,
+        to: usize,
+        retry: bool,
+        quick: bool,
+    },
     /// Lets the recipient read a page, and ack every envelope whose turn the bits pick.
-    Read { who: usize, acks: u8 },
+    Read { who: usize, acks: u8, quick: bool },
     /// A new session.
     Reconnect { who: usize },
     /// Waits for all answers.
@@ -538,9 +631,10 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0usize..3, 0usize..3, prop::bool::weighted(0.2))
-            .prop_map(|(from, to, retry)| Step::Send { from, to, retry }),
-        4 => (0usize..3, any::<u8>()).prop_map(|(who, acks)| Step::Read { who, acks }),
+        6 => (0usize..3, 0usize..3, prop::bool::weighted(0.2), any::<bool>())
+            .prop_map(|(from, to, retry, quick)| Step::Send { from, to, retry, quick }),
+        4 => (0usize..3, any::<u8>(), any::<bool>())
+            .prop_map(|(who, acks, quick)| Step::Read { who, acks, quick }),
         2 => (0usize..3).prop_map(|who| Step::Reconnect { who }),
         2 => Just(Step::Settle),
         1 => any::<bool>().prop_map(|held| Step::Hold { held }),
@@ -627,10 +721,15 @@ async fn run(steps: Vec<Step>) {
     let mut outside = Outside::default();
     for step in steps {
         match step {
-            Step::Send { from, to, retry } => {
+            Step::Send {
+                from,
+                to,
+                retry,
+                quick,
+            } => {
                 let (name, is_new) = outside.name((from, to), retry);
                 let receipts = Receipts::new(Arc::default());
-                let put = desk.put(&receipts, mail(people[from], people[to], name));
+                let put = desk.put_on(&receipts, mail(people[from], people[to], name), quick);
                 // While commits hang and the tail is full, senders wait, and some give up.
                 match tokio::time::timeout(Duration::from_secs(1), put).await {
                     Ok(()) => outside.open.push((name, receipts)),
@@ -638,10 +737,16 @@ async fn run(steps: Vec<Step>) {
                     Err(_) => {}
                 }
             }
-            Step::Read { who, acks } => {
-                let page = inboxes[who].next().await.unwrap();
-                let stored = outside.read(who, &page, acks);
-                inboxes[who].ack(&stored).await;
+            Step::Read { who, acks, quick } => {
+                let inbox = &mut inboxes[who];
+                let page = match quick {
+                    true => inbox.next().await,
+                    false => inbox.seek().await,
+                };
+                let stored = outside.read(who, &page.unwrap(), acks);
+                if inbox.try_ack(&stored).is_none() {
+                    inbox.ack(&stored).await;
+                }
             }
             Step::Reconnect { who } => {
                 inboxes[who] = desk.open(people[who]);

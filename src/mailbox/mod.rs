@@ -96,9 +96,15 @@ impl Mailbox {
     ///
     /// [`store::Error`] when the store could not be read; the cursor stays.
     pub async fn next(&mut self) -> Result<Vec<Delivery>, store::Error> {
-        if let Some(page) = self.try_next() {
-            return Ok(page);
+        match self.try_next() {
+            Some(page) => Ok(page),
+            None => self.seek().await,
         }
+    }
+
+    /// As [`Self::next`], whichever of tail and store has it.
+    pub(crate) async fn seek(&mut self) -> Result<Vec<Delivery>, store::Error> {
+        self.look.is_stuck = false;
         while self.has_room() {
             let (end, barrier) = self.committer.horizon();
             let is_held = self.look.barrier < barrier;
