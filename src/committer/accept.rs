@@ -3,18 +3,19 @@
 //! Must not commit anything but the id ceiling; what is accepted waits in the books for its batch.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chatctl_protocol::{Code, Limits};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use crate::committer::tail::Slots;
+use crate::committer::slots::Slots;
 use crate::committer::{
     Books, Calls, Committer, Digest, EnvelopeIds, Mail, Outcome, Part, Pending, Rings, Ticket, code_of,
 };
 use crate::model::{Envelope, MailboxId, UnixMs};
-use crate::store::{self, Batch, SendKey, SendRecord};
+use crate::store::{self, Batch, SendKey};
 
 impl Committer {
     /// Puts a send on the tail and promises its outcome to the ticket. Waits while too much is
@@ -22,6 +23,10 @@ impl Committer {
     ///
     /// Cancel safe: a send that was given up is either not accepted at all or accepted whole.
     pub async fn accept(&self, mail: Mail, ticket: Ticket) -> Calls {
+        let (mail, ticket) = match self.try_accept(mail, ticket, self.clock.now()) {
+            Ok(calls) => return calls,
+            Err(untouched) => untouched,
+        };
         match self.admit(mail, ticket).await {
             Ok(calls) => calls,
             Err((ticket, code)) => {
@@ -37,8 +42,54 @@ impl Committer {
     /// # Errors
     ///
     /// What was given, untouched.
-    pub fn try_accept(&self, mail: Mail, ticket: Ticket, _now: UnixMs) -> Result<Calls, (Mail, Ticket)> {
-        Err((mail, ticket))
+    pub fn try_accept(&self, mail: Mail, ticket: Ticket, now: UnixMs) -> Result<Calls, (Mail, Ticket)> {
+        // Before the store is asked: what it does not say of a send that was not settled by now, the recents do.
+        let settled = self.settled_to.load(Ordering::Acquire);
+        if self.is_shared || self.store.may_know(&mail.key) {
+            return Err((mail, ticket));
+        }
+        let charge = self.charge(&mail);
+        let Ok(room) = self.room.try_acquire_many(charge) else {
+            return Err((mail, ticket));
+        };
+        let entry = Entry {
+            hash: self.names.hash(&mail.key),
+            settled,
+            now,
+            since: Instant::now(),
+            charge,
+            limits: &self.pace.limits,
+        };
+        let mut books = self.books.lock();
+        match books.examine(&mail, &entry) {
+            Verdict::Fits(numbers) => {
+                let (rings, is_first) = books.enter(mail, ticket, &entry, &numbers);
+                drop(books);
+                room.forget();
+                if is_first {
+                    self.work.notify_one();
+                }
+                Ok(Calls::Ring(rings))
+            }
+            Verdict::Retry(position) => {
+                books.recents.retry(position, mail.digest.now, ticket);
+                self.metrics.sends_duplicate.inc();
+                Ok(Calls::Ring(Rings::new()))
+            }
+            Verdict::Refused(code) => {
+                drop(books);
+                ticket.settle(Outcome::Refused(code));
+                Ok(Calls::Ring(Rings::new()))
+            }
+            Verdict::Stale | Verdict::Ceiling | Verdict::Uncounted => Err((mail, ticket)),
+        }
+    }
+
+    /// What a send takes of the room for what is uncommitted.
+    fn charge(&self, mail: &Mail) -> u32 {
+        let bytes = mail.parts.iter().map(|part| part.payload.len() + PART_COST);
+        let charge = bytes.sum::<usize>().min(self.pace.tail_bytes / 2);
+        u32::try_from(charge).unwrap_or(u32::MAX)
     }
 
     /// Answers a send that was accepted before, whatever has changed since. Gives the ticket back when
@@ -51,54 +102,61 @@ impl Committer {
         }
     }
 
-    async fn admit(&self, mail: Mail, ticket: Ticket) -> Result<Calls, (Ticket, Code)> {
-        let ticket = match self.answer_retry(&mail.key, mail.digest, ticket).await? {
-            Retry::New(ticket) => ticket,
-            Retry::Recent => return Ok(Calls::Ring(Rings::new())),
-            Retry::Stored => return Ok(Calls::Look(mail.parts.iter().map(|part| part.mailbox).collect())),
-        };
-        for part in &mail.parts {
-            if let Err(error) = self.load(part, mail.key.sender).await {
-                return Err((ticket, code_of(&error)));
-            }
-        }
-        let charge = mail
-            .parts
-            .iter()
-            .map(|part| part.payload.len() + PART_COST)
-            .sum::<usize>();
-        let charge = u32::try_from(charge.min(self.pace.tail_bytes / 2)).unwrap_or(u32::MAX);
-        let Ok(room) = self.room.acquire_many(charge).await else {
-            return Err((ticket, Code::Unavailable));
-        };
-        let parts = mail.parts.len();
+    async fn admit(&self, mail: Mail, mut ticket: Ticket) -> Result<Calls, (Ticket, Code)> {
+        let charge = self.charge(&mail);
         loop {
+            let settled = self.settled_to.load(Ordering::Acquire);
+            ticket = match self.answer_retry(&mail.key, mail.digest, ticket).await? {
+                Retry::New(ticket) => ticket,
+                Retry::Recent => return Ok(Calls::Ring(Rings::new())),
+                Retry::Stored => {
+                    return Ok(Calls::Look(mail.parts.iter().map(|part| part.mailbox).collect()));
+                }
+            };
+            for part in &mail.parts {
+                if let Err(error) = self.load(part, mail.key.sender).await {
+                    return Err((ticket, code_of(&error)));
+                }
+            }
+            let Ok(room) = self.room.acquire_many(charge).await else {
+                return Err((ticket, Code::Unavailable));
+            };
             let now = self.clock.now();
             {
+                let entry = Entry {
+                    hash: self.names.hash(&mail.key),
+                    settled,
+                    now,
+                    since: Instant::now(),
+                    charge,
+                    limits: &self.pace.limits,
+                };
                 let mut books = self.books.lock();
-                if let Some(code) = books.refuses() {
-                    return Err((ticket, code));
-                }
-                if books.minter.can_mint(now, parts) {
-                    let entry = Entry {
-                        now,
-                        charge,
-                        limits: &self.pace.limits,
-                    };
-                    let Some(rings) = books.enter(mail, ticket, &entry)? else {
+                match books.examine(&mail, &entry) {
+                    Verdict::Fits(numbers) => {
+                        let (rings, is_first) = books.enter(mail, ticket, &entry, &numbers);
+                        // From here on the charge is the pending send's, and goes when that is settled.
+                        room.forget();
+                        // Behind others it is their alarm that the committer waits for.
+                        if is_first {
+                            self.work.notify_one();
+                        }
+                        return Ok(Calls::Ring(rings));
+                    }
+                    Verdict::Retry(position) => {
+                        books.recents.retry(position, mail.digest.now, ticket);
                         self.metrics.sends_duplicate.inc();
                         return Ok(Calls::Ring(Rings::new()));
-                    };
-                    // From here on the charge is the pending send's, and goes when that is settled.
-                    room.forget();
-                    // Behind others it is their alarm that the committer waits for.
-                    if books.pending.len() == 1 {
-                        self.work.notify_one();
                     }
-                    self.metrics.envelopes_accepted.inc_by(parts as u64);
-                    return Ok(Calls::Ring(rings));
+                    Verdict::Refused(code) => return Err((ticket, code)),
+                    // What was counted just now and is not known any more was removed meanwhile.
+                    Verdict::Uncounted => return Err((ticket, Code::DeviceMismatch)),
+                    // So much was settled since the store was asked that it has to be asked again.
+                    Verdict::Stale => continue,
+                    Verdict::Ceiling => {}
                 }
             }
+            drop(room);
             if let Err(error) = self.raise_ceiling(now).await {
                 return Err((ticket, code_of(&error)));
             }
@@ -113,9 +171,10 @@ impl Committer {
         ticket: Ticket,
     ) -> Result<Retry, (Ticket, Code)> {
         {
+            let hash = self.names.hash(key);
             let mut books = self.books.lock();
-            if books.recents.knows(key) {
-                books.recents.retry(key, digest.now, ticket);
+            if let Some(position) = books.recents.find(hash, key) {
+                books.recents.retry(position, digest.now, ticket);
                 self.metrics.sends_duplicate.inc();
                 return Ok(Retry::Recent);
             }
@@ -155,14 +214,14 @@ impl Committer {
         let mut books = self.books.lock();
         let slots = books.tail.slots(part.mailbox);
         // Nobody else writes to a store that is not shared: whoever was quicker has counted as well.
-        if slots.ledger.is_none() || self.store.is_shared() {
+        if slots.ledger.is_none() || self.is_shared {
             slots.counted(usage, durable, Instant::now());
         }
         Ok(())
     }
 
     fn is_good(&self, slots: &Slots, part: &Part, sender: MailboxId) -> bool {
-        let (Some(ledger), true) = (&slots.ledger, self.store.is_shared()) else {
+        let (Some(ledger), true) = (&slots.ledger, self.is_shared) else {
             return slots.ledger.is_some();
         };
         let age = slots.counted_at.map_or(LEDGER_AGE, |at| at.elapsed());
@@ -203,10 +262,33 @@ enum Retry {
 
 /// When, at what charge and under which bounds a send comes in.
 struct Entry<'a> {
+    /// Of its name.
+    hash: u64,
+    /// Every send before this position was settled when the store was asked for this one.
+    settled: u64,
     now: UnixMs,
+    since: Instant,
     charge: u32,
     limits: &'a Limits,
 }
+
+/// What is to become of a send.
+enum Verdict {
+    /// It comes in. The numbers of its mailboxes.
+    Fits(Numbers),
+    /// It came before: the first try's position.
+    Retry(u64),
+    Refused(Code),
+    /// A mailbox of it has not been counted.
+    Uncounted,
+    /// What the store said of its name is too old.
+    Stale,
+    /// The ceiling of the ids is in the way.
+    Ceiling,
+}
+
+/// Numbers of mailboxes on the tail, in the order of a send's parts.
+type Numbers = SmallVec<[u32; 4]>;
 
 impl Books {
     /// Why nothing can be accepted now, if so.
@@ -219,89 +301,101 @@ impl Books {
             .then_some(Code::StorageFull)
     }
 
-    /// Mints, counts and pushes: all of it or nothing. `None` when the send is a retry, which hears of
-    /// its outcome with the first try.
-    fn enter(
-        &mut self,
-        mail: Mail,
-        ticket: Ticket,
-        entry: &Entry<'_>,
-    ) -> Result<Option<Rings>, (Ticket, Code)> {
-        if self.recents.knows(&mail.key) {
-            self.recents.retry(&mail.key, mail.digest.now, ticket);
-            return Ok(None);
+    /// Whether a send may come in. Changes nothing.
+    fn examine(&self, mail: &Mail, entry: &Entry<'_>) -> Verdict {
+        if let Some(position) = self.recents.find(entry.hash, &mail.key) {
+            return Verdict::Retry(position);
         }
-        // What was counted just now and is not known any more was removed meanwhile.
-        if !mail.ephemeral && mail.parts.iter().any(|part| !self.is_counted(part.mailbox)) {
-            return Err((ticket, Code::DeviceMismatch));
+        if let Some(code) = self.refuses() {
+            return Verdict::Refused(code);
         }
-        if !mail.ephemeral && !self.has_room(&mail, entry.limits) {
-            return Err((ticket, Code::MailboxFull));
+        // An earlier try may have been settled and have left the recents since the store was asked.
+        if self.recents.first() > entry.settled {
+            return Verdict::Stale;
         }
-        let mint = |part| self.envelope(&mail, part, entry.now);
-        let envelopes: SmallVec<[Arc<Envelope>; 1]> = mail.parts.iter().filter_map(mint).collect();
-        for (envelope, part) in envelopes.iter().zip(&mail.parts) {
+        if !self.minter.can_mint(entry.now, mail.parts.len()) {
+            return Verdict::Ceiling;
+        }
+        let mut numbers = Numbers::new();
+        let mut has_room = true;
+        for part in &mail.parts {
+            let Some(number) = self.tail.number(part.mailbox) else {
+                return Verdict::Uncounted;
+            };
+            if !mail.ephemeral {
+                let Some(ledger) = &self.tail.at(number).ledger else {
+                    return Verdict::Uncounted;
+                };
+                let bytes = part.payload.len() as u64;
+                has_room &= ledger.has_room(mail.key.sender, bytes, entry.limits);
+            }
+            numbers.push(number);
+        }
+        match has_room {
+            true => Verdict::Fits(numbers),
+            false => Verdict::Refused(Code::MailboxFull),
+        }
+    }
+
+    /// Mints, counts and pushes what was found to fit under this lock. Returns whom to ring, and whether nothing else
+    /// waits for a commit.
+    fn enter(&mut self, mail: Mail, ticket: Ticket, entry: &Entry<'_>, numbers: &Numbers) -> (Rings, bool) {
+        let first = self.tail.next_place();
+        let (mut ids, mut rings) = (EnvelopeIds::new(), Rings::new());
+        let sender = mail.key.sender;
+        let mut from = Some(mail.from);
+        let mut left = mail.parts.len();
+        for (part, &number) in mail.parts.into_iter().zip(numbers) {
+            left -= 1;
+            let address = match left {
+                0 => from.take(),
+                _ => from.clone(),
+            };
+            let (Some(id), Some(from)) = (self.minter.mint(entry.now), address) else {
+                continue;
+            };
+            ids.push(id);
+            rings.push((part.mailbox, id));
             // Ephemeral mail for a device that is away goes nowhere.
-            if !mail.ephemeral || part.is_here {
-                self.tail.push(Arc::clone(envelope));
+            if mail.ephemeral && !part.is_here {
+                continue;
             }
             if !mail.ephemeral
-                && let Some(ledger) = &mut self.tail.slots(envelope.mailbox).ledger
+                && let Some(ledger) = &mut self.tail.at_mut(number).ledger
             {
-                ledger.add(envelope.sender, envelope.payload.len() as u64);
+                ledger.add(sender, part.payload.len() as u64);
             }
+            let envelope = Arc::new(Envelope {
+                id,
+                mailbox: part.mailbox,
+                sender,
+                from,
+                client_msg_id: mail.key.client_msg_id,
+                kind: part.kind,
+                sent_at: mail.sent_at,
+                accepted_at: entry.now,
+                expires_at: mail.expires_at,
+                urgent: mail.urgent,
+                ephemeral: mail.ephemeral,
+                payload: part.payload,
+            });
+            self.tail.push(number, envelope);
         }
-        let ids: EnvelopeIds = envelopes.iter().map(|envelope| envelope.id).collect();
-        let record = SendRecord {
-            key: mail.key.clone(),
-            digest: mail.digest.now,
-            envelope_ids: ids.to_vec(),
-            accepted_at: entry.now,
-        };
-        let rings = envelopes
-            .iter()
-            .map(|envelope| (envelope.mailbox, envelope.id))
-            .collect();
-        self.recents.begin(mail.key, mail.digest.now, ids, ticket);
+        self.accepted += ids.len() as u64;
+        if !mail.ephemeral {
+            self.leeway.accepted(ids.len() as u64);
+        }
+        let is_first = self.pending.is_empty();
+        let last = ids.last().copied().unwrap_or_default();
         self.pending.push_back(Pending {
-            since: Instant::now(),
-            record,
-            envelopes,
+            since: entry.since,
+            position: self.recents.begin(entry.hash, mail.key, mail.digest.now, ids),
+            places: first..self.tail.next_place(),
+            last,
             charge: entry.charge,
+            ticket,
         });
-        Ok(Some(rings))
-    }
-
-    fn has_room(&self, mail: &Mail, limits: &Limits) -> bool {
-        mail.parts.iter().all(|part| {
-            let ledger = self
-                .tail
-                .known(part.mailbox)
-                .and_then(|slots| slots.ledger.as_ref());
-            ledger.is_some_and(|ledger| ledger.has_room(mail.key.sender, part.payload.len() as u64, limits))
-        })
-    }
-
-    fn is_counted(&self, mailbox: MailboxId) -> bool {
-        let slots = self.tail.known(mailbox);
-        slots.is_some_and(|slots| slots.ledger.is_some())
-    }
-
-    fn envelope(&mut self, mail: &Mail, part: &Part, now: UnixMs) -> Option<Arc<Envelope>> {
-        Some(Arc::new(Envelope {
-            id: self.minter.mint(now)?,
-            mailbox: part.mailbox,
-            sender: mail.key.sender,
-            from: Arc::clone(&mail.from),
-            client_msg_id: mail.key.client_msg_id,
-            kind: part.kind,
-            sent_at: mail.sent_at,
-            accepted_at: now,
-            expires_at: mail.expires_at,
-            urgent: mail.urgent,
-            ephemeral: mail.ephemeral,
-            payload: part.payload.clone(),
-        }))
+        (rings, is_first)
     }
 }
 

@@ -3,27 +3,41 @@
 //! Must not decide what is accepted; it only takes what the books hold, in the order of the ids.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chatctl_protocol::{Code, EnvelopeId};
+use parking_lot::MutexGuard;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, warn};
 
+use crate::committer::receipts::settle_all;
+use crate::committer::tail::Fate;
 use crate::committer::{Books, Committer, PATIENCE, Pending, code_of};
 use crate::metrics::Count as _;
-use crate::model::UnixMs;
 use crate::store::{self, Batch, Committed, Posting};
 use crate::trace;
 
 /// One batch and what hangs on it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Load {
     batch: Batch,
-    pending: Vec<Pending>,
-    /// Where in `pending` each posting of the batch came from.
-    origins: Vec<usize>,
+    sends: Vec<(Pending, Way)>,
+    /// Payload bytes to be stored.
+    bytes: usize,
     up_to: EnvelopeId,
+}
+
+/// What a batch does for a send.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// Nothing: all of it was acked.
+    Elided,
+    /// It is the posting of this index.
+    Stored(usize),
+    /// Nothing: a mailbox of it was removed.
+    Refused,
 }
 
 impl Committer {
@@ -41,7 +55,7 @@ impl Committer {
                     drop(books);
                     return Err(self.stop(error));
                 }
-                (books.due(self.pace.interval), books.away)
+                (books.due(), books.away)
             };
             if is_away && !stop.is_cancelled() {
                 self.find_again(&stop).await?;
@@ -62,7 +76,7 @@ impl Committer {
                     let now = Instant::now();
                     let until = match stop.is_cancelled() {
                         true => now,
-                        false => now.checked_sub(self.pace.interval).unwrap_or(now),
+                        false => now.checked_sub(self.books.lock().leeway.wait()).unwrap_or(now),
                     };
                     let is_written = self.commit_once(until).await?;
                     if !is_written && stop.is_cancelled() {
@@ -102,19 +116,15 @@ impl Committer {
     /// Commits the sends that came up to `until`. Returns whether the acks of the batch were written.
     async fn commit_once(&self, until: Instant) -> Result<bool, store::Error> {
         let Load {
-            batch,
-            pending,
-            origins,
-            up_to,
-        } = self.books.lock().load(self.clock.now(), until);
-        let deletions = batch.deletions.clone();
-        let ceiling = batch.id_ceiling;
-        let stored: usize = batch.postings.iter().map(|posting| posting.envelopes.len()).sum();
-        if batch.postings.is_empty() && deletions.is_empty() && ceiling.is_none() {
-            self.settle(&pending, &origins, up_to, &Ok(Committed::default()));
+            batch, sends, up_to, ..
+        } = self.load_batch(until);
+        if batch.postings.is_empty() && batch.deletions.is_empty() && batch.id_ceiling.is_none() {
+            self.settle(sends, up_to, &Ok(Committed::default()));
             return Ok(true);
         }
-        let result = self.write(batch).await;
+        let stored: usize = batch.postings.iter().map(|posting| posting.envelopes.len()).sum();
+        let batch = Arc::new(batch);
+        let result = self.write(&batch).await;
         let deleted = match &result {
             Ok(_) => {
                 self.metrics.envelopes_stored.inc_by(stored as u64);
@@ -123,30 +133,16 @@ impl Committer {
             // Acks make room: they are written even when there is none for mail.
             Err(store::Error::Full) => {
                 let batch = Batch {
-                    deletions: deletions.clone(),
-                    id_ceiling: ceiling,
+                    deletions: batch.deletions.clone(),
+                    id_ceiling: batch.id_ceiling,
                     ..Batch::default()
                 };
-                self.write(batch).await.is_ok()
+                self.write(&Arc::new(batch)).await.is_ok()
             }
             Err(_) => false,
         };
-        self.settle(&pending, &origins, up_to, &result);
-        {
-            let mut books = self.books.lock();
-            if deleted {
-                for deletion in &deletions {
-                    books.tail.deleted(deletion.mailbox, deletion.id);
-                }
-                if let Some(ceiling) = ceiling {
-                    books.minter.raise(ceiling);
-                }
-                self.ack_room.add_permits(deletions.len());
-            } else {
-                books.deletions.extend(deletions);
-                books.deletions_since = Some(Instant::now());
-            }
-        }
+        self.settle(sends, up_to, &result);
+        self.settle_acks(&batch, deleted);
         match result {
             Err(error @ (store::Error::Poisoned(_) | store::Error::Corrupt(_))) => Err(self.stop(error)),
             Err(store::Error::Unavailable(_)) => {
@@ -155,6 +151,27 @@ impl Committer {
             }
             Ok(_) | Err(store::Error::Full) => Ok(deleted),
         }
+    }
+
+    /// Takes a batch: a bounded number of sends at a time, so that nobody waits long for the books.
+    fn load_batch(&self, until: Instant) -> Load {
+        let mut load = Load::default();
+        let mut books = self.books.lock();
+        load.batch.id_ceiling = books.minter.wanted_ceiling(self.clock.now());
+        load.up_to = books.committing;
+        load.sends.reserve(books.pending.len().min(MAX_SENDS));
+        while books.load(&mut load, until) {
+            MutexGuard::bump(&mut books);
+        }
+        books.committed_at = Instant::now();
+        let now = books.committed_at;
+        books.leeway.turn(now);
+        load.batch.deletions = std::mem::take(&mut books.deletions);
+        books.deletions_since = None;
+        let accepted = std::mem::take(&mut books.accepted);
+        drop(books);
+        self.metrics.envelopes_accepted.inc_by(accepted);
+        load
     }
 
     /// Deletes what was acked and waits for a commit to ride on, ahead of it. For an expiry, which would
@@ -181,13 +198,13 @@ impl Committer {
     ///
     /// What was given up may be in the store all the same, or get there late. Its senders were told that the
     /// relay cannot tell; a retry is answered from the record then, and the recipients are asked to look.
-    async fn write(&self, batch: Batch) -> Result<Committed, store::Error> {
+    async fn write(&self, batch: &Arc<Batch>) -> Result<Committed, store::Error> {
         let began = Instant::now();
         let mut pause = Duration::from_millis(50);
         loop {
             let started = Instant::now();
-            let span = trace::commit(|| size(&batch));
-            let result = self.store.commit(batch.clone()).instrument(span.clone()).await;
+            let span = trace::commit(|| size(batch));
+            let result = self.store.commit_kept(batch).instrument(span.clone()).await;
             let took = started.elapsed();
             if result.is_err() {
                 trace::failed(&span);
@@ -218,31 +235,13 @@ impl Committer {
         }
     }
 
-    /// Releases a whole batch: answers, room, watermarks.
+    /// Releases a whole batch: answers, room, watermarks. A bounded number of sends at a time.
     fn settle(
         &self,
-        pending: &[Pending],
-        origins: &[usize],
+        sends: Vec<(Pending, Way)>,
         up_to: EnvelopeId,
         result: &Result<Committed, store::Error>,
     ) {
-        let mut failed = vec![None; pending.len()];
-        match result {
-            Ok(committed) => {
-                for &index in &committed.refused {
-                    if let Some(slot) = origins.get(index).and_then(|&origin| failed.get_mut(origin)) {
-                        *slot = Some(Code::DeviceMismatch);
-                    }
-                }
-            }
-            Err(error) => {
-                for &origin in origins {
-                    if let Some(slot) = failed.get_mut(origin) {
-                        *slot = Some(code_of(error));
-                    }
-                }
-            }
-        }
         let mut books = self.books.lock();
         if matches!(result, Err(store::Error::Full)) && books.full_until.is_none() {
             warn!("the store has no room, sends are refused");
@@ -252,18 +251,57 @@ impl Committer {
             Ok(_) => None,
             Err(_) => books.full_until,
         };
-        for (send, failure) in pending.iter().zip(failed) {
-            match failure {
-                None => books.recents.safe(&send.record.key),
-                Some(code) => {
+        let mut told = Vec::with_capacity(sends.len().min(AT_ONCE));
+        let mut sends = sends.into_iter().peekable();
+        while sends.peek().is_some() {
+            let mut room = 0;
+            let mut settled_to = None;
+            for (send, way) in sends.by_ref().take(AT_ONCE) {
+                let refused = way.refusal(result);
+                if let Some(code) = refused {
                     self.metrics.sends_refused.count(code.as_str());
-                    books.take_back(send);
-                    books.recents.refused(&send.record.key, code);
+                    books.take_back(&send);
                 }
+                room += send.charge as usize;
+                settled_to = Some(send.position + 1);
+                books
+                    .recents
+                    .settle(send.position, send.ticket, refused, &mut told);
             }
-            self.room.add_permits(send.charge as usize);
+            self.note_settled(settled_to);
+            MutexGuard::unlocked(&mut books, || {
+                self.room.add_permits(room);
+                settle_all(told.drain(..));
+            });
         }
         books.tail.settle(up_to);
+    }
+
+    /// Sends before this position are settled: what of them is in the store can be found there. Under the lock.
+    fn note_settled(&self, to: Option<u64>) {
+        if let Some(to) = to {
+            self.settled_to.fetch_max(to, Ordering::Release);
+        }
+    }
+
+    /// The deletes of a batch are done, or wait for the next one.
+    fn settle_acks(&self, batch: &Batch, deleted: bool) {
+        let mut books = self.books.lock();
+        if !deleted {
+            books.deletions.extend(&batch.deletions);
+            books.deletions_since = Some(Instant::now());
+            return;
+        }
+        if let Some(ceiling) = batch.id_ceiling {
+            books.minter.raise(ceiling);
+        }
+        for deletions in batch.deletions.chunks(AT_ONCE) {
+            for deletion in deletions {
+                books.tail.deleted(deletion.mailbox, deletion.id);
+            }
+            MutexGuard::bump(&mut books);
+        }
+        self.ack_room.add_permits(batch.deletions.len());
     }
 
     fn stop(&self, error: store::Error) -> store::Error {
@@ -277,15 +315,35 @@ impl Committer {
 
     /// Tells everybody who waits for a commit that there will be none. Nothing of theirs was written.
     fn refuse_pending(&self) {
+        let mut told = Vec::new();
         let mut books = self.books.lock();
         while let Some(send) = books.pending.pop_front() {
             self.metrics.sends_refused.count(Code::Unavailable.as_str());
             books.take_back(&send);
-            books.recents.refused(&send.record.key, Code::Unavailable);
+            books.committing = books.committing.max(send.last);
+            books.tail.settle(send.last);
+            self.note_settled(Some(send.position + 1));
             self.room.add_permits(send.charge as usize);
-            if let Some(last) = send.envelopes.last() {
-                books.committing = books.committing.max(last.id);
-                books.tail.settle(last.id);
+            let refused = Some(Code::Unavailable);
+            books
+                .recents
+                .settle(send.position, send.ticket, refused, &mut told);
+        }
+        drop(books);
+        settle_all(told);
+    }
+}
+
+impl Way {
+    /// Why the send failed, if it did.
+    fn refusal(self, result: &Result<Committed, store::Error>) -> Option<Code> {
+        match (self, result) {
+            (Self::Elided, _) => None,
+            (Self::Refused, _) => Some(Code::DeviceMismatch),
+            (Self::Stored(_), Err(error)) => Some(code_of(error)),
+            (Self::Stored(index), Ok(committed)) => {
+                let is_refused = committed.refused.binary_search(&index).is_ok();
+                is_refused.then_some(Code::DeviceMismatch)
             }
         }
     }
@@ -303,68 +361,63 @@ fn size(batch: &Batch) -> trace::Size {
 
 impl Books {
     /// When the next commit is due; `None` while there is nothing to commit.
-    fn due(&self, interval: Duration) -> Option<Instant> {
-        // Every send waits its interval, so that every recipient has the same time to ack; and commits
+    fn due(&self) -> Option<Instant> {
+        let wait = self.leeway.wait();
+        // Every send waits as long, so that every recipient has the same time to ack; and commits
         // keep half of it between them, so that senders who come one by one still share them.
-        let spaced = self.committed_at + interval / 2;
-        let sends = self
-            .pending
-            .front()
-            .map(|send| (send.since + interval).max(spaced));
+        let spaced = self.committed_at + wait / 2;
+        let sends = self.pending.front().map(|send| (send.since + wait).max(spaced));
         let acks = self.deletions_since.map(|since| since + ACK_DELAY);
         sends.into_iter().chain(acks).min()
     }
 
-    /// Takes the sends that came up to `until`, oldest first, and all acks. Envelopes that were acked
-    /// meanwhile are left out.
-    fn load(&mut self, now: UnixMs, until: Instant) -> Load {
-        let mut load = Load {
-            batch: Batch {
-                id_ceiling: self.minter.wanted_ceiling(now),
-                ..Batch::default()
-            },
-            pending: Vec::new(),
-            origins: Vec::new(),
-            up_to: self.committing,
-        };
-        let mut bytes = 0;
-        while load.pending.len() < MAX_SENDS && bytes < MAX_BYTES {
-            let Some(send) = self.pending.pop_front_if(|send| send.since <= until) else {
-                break;
-            };
-            let envelopes: Vec<_> = send
-                .envelopes
-                .iter()
-                .filter(|envelope| !envelope.ephemeral)
-                // A mailbox that is not known was removed: the store will refuse.
-                .filter(|envelope| self.tail.holds(envelope.mailbox, envelope.id) != Some(false))
-                .map(Arc::clone)
-                .collect();
-            bytes += envelopes
-                .iter()
-                .map(|envelope| envelope.payload.len())
-                .sum::<usize>();
-            load.up_to = send.envelopes.last().map_or(load.up_to, |envelope| envelope.id);
-            if !envelopes.is_empty() {
-                load.origins.push(load.pending.len());
-                load.batch.postings.push(Posting {
-                    record: send.record.clone(),
-                    envelopes,
-                });
+    /// Takes some of the sends that came up to `until`, oldest first. Envelopes that were acked
+    /// meanwhile are left out. Returns whether there may be more.
+    fn load(&mut self, load: &mut Load, until: Instant) -> bool {
+        for _ in 0..AT_ONCE {
+            if load.sends.len() >= MAX_SENDS || load.bytes >= MAX_BYTES {
+                return false;
             }
-            load.pending.push(send);
+            let Some(send) = self.pending.pop_front_if(|send| send.since <= until) else {
+                return false;
+            };
+            // From here on an ack of it has to be written.
+            self.committing = self.committing.max(send.last);
+            load.up_to = self.committing;
+            let way = self.way(&send, load);
+            load.sends.push((send, way));
         }
-        self.committing = load.up_to;
-        self.committed_at = Instant::now();
-        load.batch.deletions = std::mem::take(&mut self.deletions);
-        self.deletions_since = None;
-        load
+        true
+    }
+
+    /// What becomes of a send in this batch.
+    fn way(&self, send: &Pending, load: &mut Load) -> Way {
+        let mut envelopes = Vec::new();
+        for place in send.places.clone() {
+            match self.tail.fate(place) {
+                Fate::Done => {}
+                Fate::Waits(envelope) => envelopes.push(Arc::clone(envelope)),
+                Fate::Removed => return Way::Refused,
+            }
+        }
+        let Some(first) = envelopes.first() else {
+            return Way::Elided;
+        };
+        let Some(record) = self.recents.record(send.position, first.accepted_at) else {
+            return Way::Refused;
+        };
+        load.bytes += envelopes
+            .iter()
+            .map(|envelope| envelope.payload.len())
+            .sum::<usize>();
+        load.batch.postings.push(Posting { record, envelopes });
+        Way::Stored(load.batch.postings.len() - 1)
     }
 
     /// A send failed: its envelopes leave the tail and the ledgers.
     fn take_back(&mut self, send: &Pending) {
-        for envelope in &send.envelopes {
-            if self.tail.take_back(envelope.mailbox, envelope.id).is_some()
+        for place in send.places.clone() {
+            if let Some(envelope) = self.tail.take_back(place)
                 && !envelope.ephemeral
                 && let Some(ledger) = &mut self.tail.slots(envelope.mailbox).ledger
             {
@@ -373,6 +426,9 @@ impl Books {
         }
     }
 }
+
+/// Sends that are looked at before others have a turn at the books.
+const AT_ONCE: usize = 128;
 
 /// Most sends in one batch.
 const MAX_SENDS: usize = 2048;

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use chatctl_protocol::Limits;
+use smallvec::SmallVec;
 
 use crate::model::{MailboxId, NumberHasher};
 use crate::store::Usage;
@@ -13,7 +14,15 @@ use crate::store::Usage;
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Ledger {
     total: Count,
-    senders: HashMap<MailboxId, Count, NumberHasher>,
+    senders: Senders,
+}
+
+/// What each sender has there. Most mailboxes hear from few at a time: those are looked through.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Senders {
+    few: SmallVec<[(MailboxId, Count); 1]>,
+    /// All of them, from when they were too many until there are none.
+    many: Option<Box<HashMap<MailboxId, Count, NumberHasher>>>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -24,15 +33,16 @@ struct Count {
 
 impl From<Usage> for Ledger {
     fn from(usage: Usage) -> Self {
-        let senders = usage.senders.into_iter();
+        let mut senders = Senders::default();
+        for (sender, envelopes, bytes) in usage.senders {
+            *senders.entry(sender) = Count { envelopes, bytes };
+        }
         Self {
             total: Count {
                 envelopes: usage.envelopes,
                 bytes: usage.bytes,
             },
-            senders: senders
-                .map(|(sender, envelopes, bytes)| (sender, Count { envelopes, bytes }))
-                .collect(),
+            senders,
         }
     }
 }
@@ -64,24 +74,65 @@ impl Ledger {
             envelopes: full.envelopes.div_ceil(2),
             bytes: full.bytes.div_ceil(2),
         };
-        let of_sender = self.senders.get(&sender).copied().unwrap_or_default();
+        let of_sender = self.senders.of(sender);
         self.total.with(bytes).fits(bound) && of_sender.with(bytes).fits(share)
     }
 
     /// Counts an envelope in.
     pub(super) fn add(&mut self, sender: MailboxId, bytes: u64) {
         self.total = self.total.with(bytes);
-        let of_sender = self.senders.entry(sender).or_default();
+        let of_sender = self.senders.entry(sender);
         *of_sender = of_sender.with(bytes);
     }
 
     /// Counts an envelope out.
     pub(super) fn remove(&mut self, sender: MailboxId, bytes: u64) {
         self.total = self.total.without(bytes);
-        if let Some(of_sender) = self.senders.get_mut(&sender) {
-            *of_sender = of_sender.without(bytes);
-            if of_sender.envelopes == 0 {
-                self.senders.remove(&sender);
+        self.senders.count_out(sender, bytes);
+    }
+}
+
+impl Senders {
+    fn of(&self, sender: MailboxId) -> Count {
+        if let Some(many) = &self.many {
+            return many.get(&sender).copied().unwrap_or_default();
+        }
+        let found = self.few.iter().find(|(of, _)| *of == sender);
+        found.map_or_else(Count::default, |(_, count)| *count)
+    }
+
+    /// The count of a sender, to be changed.
+    fn entry(&mut self, sender: MailboxId) -> &mut Count {
+        let place = self.few.iter().position(|(of, _)| *of == sender);
+        if self.many.is_some() || (place.is_none() && self.few.len() >= FEW) {
+            let few = std::mem::take(&mut self.few);
+            let many = self.many.get_or_insert_with(Box::default);
+            many.extend(few);
+            return many.entry(sender).or_default();
+        }
+        let place = place.unwrap_or_else(|| {
+            self.few.push((sender, Count::default()));
+            self.few.len() - 1
+        });
+        &mut self.few[place].1
+    }
+
+    fn count_out(&mut self, sender: MailboxId, bytes: u64) {
+        if let Some(many) = &mut self.many {
+            if let Some(count) = many.get_mut(&sender) {
+                *count = count.without(bytes);
+                if count.envelopes == 0 {
+                    many.remove(&sender);
+                }
+            }
+            if many.is_empty() {
+                self.many = None;
+            }
+        } else if let Some(place) = self.few.iter().position(|(of, _)| *of == sender) {
+            let count = &mut self.few[place].1;
+            *count = count.without(bytes);
+            if count.envelopes == 0 {
+                self.few.swap_remove(place);
             }
         }
     }
@@ -106,6 +157,9 @@ impl Count {
         self.envelopes <= bound.envelopes && self.bytes <= bound.bytes
     }
 }
+
+/// Senders that are looked through.
+const FEW: usize = 8;
 
 /// Largest payload that may use the reserve.
 const SMALL_BYTES: u64 = 1024;
@@ -147,6 +201,26 @@ mod tests {
         assert!(ledger.has_room(ALICE, SMALL_BYTES, &limits()));
         ledger.add(ALICE, SMALL_BYTES);
         assert!(!ledger.has_room(CAROL, 1, &limits()));
+    }
+
+    #[test]
+    fn many_senders_are_counted_as_few_are() {
+        let mut ledger = Ledger::default();
+        for turn in 0..3 {
+            for sender in 0..100 {
+                ledger.add(MailboxId(sender), turn);
+            }
+        }
+        let all = (0..100).map(|sender| ledger.senders.of(MailboxId(sender)));
+        let each = Count {
+            envelopes: 3,
+            bytes: 3,
+        };
+        assert!(all.into_iter().all(|count| count == each));
+        for turn in 0..3 {
+            (0..100).for_each(|sender| ledger.remove(MailboxId(sender), turn));
+        }
+        assert_eq!(ledger, Ledger::default());
     }
 
     #[test]

@@ -10,21 +10,29 @@
 //! before its commit never touches the disk. The sender's answer still waits for the batch, the same
 //! for every envelope, so that its timing does not tell who is online. Uncommitted bytes are bounded:
 //! when they are used up, `accept` waits, and that is the relay's only back-pressure.
+//!
+//! Most messages are new, for mailboxes that are known, and acked before their commit. That way is
+//! synchronous: one lock for each of accept, page and ack, one look into a map, and one allocation, the envelope.
 
 mod accept;
+mod acks;
 mod batch;
 mod digest;
 mod ledger;
+mod leeway;
 mod minter;
+mod order;
 mod reading;
 mod receipts;
 mod recents;
+mod slots;
 mod tail;
 #[cfg(test)]
 mod tests;
 mod times;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -34,17 +42,19 @@ use chatctl_protocol::{Address, Code, EnvelopeId, Limits};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::committer::ledger::Ledger;
+use crate::committer::leeway::Leeway;
 use crate::committer::minter::Minter;
-use crate::committer::recents::Recents;
-use crate::committer::tail::{Acked, Tail, Times};
+use crate::committer::recents::{Names, Recents};
+use crate::committer::tail::{Tail, Times};
 use crate::committer::times::Times as Stopwatch;
 use crate::metrics::Metrics;
 use crate::model::{Clock, Envelope, MailboxId, UnixMs};
-use crate::store::{self, Deletion, Lease, SendKey, SendRecord, Store};
+use crate::store::{self, Deletion, Lease, SendKey, Store};
 
+pub use crate::committer::acks::Receipt;
 pub use crate::committer::digest::Digest;
 pub use crate::committer::receipts::{EnvelopeIds, Outcome, Receipts, Ticket};
 pub use crate::committer::tail::Stretch;
@@ -53,7 +63,8 @@ pub use crate::committer::times::CommitTimes;
 /// How the committer paces and bounds itself.
 #[derive(Debug, Clone)]
 pub struct Pace {
-    /// Shortest time from a send to its commit, the same for every one.
+    /// Shortest time from a send to its commit, the same for every one. A busy relay may wait up to four times
+    /// as long while that spares the disk.
     pub interval: Duration,
     /// Bytes of the tail; half of them may be uncommitted.
     pub tail_bytes: usize,
@@ -115,6 +126,12 @@ pub struct Part {
 pub struct Committer {
     books: Mutex<Books>,
     store: Arc<dyn Store>,
+    /// Whether other relays write to it as well.
+    is_shared: bool,
+    /// How names of sends are hashed, before the lock.
+    names: Names,
+    /// Every send before this position of the recents is settled: if the store has it, it says so.
+    settled_to: AtomicU64,
     clock: Clock,
     metrics: Arc<Metrics>,
     pace: Pace,
@@ -140,6 +157,9 @@ struct Books {
     minter: Minter,
     recents: Recents,
     pending: VecDeque<Pending>,
+    leeway: Leeway,
+    /// Envelopes that the metrics do not count yet.
+    accepted: u64,
     /// When the last batch was taken.
     committed_at: Instant,
     deletions: Vec<Deletion>,
@@ -160,9 +180,14 @@ struct Books {
 #[derive(Debug)]
 struct Pending {
     since: Instant,
-    record: SendRecord,
-    envelopes: SmallVec<[Arc<Envelope>; 1]>,
+    /// Among the recents.
+    position: u64,
+    /// Of its envelopes, in the tail's order.
+    places: Range<u64>,
+    /// Its last id.
+    last: EnvelopeId,
     charge: u32,
+    ticket: Ticket,
 }
 
 impl Committer {
@@ -179,13 +204,15 @@ impl Committer {
     ) -> Result<Self, store::Error> {
         let start = store.start().await?;
         let minter = Minter::new(start.id_floor, start.node);
-        let floor = minter.last();
+        let (floor, now) = (minter.last(), Instant::now());
         let books = Books {
             tail: Tail::new(floor, pace.tail_bytes),
             minter,
             recents: Recents::default(),
             pending: VecDeque::new(),
-            committed_at: Instant::now(),
+            leeway: Leeway::new(pace.interval, now),
+            accepted: 0,
+            committed_at: now,
             deletions: Vec::new(),
             deletions_since: None,
             committing: floor,
@@ -195,7 +222,10 @@ impl Committer {
             stopped: false,
         };
         let committer = Self {
+            settled_to: AtomicU64::new(books.recents.first()),
             books: Mutex::new(books),
+            is_shared: store.is_shared(),
+            names: Names::default(),
             store,
             clock,
             metrics,
@@ -297,54 +327,6 @@ impl Committer {
         self.books.lock().tail.slots(mailbox).unacked(ids);
     }
 
-    /// Forgets acked envelopes: before their commit for good, else with one of the next commits.
-    /// Waits while too many acks wait for theirs, but not for ever: what finds no place comes again.
-    pub async fn ack(&self, mailbox: MailboxId, acks: &[Receipt]) {
-        for acks in acks.chunks(ACKS_AT_ONCE as usize) {
-            let room = timeout(PATIENCE, self.ack_room.acquire_many(acks.len() as u32)).await;
-            let Ok(Ok(mut permit)) = room else {
-                self.unacked(mailbox, acks.iter().map(|ack| ack.id));
-                continue;
-            };
-            let stored = self.forget_acked(mailbox, acks);
-            // Each delete holds its place until a commit has taken it.
-            if let Some(held) = permit.split(stored) {
-                held.forget();
-            }
-            self.metrics.envelopes_acked.inc_by(acks.len() as u64);
-        }
-    }
-
-    /// Returns how many of them the store has to delete.
-    fn forget_acked(&self, mailbox: MailboxId, acks: &[Receipt]) -> usize {
-        let now = self.clock.now();
-        let mut stored = 0;
-        let mut books = self.books.lock();
-        let committing = books.committing;
-        for ack in acks {
-            match books.tail.ack(mailbox, ack.id, committing) {
-                Acked::Elided => {
-                    self.metrics.envelopes_elided.inc();
-                }
-                Acked::Before => continue,
-                Acked::Stored => {
-                    books.deletions.push(Deletion { mailbox, id: ack.id });
-                    stored += 1;
-                }
-            }
-            if ack.expires_at > now
-                && let Some(ledger) = &mut books.tail.slots(mailbox).ledger
-            {
-                ledger.remove(ack.sender, ack.bytes);
-            }
-        }
-        if stored > 0 && books.deletions_since.is_none() {
-            books.deletions_since = Some(Instant::now());
-            self.work.notify_one();
-        }
-        stored
-    }
-
     /// The mailbox is no more.
     pub fn forget(&self, mailbox: MailboxId) {
         self.books.lock().tail.forget(mailbox);
@@ -367,30 +349,6 @@ impl Committer {
         Times {
             now,
             ephemeral_before: UnixMs(now.0.saturating_sub(stay)),
-        }
-    }
-}
-
-/// What an ack needs to know about an envelope that was delivered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Receipt {
-    /// Which.
-    pub id: EnvelopeId,
-    /// Who sent it.
-    pub sender: MailboxId,
-    /// Its payload's size.
-    pub bytes: u64,
-    /// When its time is over; from then on the expiry counts it out.
-    pub expires_at: UnixMs,
-}
-
-impl From<&Envelope> for Receipt {
-    fn from(envelope: &Envelope) -> Self {
-        Self {
-            id: envelope.id,
-            sender: envelope.sender,
-            bytes: envelope.payload.len() as u64,
-            expires_at: envelope.expires_at,
         }
     }
 }
@@ -431,6 +389,3 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Acks that may wait for their delete, over all sessions.
 const MAX_WAITING_ACKS: usize = 65_536;
-
-/// Acks that are taken in one go.
-const ACKS_AT_ONCE: u32 = 256;

@@ -38,6 +38,30 @@ impl Committer {
         self.read(mailbox, stretch, room, |now| self.times(now)).await
     }
 
+    /// As [`Self::page`], from the tail alone and as far as may be read now, each envelope with its deliveries
+    /// before this one. `None` when the store has to be asked, or `looked` is not behind the last barrier.
+    #[must_use]
+    pub fn try_page(
+        &self,
+        mailbox: MailboxId,
+        after: EnvelopeId,
+        room: Room,
+        looked: EnvelopeId,
+    ) -> Option<Vec<(Arc<Envelope>, u32)>> {
+        let times = self.times(self.clock.now());
+        let mut books = self.books.lock();
+        let up_to = match self.is_shared {
+            // A barrier is raised under this lock.
+            true if self.barrier.load(Ordering::Acquire) > looked.as_u64() => return None,
+            true => books.minter.last(),
+            false => EnvelopeId::MAX,
+        };
+        match books.tail.page(mailbox, Stretch { after, up_to }, room, times) {
+            Page::Here(page) => Some(page),
+            Page::Below(_) => None,
+        }
+    }
+
     /// What waits after `after`, for a reader who takes nothing: ephemeral envelopes are left to the session
     /// that they wait for, and where relays share the store only what is committed counts.
     ///
@@ -54,7 +78,7 @@ impl Committer {
             after,
             up_to: EnvelopeId::MAX,
         };
-        if !self.store.is_shared() {
+        if !self.is_shared {
             let all_over = |now| Times {
                 now,
                 ephemeral_before: UnixMs(u64::MAX),
@@ -146,6 +170,7 @@ impl Committer {
             };
             let floor = match page {
                 Page::Here(page) => {
+                    let page: Vec<_> = page.into_iter().map(|(envelope, _)| envelope).collect();
                     let cursor = page.last().map_or(after, |envelope| envelope.id);
                     return Ok((page, cursor));
                 }
@@ -164,7 +189,7 @@ impl Committer {
 
     /// Whether another relay may still commit mail with a lower id: a cursor would pass that.
     fn may_be_passed(&self, id: EnvelopeId, now: UnixMs) -> bool {
-        self.store.is_shared() && id.node() != self.node && id.unix_ms() + UNSETTLED_MS > now.0
+        self.is_shared && id.node() != self.node && id.unix_ms() + UNSETTLED_MS > now.0
     }
 
     /// Whether mail of this id comes by the cursor, which has not reached it.
@@ -176,13 +201,13 @@ impl Committer {
     /// Whether mail may come from other relays.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        self.store.is_shared()
+        self.is_shared
     }
 
     /// Up to where a reader may read now, and the id that it may not pass before it has looked.
     #[must_use]
     pub fn horizon(&self) -> (EnvelopeId, EnvelopeId) {
-        if !self.store.is_shared() {
+        if !self.is_shared {
             return (EnvelopeId::MAX, EnvelopeId::ZERO);
         }
         // In this order: what is minted behind a later barrier is above the first.

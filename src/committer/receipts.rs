@@ -76,6 +76,34 @@ pub struct Ticket {
     id: u64,
 }
 
+/// Delivers outcomes, in their order. Those that stand together and go to one inbox are put there at once.
+pub(super) fn settle_all(outcomes: impl IntoIterator<Item = (Ticket, Outcome)>) {
+    let mut outcomes = outcomes.into_iter();
+    let mut next = outcomes.next();
+    while let Some((mut ticket, outcome)) = next.take() {
+        let Some(inbox) = ticket.inbox.take() else {
+            next = outcomes.next();
+            continue;
+        };
+        let mut done = inbox.done.lock();
+        done.push((ticket.id, outcome));
+        for (mut ticket, outcome) in outcomes.by_ref() {
+            if ticket
+                .inbox
+                .as_ref()
+                .is_none_or(|other| !Arc::ptr_eq(other, &inbox))
+            {
+                next = Some((ticket, outcome));
+                break;
+            }
+            done.push((ticket.id, outcome));
+            ticket.inbox = None;
+        }
+        drop(done);
+        inbox.wake.ring();
+    }
+}
+
 impl Ticket {
     /// Delivers the outcome.
     pub fn settle(mut self, outcome: Outcome) {
@@ -114,5 +142,20 @@ mod tests {
         let mut taken = Vec::new();
         receipts.take(&mut taken);
         assert_eq!(taken, [(2, Outcome::Refused(Code::Conflict))]);
+    }
+
+    #[test]
+    fn outcomes_of_many_reach_each_inbox_in_their_order() {
+        let inboxes = [(); 3].map(|()| Receipts::new(Arc::default()));
+        let whose = [0, 0, 1, 0, 2, 2, 2, 1, 0];
+        let refused = Outcome::Refused(Code::Conflict);
+        let tickets = whose.iter().zip(0..);
+        settle_all(tickets.map(|(whose, id)| (inboxes[*whose].ticket(id), refused.clone())));
+        let taken = inboxes.map(|inbox| {
+            let mut taken = Vec::new();
+            inbox.take(&mut taken);
+            taken.into_iter().map(|(id, _)| id).collect::<Vec<_>>()
+        });
+        assert_eq!(taken, [vec![0, 1, 3, 8], vec![2, 7], vec![4, 5, 6]]);
     }
 }

@@ -5,140 +5,210 @@
 //!
 //! # Why
 //!
-//! Every send passes here, and most are never asked for again. What is settled is therefore written
-//! once and not looked up to leave: it stays for a generation and the one after it, and the older one
-//! goes as a whole.
+//! Every send passes here, and most are never asked for again. So a send is written once, at the end of a ring in
+//! the order of acceptance, and whoever has it under way knows its position: settling it looks nothing up. Names
+//! are found by chains through the ring, the latest send of a bucket first. A chain only leads to earlier ones and
+//! ends where the ring begins, so what leaves the ring leaves every chain, and nothing is ever taken out of a map.
+//!
+//! Names are for senders to choose, so the hash is under a key that was drawn for this process, of a quality that
+//! spreads any input; and a name that hashes alike costs a step in a chain, never a wrong answer: whole names are
+//! compared. Whoever would lengthen a chain has no sight of the hashes, and has his rate.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher as _, Hasher as _};
 
-use crate::committer::receipts::{EnvelopeIds, Outcome, Ticket};
-use crate::model::NumberHasher;
-use crate::store::SendKey;
-use chatctl_protocol::Code;
+use chatctl_protocol::EnvelopeId;
 use smallvec::SmallVec;
 
-/// Sends by name.
-#[derive(Debug, Default)]
-pub(super) struct Recents {
-    hasher: RandomState,
-    under_way: ByName<UnderWay>,
-    young: ByName<Settled>,
-    old: ByName<Settled>,
-}
+use crate::committer::receipts::{EnvelopeIds, Outcome, Ticket};
+use crate::model::{NumberHasher, UnixMs};
+use crate::store::{SendKey, SendRecord};
+use chatctl_protocol::Code;
 
-type ByName<T> = HashMap<Name, T, NumberHasher>;
+/// Hashes the names of sends.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Names(foldhash::quality::RandomState);
 
-/// A send's name and its hash under a secret key: names are for senders to choose.
-#[derive(Debug, PartialEq, Eq)]
-struct Name {
-    hash: u64,
-    key: SendKey,
-}
-
-impl Hash for Name {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
+impl Names {
+    /// The hash of a name. Needs no lock.
+    pub(super) fn hash(&self, key: &SendKey) -> u64 {
+        let mut hasher = self.0.build_hasher();
+        hasher.write_u64(key.sender.0);
+        hasher.write(key.client_msg_id.as_bytes());
+        hasher.finish()
     }
 }
 
+/// Sends by name.
 #[derive(Debug)]
-struct UnderWay {
-    settled: Settled,
-    /// Who waits for the outcome.
-    waiting: SmallVec<[Ticket; 1]>,
+pub(super) struct Recents {
+    /// In the order of acceptance.
+    sends: VecDeque<Recent>,
+    /// The position of the first of them. Positions begin at 1.
+    first: u64,
+    under_way: usize,
+    /// The position of the latest send of each bucket; what lies before `first` is no more.
+    latest: Vec<u64>,
+    /// Retries of sends that are under way, by their positions: seldom any.
+    retries: HashMap<u64, Vec<Ticket>, NumberHasher>,
 }
 
-/// What a retry is answered, and how it is told from another message.
 #[derive(Debug)]
-struct Settled {
+struct Recent {
+    hash: u64,
+    /// The position of the send before it in its bucket.
+    before: u64,
+    key: SendKey,
     digest: [u8; 8],
     ids: EnvelopeIds,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    UnderWay,
+    Safe,
+    /// Whoever comes under its name is a new send.
+    Refused,
+}
+
+impl Default for Recents {
+    fn default() -> Self {
+        Self {
+            // Of both the system gives only what is touched.
+            sends: VecDeque::with_capacity(MOST),
+            latest: vec![0; BUCKETS],
+            first: 1,
+            under_way: 0,
+            retries: HashMap::default(),
+        }
+    }
 }
 
 impl Recents {
-    /// Whether a send of this name is here.
-    pub(super) fn knows(&self, key: &SendKey) -> bool {
-        let name = self.name(key);
-        self.under_way.contains_key(&name) || self.settled(&name).is_some()
+    /// Every send from this position on is here.
+    pub(super) const fn first(&self) -> u64 {
+        self.first
     }
 
-    /// Answers a retry: now if the first try is safe, with it if it is under way.
-    pub(super) fn retry(&mut self, key: &SendKey, digest: [u8; 8], ticket: Ticket) {
-        let name = self.name(key);
-        if let Some(first) = self.under_way.get_mut(&name) {
-            match first.settled.digest == digest {
-                true => first.waiting.push(ticket),
-                false => ticket.settle(Outcome::Refused(Code::Conflict)),
+    /// The position of the send of this name, if it is here and was not refused.
+    pub(super) fn find(&self, hash: u64, key: &SendKey) -> Option<u64> {
+        let mut position = self.latest[bucket(hash)];
+        while let Some(send) = self.at(position) {
+            if send.hash == hash && send.state != State::Refused && send.key == *key {
+                return Some(position);
             }
-        } else if let Some(first) = self.settled(&name) {
-            ticket.settle(match first.digest == digest {
-                true => Outcome::Safe {
-                    ids: first.ids.clone(),
-                    duplicate: true,
-                },
-                false => Outcome::Refused(Code::Conflict),
-            });
+            position = send.before;
+        }
+        None
+    }
+
+    /// Answers a retry of the send at a position: now if that is safe, with it if it is under way.
+    pub(super) fn retry(&mut self, position: u64, digest: [u8; 8], ticket: Ticket) {
+        let Some(first) = self.at(position) else { return };
+        if first.digest != digest {
+            return ticket.settle(Outcome::Refused(Code::Conflict));
+        }
+        match first.state {
+            State::UnderWay => self.retries.entry(position).or_default().push(ticket),
+            State::Safe => ticket.settle(Outcome::Safe {
+                ids: first.ids.clone(),
+                duplicate: true,
+            }),
+            State::Refused => ticket.settle(Outcome::Refused(Code::Unavailable)),
         }
     }
 
-    /// A send is under way.
-    pub(super) fn begin(&mut self, key: SendKey, digest: [u8; 8], ids: EnvelopeIds, ticket: Ticket) {
-        let send = UnderWay {
-            settled: Settled { digest, ids },
-            waiting: SmallVec::from_buf([ticket]),
-        };
-        let hash = self.hasher.hash_one(&key);
-        self.under_way.insert(Name { hash, key }, send);
+    /// A send is under way. Returns its position.
+    pub(super) fn begin(&mut self, hash: u64, key: SendKey, digest: [u8; 8], ids: EnvelopeIds) -> u64 {
+        while self.sends.len() >= MOST
+            && self.sends.len() - self.under_way > LEAST
+            && self
+                .sends
+                .pop_front_if(|send| send.state != State::UnderWay)
+                .is_some()
+        {
+            self.first += 1;
+        }
+        let position = self.first + self.sends.len() as u64;
+        let before = std::mem::replace(&mut self.latest[bucket(hash)], position);
+        self.sends.push_back(Recent {
+            hash,
+            before,
+            key,
+            digest,
+            ids,
+            state: State::UnderWay,
+        });
+        self.under_way += 1;
+        position
     }
 
-    /// The send is safe: the first who waits made it, the others are retries.
-    pub(super) fn safe(&mut self, key: &SendKey) {
-        let Some((name, UnderWay { settled, waiting })) = self.under_way.remove_entry(&self.name(key)) else {
+    /// What is to be remembered of a send that is under way.
+    pub(super) fn record(&self, position: u64, accepted_at: UnixMs) -> Option<SendRecord> {
+        self.at(position).map(|send| SendRecord {
+            key: send.key.clone(),
+            digest: send.digest,
+            envelope_ids: send.ids.to_vec(),
+            accepted_at,
+        })
+    }
+
+    /// The send is settled: safe, or refused with a code. Its ticket made it, those of others are retries. Adds
+    /// what each of them is to be told.
+    pub(super) fn settle(
+        &mut self,
+        position: u64,
+        ticket: Ticket,
+        refused: Option<Code>,
+        told: &mut Vec<(Ticket, Outcome)>,
+    ) {
+        let index = position.wrapping_sub(self.first);
+        let Some(send) = usize::try_from(index).ok().and_then(|at| self.sends.get_mut(at)) else {
             return;
         };
-        for (turn, ticket) in waiting.into_iter().enumerate() {
-            ticket.settle(Outcome::Safe {
-                ids: settled.ids.clone(),
-                duplicate: turn > 0,
-            });
-        }
-        if self.young.len() >= GENERATION {
-            std::mem::swap(&mut self.young, &mut self.old);
-            self.young.clear();
-        }
-        self.young.insert(name, settled);
-    }
-
-    /// The send failed: a retry is a new one.
-    pub(super) fn refused(&mut self, key: &SendKey, code: Code) {
-        if let Some(send) = self.under_way.remove(&self.name(key)) {
-            for ticket in send.waiting {
-                ticket.settle(Outcome::Refused(code));
-            }
+        self.under_way -= usize::from(send.state == State::UnderWay);
+        send.state = match refused {
+            None => State::Safe,
+            Some(_) => State::Refused,
+        };
+        let outcome = |ids: &[EnvelopeId], duplicate| match refused {
+            None => Outcome::Safe {
+                ids: SmallVec::from_slice(ids),
+                duplicate,
+            },
+            Some(code) => Outcome::Refused(code),
+        };
+        told.push((ticket, outcome(&send.ids, false)));
+        if !self.retries.is_empty() {
+            let retries = self.retries.remove(&position).into_iter().flatten();
+            told.extend(retries.map(|ticket| (ticket, outcome(&send.ids, true))));
         }
     }
 
-    fn settled(&self, name: &Name) -> Option<&Settled> {
-        self.young.get(name).or_else(|| self.old.get(name))
-    }
-
-    fn name(&self, key: &SendKey) -> Name {
-        Name {
-            hash: self.hasher.hash_one(key),
-            key: key.clone(),
-        }
+    fn at(&self, position: u64) -> Option<&Recent> {
+        let index = position.checked_sub(self.first)?;
+        self.sends.get(usize::try_from(index).ok()?)
     }
 }
 
-/// Settled sends of one generation. At least so many are remembered, at most twice as many.
-const GENERATION: usize = 65_536;
+fn bucket(hash: u64) -> usize {
+    hash as usize % BUCKETS
+}
+
+/// Settled sends that are remembered whatever is under way besides.
+const LEAST: usize = 65_536;
+
+/// Sends that are remembered, unless more are under way.
+const MOST: usize = 2 * LEAST;
+
+const BUCKETS: usize = MOST;
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use chatctl_protocol::{ClientMsgId, EnvelopeId};
+    use chatctl_protocol::ClientMsgId;
     use smallvec::smallvec;
 
     use super::*;
@@ -152,22 +222,65 @@ mod tests {
         }
     }
 
-    fn settle(recents: &mut Recents, number: usize) {
+    fn begin(recents: &mut Recents, names: &Names, number: usize) -> u64 {
+        let ids = smallvec![EnvelopeId::from_u64(number as u64)];
+        recents.begin(names.hash(&key(number)), key(number), [0; 8], ids)
+    }
+
+    fn settle(recents: &mut Recents, position: u64, refused: Option<Code>) {
         let ticket = Receipts::new(Arc::default()).ticket(0);
-        recents.begin(key(number), [0; 8], smallvec![EnvelopeId::from_u64(1)], ticket);
-        recents.safe(&key(number));
+        recents.settle(position, ticket, refused, &mut Vec::new());
+    }
+
+    fn known(recents: &Recents, names: &Names, numbers: std::ops::Range<usize>) -> Vec<usize> {
+        let is_known = |number: &usize| recents.find(names.hash(&key(*number)), &key(*number)).is_some();
+        numbers.filter(is_known).collect()
     }
 
     #[test]
-    fn a_generation_is_remembered_and_two_are_all() {
-        let mut recents = Recents::default();
-        (0..2 * GENERATION).for_each(|number| settle(&mut recents, number));
-        assert!(recents.knows(&key(0)));
-        settle(&mut recents, 2 * GENERATION);
-        let known = (0..=2 * GENERATION).filter(|number| recents.knows(&key(*number)));
+    fn the_latest_are_remembered_and_twice_the_least_are_all() {
+        let (mut recents, names) = (Recents::default(), Names::default());
+        for number in 0..MOST + 10 {
+            let position = begin(&mut recents, &names, number);
+            settle(&mut recents, position, None);
+        }
         assert_eq!(
-            known.collect::<Vec<_>>(),
-            Vec::from_iter(GENERATION..=2 * GENERATION)
+            known(&recents, &names, 0..MOST + 10),
+            Vec::from_iter(10..MOST + 10)
         );
+    }
+
+    #[test]
+    fn what_is_under_way_stays_and_takes_no_place_from_what_is_settled() {
+        let (mut recents, names) = (Recents::default(), Names::default());
+        for number in 0..LEAST {
+            let position = begin(&mut recents, &names, number);
+            settle(&mut recents, position, None);
+        }
+        for number in LEAST..2 * MOST {
+            begin(&mut recents, &names, number);
+        }
+        assert_eq!(known(&recents, &names, 0..2 * MOST), Vec::from_iter(0..2 * MOST));
+    }
+
+    #[test]
+    fn a_refused_send_is_forgotten_and_another_of_its_name_is_found() {
+        let (mut recents, names) = (Recents::default(), Names::default());
+        let first = begin(&mut recents, &names, 1);
+        settle(&mut recents, first, Some(Code::Unavailable));
+        assert_eq!(known(&recents, &names, 0..2), Vec::<usize>::new());
+        let second = begin(&mut recents, &names, 1);
+        assert_eq!(recents.find(names.hash(&key(1)), &key(1)), Some(second));
+    }
+
+    #[test]
+    fn names_that_hash_alike_are_told_apart() {
+        let mut recents = Recents::default();
+        let all = (0..100).map(|number| recents.begin(7, key(number), [0; 8], EnvelopeIds::new()));
+        let all: Vec<u64> = all.collect();
+        for (number, position) in all.into_iter().enumerate() {
+            assert_eq!(recents.find(7, &key(number)), Some(position));
+        }
+        assert_eq!(recents.find(7, &key(100)), None);
     }
 }

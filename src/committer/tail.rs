@@ -8,23 +8,28 @@
 //! Ids are minted and pushed under one lock and committed in their order, so two watermarks say all
 //! there is to say about an envelope's way to the disk, and `floor` says from where on the tail is
 //! complete for *every* mailbox: a reader whose cursor is at or above it needs no store.
+//!
+//! A mailbox has a number here, so that one look into a map finds it for a whole send, page or ack.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::ops::Bound;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chatctl_protocol::EnvelopeId;
-use tokio::time::Instant;
 
-use crate::committer::ledger::Ledger;
+use crate::committer::order::{Order, Place, Stay};
+use crate::committer::slots::{Kept, Slots};
 use crate::model::{Envelope, MailboxId, NumberHasher, UnixMs};
-use crate::store::{Room, Usage};
+use crate::store::Room;
 
 /// The lately accepted envelopes of all mailboxes.
 #[derive(Debug)]
 pub(super) struct Tail {
-    boxes: HashMap<MailboxId, Slots, NumberHasher>,
-    order: VecDeque<(EnvelopeId, MailboxId)>,
+    numbers: HashMap<MailboxId, u32, NumberHasher>,
+    /// By the mailboxes' numbers.
+    boxes: Vec<Slots>,
+    /// Numbers of nobody.
+    free: Vec<u32>,
+    order: Order,
     /// Everything accepted after this id, and not acked, is here.
     floor: EnvelopeId,
     /// Everything up to this id is durable, or will never be.
@@ -33,47 +38,47 @@ pub(super) struct Tail {
     max_bytes: usize,
 }
 
-/// One mailbox's part of the tail.
-#[derive(Debug, Default)]
-pub(super) struct Slots {
-    envelopes: VecDeque<Arc<Envelope>>,
-    /// As the tail's, for this mailbox alone: what is at or below is the store's to answer for.
-    floor: EnvelopeId,
-    /// Acked, but the store still has them: a read must not bring them back.
-    gone: BTreeSet<EnvelopeId>,
-    /// What it holds, once it was asked of the store.
-    pub(super) ledger: Option<Ledger>,
-    /// When that was.
-    pub(super) counted_at: Option<Instant>,
-    /// Deliveries of envelopes that were not acked by the session that got them.
-    attempts: HashMap<EnvelopeId, u32, NumberHasher>,
-}
+/// Envelopes and their deliveries before this one.
+pub(super) type Pages = Vec<(Arc<Envelope>, u32)>;
 
 /// What the tail has for a reader.
 #[derive(Debug)]
 pub(super) enum Page {
     /// All there is after the cursor, as far as there was room.
-    Here(Vec<Arc<Envelope>>),
+    Here(Pages),
     /// What comes next is in the store, up to this id.
     Below(EnvelopeId),
 }
 
 /// Where an acked envelope was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Acked {
     /// Only in memory: it never touches the disk.
-    Elided,
-    /// In the store, or on its way there.
-    Stored,
+    Elided(Arc<Envelope>),
+    /// In the store, or on its way there, and still here if it was.
+    Stored(Option<Arc<Envelope>>),
     /// Nowhere: another session's ack came first.
-    Before,
+    Before(Option<Arc<Envelope>>),
+}
+
+/// What has become of an envelope of a send that waits for its commit.
+#[derive(Debug)]
+pub(super) enum Fate<'a> {
+    /// It is to be stored.
+    Waits(&'a Arc<Envelope>),
+    /// It was acked, or is not for the store.
+    Done,
+    /// Its mailbox was removed.
+    Removed,
 }
 
 impl Tail {
     pub(super) fn new(floor: EnvelopeId, max_bytes: usize) -> Self {
         Self {
-            boxes: HashMap::default(),
-            order: VecDeque::new(),
+            numbers: HashMap::default(),
+            boxes: Vec::new(),
+            free: Vec::new(),
+            order: Order::default(),
             floor,
             durable: floor,
             bytes: 0,
@@ -90,47 +95,98 @@ impl Tail {
         self.bytes
     }
 
+    /// The number of a mailbox that is known. Good for as long as the books are locked.
+    pub(super) fn number(&self, mailbox: MailboxId) -> Option<u32> {
+        self.numbers.get(&mailbox).copied()
+    }
+
+    /// The part of the mailbox with this number.
+    pub(super) fn at(&self, number: u32) -> &Slots {
+        &self.boxes[number as usize]
+    }
+
+    /// As [`Self::at`], to be changed.
+    pub(super) fn at_mut(&mut self, number: u32) -> &mut Slots {
+        &mut self.boxes[number as usize]
+    }
+
     pub(super) fn slots(&mut self, mailbox: MailboxId) -> &mut Slots {
-        self.boxes.entry(mailbox).or_default()
+        let number = self.known_from_now_on(mailbox);
+        self.at_mut(number)
+    }
+
+    /// The number of a mailbox, a new one if it has none.
+    pub(super) fn known_from_now_on(&mut self, mailbox: MailboxId) -> u32 {
+        let (boxes, free) = (&mut self.boxes, &mut self.free);
+        *self.numbers.entry(mailbox).or_insert_with(|| {
+            let slots = Slots::default();
+            if let Some(number) = free.pop() {
+                boxes[number as usize] = slots;
+                return number;
+            }
+            boxes.push(slots);
+            // Mailboxes are devices: there are not four billions of them.
+            u32::try_from(boxes.len() - 1).unwrap_or(u32::MAX)
+        })
     }
 
     pub(super) fn known(&self, mailbox: MailboxId) -> Option<&Slots> {
-        self.boxes.get(&mailbox)
+        self.number(mailbox).map(|number| self.at(number))
     }
 
-    /// Appends an envelope, whose id is above all before it.
-    pub(super) fn push(&mut self, envelope: Arc<Envelope>) {
+    /// The place of the next envelope.
+    pub(super) fn next_place(&self) -> u64 {
+        self.order.next()
+    }
+
+    /// Appends an envelope of the mailbox with this number, whose id is above all before it.
+    pub(super) fn push(&mut self, mailbox: u32, envelope: Arc<Envelope>) {
         self.bytes += cost(&envelope);
-        self.order.push_back((envelope.id, envelope.mailbox));
-        self.slots(envelope.mailbox).envelopes.push_back(envelope);
+        let (id, place) = (envelope.id, self.order.next());
+        let stay = match envelope.ephemeral {
+            true => Stay::Ephemeral,
+            false => Stay::Here,
+        };
+        self.order.push(Place { id, mailbox, stay });
+        self.at_mut(mailbox)
+            .envelopes
+            .push_back(Kept { id, place, envelope });
     }
 
-    /// Whether the envelope is still here and not acked. `None` when its mailbox is not known at all.
-    pub(super) fn holds(&self, mailbox: MailboxId, id: EnvelopeId) -> Option<bool> {
-        self.boxes.get(&mailbox).map(|slots| slots.position(id).is_some())
+    /// What has become of the envelope at a place.
+    pub(super) fn fate(&self, place: u64) -> Fate<'_> {
+        let Some(place) = self.order.at(place) else {
+            return Fate::Done;
+        };
+        match place.stay {
+            Stay::Here => match self.at(place.mailbox).find(place.id) {
+                Some(envelope) => Fate::Waits(envelope),
+                None => Fate::Done,
+            },
+            Stay::Removed => Fate::Removed,
+            Stay::Ephemeral | Stay::Gone => Fate::Done,
+        }
     }
 
     /// The mailbox's next envelopes of the stretch. Ephemeral ones leave the tail as they are read,
     /// stale ones (accepted before `ephemeral_before`) are dropped.
     pub(super) fn page(&mut self, mailbox: MailboxId, stretch: Stretch, room: Room, times: Times) -> Page {
         let Stretch { after, up_to } = stretch;
-        let of_mailbox = self
-            .boxes
-            .get(&mailbox)
-            .map_or(EnvelopeId::ZERO, |slots| slots.floor);
+        let number = self.number(mailbox);
+        let of_mailbox = number.map_or(EnvelopeId::ZERO, |number| self.at(number).floor);
         let floor = self.floor.max(of_mailbox);
         if after < floor {
             return Page::Below(floor);
         }
-        let Some(slots) = self.boxes.get_mut(&mailbox) else {
+        let Some(slots) = number.and_then(|number| self.boxes.get_mut(number as usize)) else {
             return Page::Here(Vec::new());
         };
         let mut page = Vec::new();
         let mut bytes = 0;
-        let mut next = slots.envelopes.partition_point(|envelope| envelope.id <= after);
+        let mut next = slots.after(after);
         while page.len() < room.envelopes
-            && let Some(envelope) = slots.envelopes.get(next)
-            && envelope.id <= up_to
+            && let Some(Kept { id, place, envelope }) = slots.envelopes.get(next)
+            && *id <= up_to
         {
             if times.is_over(envelope) {
                 next += 1;
@@ -140,55 +196,72 @@ impl Tail {
             if bytes > room.bytes && !page.is_empty() {
                 break;
             }
+            if page.is_empty() {
+                page.reserve((slots.envelopes.len() - next).min(room.envelopes));
+            }
+            let attempts = slots.attempts(*id);
             if envelope.ephemeral {
                 self.bytes -= cost(envelope);
-                page.extend(slots.envelopes.remove(next));
+                self.order.leave(*place);
+                page.extend(slots.envelopes.remove(next).map(|kept| (kept.envelope, attempts)));
             } else {
-                page.push(Arc::clone(envelope));
+                page.push((Arc::clone(envelope), attempts));
                 next += 1;
             }
         }
         Page::Here(page)
     }
 
-    /// Forgets an acked envelope. Up to `committing`, the store has it or is about to.
-    pub(super) fn ack(&mut self, mailbox: MailboxId, id: EnvelopeId, committing: EnvelopeId) -> Acked {
-        let slots = self.boxes.entry(mailbox).or_default();
-        slots.attempts.remove(&id);
-        if let Some(position) = slots.position(id)
-            && let Some(envelope) = slots.envelopes.remove(position)
-        {
-            self.bytes -= cost(&envelope);
-            if id > committing {
-                return Acked::Elided;
-            }
-        }
-        match slots.gone.insert(id) {
-            true => Acked::Stored,
-            false => Acked::Before,
+    /// Forgets an acked envelope of the mailbox with this number. Up to `committing`, the store has it or is
+    /// about to.
+    pub(super) fn ack(&mut self, number: u32, id: EnvelopeId, committing: EnvelopeId) -> Acked {
+        let slots = &mut self.boxes[number as usize];
+        slots.expired(id);
+        let kept = slots.take(id).map(|kept| {
+            self.bytes -= cost(&kept.envelope);
+            self.order.leave(kept.place);
+            kept.envelope
+        });
+        match kept {
+            Some(envelope) if id > committing => Acked::Elided(envelope),
+            kept => match slots.gone.insert(id) {
+                true => Acked::Stored(kept),
+                false => Acked::Before(kept),
+            },
         }
     }
 
     /// Takes an envelope back that was refused. Returns it if it was still here.
-    pub(super) fn take_back(&mut self, mailbox: MailboxId, id: EnvelopeId) -> Option<Arc<Envelope>> {
-        let slots = self.boxes.get_mut(&mailbox)?;
-        let envelope = slots.envelopes.remove(slots.position(id)?)?;
+    pub(super) fn take_back(&mut self, place: u64) -> Option<Arc<Envelope>> {
+        let Place { id, mailbox, stay } = self.order.at(place)?;
+        match stay {
+            Stay::Here | Stay::Ephemeral => {}
+            Stay::Gone | Stay::Removed => return None,
+        }
+        let envelope = self.at_mut(mailbox).take(id)?.envelope;
         self.bytes -= cost(&envelope);
+        self.order.leave(place);
         Some(envelope)
     }
 
     /// Everything up to `id` is durable. Makes room by dropping the oldest that are.
     pub(super) fn settle(&mut self, id: EnvelopeId) {
         self.durable = self.durable.max(id);
-        while self.bytes > self.max_bytes || self.order.len() > self.max_bytes / OVERHEAD {
-            match self.order.front() {
-                Some(&(id, mailbox)) if id <= self.durable => {
-                    self.order.pop_front();
-                    self.floor = id;
-                    self.take_back(mailbox, id);
+        while let Some(place) = self.order.front() {
+            let is_too_much = self.bytes > self.max_bytes || self.order.len() > self.max_bytes / OVERHEAD;
+            match place.stay {
+                Stay::Gone => {}
+                // Its send has been looked at.
+                Stay::Removed if place.id <= self.durable => {}
+                Stay::Here | Stay::Ephemeral if place.id <= self.durable && is_too_much => {
+                    self.floor = place.id;
+                    if let Some(kept) = self.at_mut(place.mailbox).take(place.id) {
+                        self.bytes -= cost(&kept.envelope);
+                    }
                 }
-                Some(_) | None => return,
+                Stay::Here | Stay::Ephemeral | Stay::Removed => return,
             }
+            self.order.pop();
         }
     }
 
@@ -196,91 +269,42 @@ impl Tail {
     /// what of it is left.
     pub(super) fn leave_to_store(&mut self, mailbox: MailboxId) {
         let durable = self.durable;
-        let Some(slots) = self.boxes.get_mut(&mailbox) else {
+        let Some(number) = self.number(mailbox) else {
             return;
         };
+        let slots = &mut self.boxes[number as usize];
         slots.floor = durable;
-        let stays = |envelope: &Arc<Envelope>| envelope.id > durable || envelope.ephemeral;
-        let left = slots.envelopes.iter().filter(|envelope| !stays(envelope));
-        self.bytes -= left.map(|envelope| cost(envelope)).sum::<usize>();
-        slots.envelopes.retain(stays);
+        let (order, bytes) = (&mut self.order, &mut self.bytes);
+        slots.envelopes.retain(|kept| {
+            let stays = kept.id > durable || kept.envelope.ephemeral;
+            if !stays {
+                *bytes -= cost(&kept.envelope);
+                order.leave(kept.place);
+            }
+            stays
+        });
     }
 
     /// The store has forgotten this envelope.
     pub(super) fn deleted(&mut self, mailbox: MailboxId, id: EnvelopeId) {
-        if let Some(slots) = self.boxes.get_mut(&mailbox) {
-            slots.gone.remove(&id);
+        if let Some(number) = self.number(mailbox) {
+            self.at_mut(number).gone.remove(&id);
         }
     }
 
     /// Forgets a mailbox that is no more.
     pub(super) fn forget(&mut self, mailbox: MailboxId) {
-        if let Some(slots) = self.boxes.remove(&mailbox) {
-            self.bytes -= slots
-                .envelopes
-                .iter()
-                .map(|envelope| cost(envelope))
-                .sum::<usize>();
-        }
-    }
-}
-
-impl Slots {
-    fn position(&self, id: EnvelopeId) -> Option<usize> {
-        // Acks come in order: the front is the likely one.
-        if self.envelopes.front().is_some_and(|envelope| envelope.id == id) {
-            return Some(0);
-        }
-        self.envelopes
-            .binary_search_by_key(&id, |envelope| envelope.id)
-            .ok()
-    }
-
-    /// Ids after the cursor that the store may still return although they were acked, ascending. Seldom
-    /// any: acks are for what a cursor has passed.
-    pub(super) fn gone_after(&self, cursor: EnvelopeId) -> Vec<EnvelopeId> {
-        let ahead = (Bound::Excluded(cursor), Bound::Unbounded);
-        self.gone.range(ahead).copied().collect()
-    }
-
-    /// Whether the store's word on what the mailbox holds is the whole truth.
-    pub(super) fn is_settled(&self, durable: EnvelopeId) -> bool {
-        self.gone.is_empty()
-            && self
-                .envelopes
-                .back()
-                .is_none_or(|envelope| envelope.id <= durable)
-    }
-
-    /// Deliveries before this one.
-    pub(super) fn attempts(&self, id: EnvelopeId) -> u32 {
-        self.attempts.get(&id).copied().unwrap_or(0)
-    }
-
-    /// The envelope is no more, and nothing of it is delivered again.
-    pub(super) fn expired(&mut self, id: EnvelopeId) {
-        self.attempts.remove(&id);
-    }
-
-    /// What the store has counted, and what is not durable yet besides.
-    pub(super) fn counted(&mut self, usage: Usage, durable: EnvelopeId, now: Instant) {
-        let mut ledger = Ledger::from(usage);
-        let rest = self.envelopes.iter().filter(|envelope| envelope.id > durable);
-        for envelope in rest.filter(|envelope| !envelope.ephemeral) {
-            ledger.add(envelope.sender, envelope.payload.len() as u64);
-        }
-        self.ledger = Some(ledger);
-        self.counted_at = Some(now);
-    }
-
-    /// A session ended with these unacked.
-    pub(super) fn unacked(&mut self, ids: impl Iterator<Item = EnvelopeId>) {
-        // What another relay's session acks is never counted out here.
-        if self.attempts.len() > MAX_ATTEMPTS {
-            self.attempts.clear();
-        }
-        for id in ids {
-            *self.attempts.entry(id).or_insert(0) += 1;
+        let Some(number) = self.numbers.remove(&mailbox) else {
+            return;
+        };
+        let slots = std::mem::take(&mut self.boxes[number as usize]);
+        self.free.push(number);
+        for kept in slots.envelopes {
+            self.bytes -= cost(&kept.envelope);
+            match kept.envelope.ephemeral {
+                true => self.order.leave(kept.place),
+                false => self.order.remove(kept.place),
+            }
         }
     }
 }
@@ -315,6 +339,3 @@ pub(super) fn cost(envelope: &Envelope) -> usize {
 
 /// Bytes of bookkeeping per envelope, about.
 const OVERHEAD: usize = 256;
-
-/// Most envelopes of a mailbox whose attempts are remembered, about: far more than windows hold.
-const MAX_ATTEMPTS: usize = 4096;

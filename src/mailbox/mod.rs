@@ -3,12 +3,15 @@
 //! Owns the cursor and the window: what was delivered and is not acked. Must not know sockets, frames
 //! or the store; the committer answers from the tail or from the store, whichever holds what is next.
 
-use std::collections::BTreeMap;
+mod unacked;
+
 use std::sync::Arc;
 
 use chatctl_protocol::EnvelopeId;
+use smallvec::SmallVec;
 
 use crate::committer::{Committer, Receipt, Stretch};
+use crate::mailbox::unacked::{Delivered, Unacked};
 use crate::model::{Envelope, MailboxId};
 use crate::store::{self, Room};
 
@@ -37,8 +40,7 @@ pub struct Mailbox {
     id: MailboxId,
     cursor: EnvelopeId,
     window: Window,
-    unacked: BTreeMap<EnvelopeId, Delivered>,
-    unacked_bytes: usize,
+    unacked: Unacked,
     /// Size of the envelope that comes next and did not fit; 0 when that is not known.
     next_bytes: usize,
     look: Look,
@@ -66,14 +68,6 @@ enum Step {
     End,
 }
 
-/// What is remembered of an envelope until its ack.
-#[derive(Debug, Clone, Copy)]
-struct Delivered {
-    receipt: Receipt,
-    /// Ephemeral ones are in nobody's store.
-    ephemeral: bool,
-}
-
 impl Mailbox {
     /// The mailbox from its oldest envelope on.
     #[must_use]
@@ -88,8 +82,7 @@ impl Mailbox {
             id,
             cursor: EnvelopeId::ZERO,
             window,
-            unacked: BTreeMap::new(),
-            unacked_bytes: 0,
+            unacked: Unacked::default(),
             next_bytes: 0,
         }
     }
@@ -103,7 +96,9 @@ impl Mailbox {
     ///
     /// [`store::Error`] when the store could not be read; the cursor stays.
     pub async fn next(&mut self) -> Result<Vec<Delivery>, store::Error> {
-        self.look.is_stuck = false;
+        if let Some(page) = self.try_next() {
+            return Ok(page);
+        }
         while self.has_room() {
             let (end, barrier) = self.committer.horizon();
             let is_held = self.look.barrier < barrier;
@@ -141,12 +136,52 @@ impl Mailbox {
 
     /// As [`Self::next`], if the tail has it: `None` when the store has to be asked.
     pub fn try_next(&mut self) -> Option<Vec<Delivery>> {
-        None
+        self.look.is_stuck = false;
+        if !self.has_room() {
+            return Some(Vec::new());
+        }
+        let room = self.room();
+        let mut page = self
+            .committer
+            .try_page(self.id, self.cursor, room, self.look.barrier)?;
+        self.next_bytes = 0;
+        let Some((last, _)) = page.last() else {
+            if self.look.is_wanted {
+                return None;
+            }
+            self.unacked.rest();
+            return Some(Vec::new());
+        };
+        let cursor = last.id;
+        // A look may have been quicker.
+        page.retain(|(envelope, _)| !self.unacked.contains(envelope.id));
+        if let Some((first, _)) = page.first()
+            && self.has_to_wait(first, room)
+        {
+            return Some(Vec::new());
+        }
+        self.cursor = cursor;
+        // Behind what was delivered before there may be more.
+        if page.is_empty() {
+            return None;
+        }
+        let page = page.into_iter();
+        Some(
+            page.map(|(envelope, before)| self.deliver(envelope, before))
+                .collect(),
+        )
     }
 
     /// As [`Self::ack`], if that needs no waiting: `None` when too many acks wait for their delete.
-    pub fn try_ack(&mut self, _ids: &[u64]) -> Option<usize> {
-        None
+    pub fn try_ack(&mut self, ids: &[u64]) -> Option<usize> {
+        // No more than that can count.
+        let room = self.committer.ack_room(ids.len().min(self.unacked.len()))?;
+        let mut receipts: SmallVec<[Receipt; 32]> = SmallVec::new();
+        let counted = self.unacked.take(ids, |receipt| receipts.push(receipt));
+        if !receipts.is_empty() {
+            self.committer.ack_into(room, self.id, &receipts);
+        }
+        Some(counted)
     }
 
     /// Has the next read look into the store from the beginning, past what was delivered here and what was
@@ -174,15 +209,10 @@ impl Mailbox {
             return Ok(Step::End);
         }
         // A look may have been quicker.
-        page.retain(|envelope| !self.unacked.contains_key(&envelope.id));
-        // A page never comes back empty for want of bytes: its first envelope may be larger than the
-        // room. An ephemeral one has left the tail by now, and cannot wait.
+        page.retain(|envelope| !self.unacked.contains(envelope.id));
         if let Some(first) = page.first()
-            && first.payload.len() > room.bytes
-            && !self.unacked.is_empty()
-            && !first.ephemeral
+            && self.has_to_wait(first, room)
         {
-            self.next_bytes = first.payload.len();
             return Ok(Step::NoRoom);
         }
         self.cursor = cursor;
@@ -190,6 +220,16 @@ impl Mailbox {
             true => Step::Nothing,
             false => Step::Mail(self.deliver_all(page)),
         })
+    }
+
+    /// Whether the first envelope of a page has to wait for acks: a page never comes back empty for want of bytes,
+    /// its first envelope may be larger than the room. An ephemeral one has left the tail by now, and cannot wait.
+    fn has_to_wait(&mut self, first: &Envelope, room: Room) -> bool {
+        let has_to = first.payload.len() > room.bytes && !self.unacked.is_empty() && !first.ephemeral;
+        if has_to {
+            self.next_bytes = first.payload.len();
+        }
+        has_to
     }
 
     /// What the store holds and no cursor brings, with what the cursor brings before it, in the order of the ids.
@@ -205,7 +245,7 @@ impl Mailbox {
             bytes: self.window.bytes.saturating_mul(2),
         };
         let (mut page, last) = self.committer.stored(self.id, EnvelopeId::MAX, room).await?;
-        page.retain(|envelope| !self.unacked.contains_key(&envelope.id));
+        page.retain(|envelope| !self.unacked.contains(envelope.id));
         let by_cursor = |mailbox: &Self, id| mailbox.committer.comes_by_cursor(id, mailbox.cursor);
         let found = page.iter().position(|envelope| !by_cursor(self, envelope.id));
         let Some(last) = last else {
@@ -265,7 +305,7 @@ impl Mailbox {
     fn room(&self) -> Room {
         Room {
             envelopes: self.window.envelopes.max(1) - self.unacked.len().min(self.window.envelopes.max(1)),
-            bytes: self.window.bytes.saturating_sub(self.unacked_bytes),
+            bytes: self.window.bytes.saturating_sub(self.unacked.bytes()),
         }
     }
 
@@ -281,8 +321,7 @@ impl Mailbox {
             receipt: Receipt::from(&*envelope),
             ephemeral: envelope.ephemeral,
         };
-        self.unacked_bytes += envelope.payload.len();
-        self.unacked.insert(envelope.id, delivered);
+        self.unacked.insert(delivered);
         Delivery {
             envelope,
             attempt: before + 1,
@@ -295,23 +334,16 @@ impl Mailbox {
         let next_bytes = self.next_bytes.max(1);
         self.unacked.is_empty()
             || (self.unacked.len() < self.window.envelopes
-                && self.unacked_bytes + next_bytes <= self.window.bytes)
+                && self.unacked.bytes() + next_bytes <= self.window.bytes)
     }
 
     /// Forgets envelopes that this session delivered. Other ids are ignored. Returns how many counted.
     pub async fn ack(&mut self, ids: &[u64]) -> usize {
-        let mut receipts = Vec::with_capacity(ids.len());
-        let mut counted = 0;
-        for id in ids {
-            let Some(delivered) = self.unacked.remove(&EnvelopeId::from_u64(*id)) else {
-                continue;
-            };
-            self.unacked_bytes -= usize::try_from(delivered.receipt.bytes).unwrap_or(0);
-            counted += 1;
-            if !delivered.ephemeral {
-                receipts.push(delivered.receipt);
-            }
+        if let Some(counted) = self.try_ack(ids) {
+            return counted;
         }
+        let mut receipts = Vec::with_capacity(ids.len().min(self.unacked.len()));
+        let counted = self.unacked.take(ids, |receipt| receipts.push(receipt));
         self.committer.ack(self.id, &receipts).await;
         counted
     }
@@ -320,7 +352,7 @@ impl Mailbox {
     /// nothing more since the mark was set, so that there is nothing below it to wait for.
     #[must_use]
     pub fn is_past(&self, mark: EnvelopeId, is_read: bool) -> bool {
-        (is_read || self.cursor >= mark) && self.unacked.keys().next().is_none_or(|id| *id > mark)
+        (is_read || self.cursor >= mark) && self.unacked.first().is_none_or(|id| id > mark)
     }
 
     /// Whether something was delivered and is not acked.
@@ -333,8 +365,7 @@ impl Mailbox {
 impl Drop for Mailbox {
     fn drop(&mut self) {
         if !self.unacked.is_empty() {
-            let stored = self.unacked.iter().filter(|(_, delivered)| !delivered.ephemeral);
-            self.committer.unacked(self.id, stored.map(|(id, _)| *id));
+            self.committer.unacked(self.id, self.unacked.stored());
         }
     }
 }

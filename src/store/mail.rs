@@ -210,6 +210,11 @@ pub trait MailStore: Send + Sync + fmt::Debug {
     /// and deleted in one batch is gone.
     async fn commit(&self, batch: Batch) -> Result<Committed, Error>;
 
+    /// As [`Self::commit`], of a batch that the caller keeps, to write it again if need be.
+    async fn commit_kept(&self, batch: &Arc<Batch>) -> Result<Committed, Error> {
+        self.commit(Batch::clone(batch)).await
+    }
+
     /// The mailbox's envelopes of the span in ascending order, as many as there is room for. Empty for
     /// a mailbox that is gone.
     async fn read(&self, mailbox: MailboxId, span: Span, room: Room) -> Result<Vec<Arc<Envelope>>, Error>;
@@ -219,6 +224,12 @@ pub trait MailStore: Send + Sync + fmt::Debug {
 
     /// The record of a send that was committed inside the idempotency window, if there was one.
     async fn sent(&self, key: &SendKey) -> Result<Option<SendRecord>, Error>;
+
+    /// False only if there surely is no record of this send: none was committed before the call. Quick, and asks nobody:
+    /// whoever would have to ask says that there may be one.
+    fn may_know(&self, _key: &SendKey) -> bool {
+        true
+    }
 
     /// Removes envelopes with `expires_at <= now`, at most `budget` of them, and records each as a
     /// [`Gap`] of its mailbox. Resumes where the last step stopped; a step is short.

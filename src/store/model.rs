@@ -400,6 +400,10 @@ impl MailStore for Model {
         self.with(|state| state.records.get(key).cloned())
     }
 
+    fn may_know(&self, key: &SendKey) -> bool {
+        self.is_shared || self.state.lock().records.contains_key(key)
+    }
+
     async fn expire(&self, now: UnixMs, budget: usize) -> Result<Expired, Error> {
         self.with(|state| state.expire(now, budget))
     }

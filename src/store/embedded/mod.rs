@@ -241,6 +241,11 @@ impl MailStore for Embedded {
     }
 
     async fn commit(&self, batch: Batch) -> Result<Committed, Error> {
+        self.commit_kept(&Arc::new(batch)).await
+    }
+
+    async fn commit_kept(&self, batch: &Arc<Batch>) -> Result<Committed, Error> {
+        let batch = Arc::clone(batch);
         self.writer.run(move |tx| mail::commit(tx, &batch)).await
     }
 
@@ -285,6 +290,10 @@ impl MailStore for Embedded {
         let Some(first) = found else { return Ok(None) };
         let record = self.readers.run(move |conn| records::load(conn, first)).await?;
         Ok(record.filter(|record| record.key == *key))
+    }
+
+    fn may_know(&self, key: &SendKey) -> bool {
+        self.shared.records.read().find(key).is_some()
     }
 
     async fn expire(&self, now: UnixMs, budget: usize) -> Result<Expired, Error> {

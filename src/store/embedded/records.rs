@@ -3,17 +3,20 @@
 //! The index names a candidate row by a 64-bit hash under a key of this process; the row decides. It
 //! is bounded: when there are too many records, the oldest go before their window ends.
 //!
+//! It is asked for every send, so the hash is a quick one: under a key that nobody outside can see, and of a quality
+//! that spreads whatever names senders choose.
+//!
 //! # Why
 //!
 //! The records of a device that is gone stay until their window ends. To find them among all others takes a look
 //! at each of a million; and nobody can ask for them, since a mailbox's number is never used again.
 
-use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, Hasher as _};
 
 use bytes::Bytes;
 use chatctl_protocol::{ClientMsgId, EnvelopeId};
+use foldhash::quality::RandomState;
 use prost::Message as _;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
 
@@ -45,7 +48,7 @@ impl RecordIndex {
     /// An empty index that keeps at most `most` records.
     pub(super) fn new(most: usize) -> Self {
         Self {
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             most: most.max(1),
             by_time: VecDeque::new(),
             by_name: HashMap::default(),
@@ -54,6 +57,9 @@ impl RecordIndex {
 
     /// Where a send of this name may be.
     pub(super) fn find(&self, key: &SendKey) -> Option<u64> {
+        if self.by_name.is_empty() {
+            return None;
+        }
         self.by_name.get(&self.hash(key)).copied()
     }
 
@@ -80,7 +86,10 @@ impl RecordIndex {
     }
 
     fn hash(&self, key: &SendKey) -> u64 {
-        self.hasher.hash_one(key)
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u64(key.sender.0);
+        hasher.write(key.client_msg_id.as_bytes());
+        hasher.finish()
     }
 }
 
