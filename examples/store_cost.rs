@@ -78,7 +78,7 @@ impl Phase {
 }
 
 fn posting(number: u64, mailbox: MailboxId, from: &Arc<Address>) -> Posting {
-    let id = EnvelopeId::at(NOW.0 + number / PER_MS, 3).as_u64() + (number % PER_MS << 10);
+    let id = EnvelopeId::at(NOW.0 + number / PER_MS, 3).as_u64() + ((number % PER_MS) << 10);
     let id = EnvelopeId::from_u64(id);
     let name = u128::from(number)
         .wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)

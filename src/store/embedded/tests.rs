@@ -399,7 +399,7 @@ async fn what_was_acked_stays_gone_over_crashes_while_its_rows_wait() {
     let mut disk = OnDisk::new();
     let bob = mailbox(&*disk.store, "bob").await;
     let carol = mailbox(&*disk.store, "carol").await;
-    let of = |number: u64| if number % 3 == 0 { carol } else { bob };
+    let of = |number: u64| if number.is_multiple_of(3) { carol } else { bob };
     let (mut put, mut waits) = (0, [Vec::new(), Vec::new()]);
     for round in 0..12u64 {
         let new: Vec<_> = (put + 1..=put + 7).collect();
@@ -408,7 +408,8 @@ async fn what_was_acked_stays_gone_over_crashes_while_its_rows_wait() {
             .commit(batch(new.iter().map(|n| envelope(*n, of(*n), "x"))))
             .await
             .unwrap();
-        new.iter().for_each(|n| waits[usize::from(of(*n) == carol)].push(*n));
+        new.iter()
+            .for_each(|n| waits[usize::from(of(*n) == carol)].push(*n));
         // Bob acks what is new, carol what is old; one of bob's is never acked.
         let bobs: Vec<_> = waits[0].split_off(waits[0].len().min(1));
         let carols: Vec<_> = match round % 2 {
@@ -480,10 +481,7 @@ async fn a_device_that_goes_takes_what_it_has_just_acked_along() {
         .await
         .unwrap();
     let name = address("bob", "1");
-    let (acked, removed) = tokio::join!(
-        store.commit(acks(bob, [1, 2])),
-        store.remove_device(&name, NOW)
-    );
+    let (acked, removed) = tokio::join!(store.commit(acks(bob, [1, 2])), store.remove_device(&name, NOW));
     acked.unwrap();
     assert_eq!(removed.unwrap(), Some(bob));
     while !store.compact().await.unwrap().done {}
