@@ -98,13 +98,11 @@ impl Pair {
         let parts = place::parts(Model::new(), &config).await;
         let keyset = Keyset::generate(&mut rand::rng(), UnixMs(0)).expect("keys");
         let policy = Policy::of(keyset, &config.auth).expect("a policy");
-        let (clock, metrics) = (parts.clock.clone(), Arc::clone(&parts.metrics));
+        let metrics = Arc::clone(&parts.metrics);
         let switchboard = Arc::new(Switchboard::new(parts, &config).await.expect("a switchboard"));
         let around = Surroundings {
             switchboard,
-            verifier: Arc::new(Verifier::new(policy, Arc::clone(&metrics))),
-            clock,
-            metrics,
+            verifier: Arc::new(Verifier::new(policy, metrics)),
             slow_consumer: Duration::from_secs(3600),
             keys_low_jitter: Duration::ZERO,
         };

@@ -209,7 +209,7 @@ impl Session {
                 let name = frame.split_to(length);
                 self.forward(&name, frame);
             }
-            Speech::Frames => match frames::read(frame, &mut self.envelopes).ok_or(Gone)? {
+            Speech::Frames => match frames::read(&frame, &mut self.envelopes).ok_or(Gone)? {
                 Asked::Nothing => {}
                 Asked::Send { letters, ok } => {
                     for (name, letter) in letters {
@@ -222,7 +222,7 @@ impl Session {
         Ok(())
     }
 
-    fn forward(&mut self, name: &Bytes, frame: Bytes) {
+    fn forward(&mut self, name: &[u8], frame: Bytes) {
         match &self.known {
             Some((known, tray)) if known == name && !tray.is_left.load(Ordering::Relaxed) => tray.put(frame),
             _ => {
