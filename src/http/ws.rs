@@ -7,6 +7,7 @@ mod waiting;
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -97,13 +98,16 @@ pub async fn open(
     let (response, on_upgrade) = socket::upgrade(&mut request, Some(encoding.subprotocol()))?;
     let max_frame = doors.switchboard.limits().max_frame_bytes as usize;
     let sessions = doors.sessions.clone();
-    // Boxed, so that a waiting connection holds no more than its state.
-    sessions.spawn(Box::pin(async move {
-        if let Some(ws) = socket::connect(on_upgrade, max_frame).await {
-            let socket = Socket::new(ws, encoding, doors.live.now().server.slow_consumer);
-            Connection::new(&doors, permit).run(socket, doors, identity).await;
-        }
-    }));
+    // What is needed for the beginning only is in a box of its own: a waiting connection holds no more than its state.
+    let opening: Opening = Box::pin(async move {
+        let wire = socket::connect(on_upgrade, max_frame).await?;
+        let mut socket = Socket::new(wire, encoding, doors.live.now().server.slow_consumer);
+        let span = trace::session();
+        let mut connection = Connection::new(&doors, permit);
+        let session = connection.hello(&mut socket, doors, identity).await;
+        Some(Box::new((connection, socket, session, span)))
+    });
+    sessions.spawn(Connection::run(opening));
     Ok(response)
 }
 
@@ -120,6 +124,12 @@ async fn attend(doors: &Doors, token: &str) -> Result<Attendee, TokenError> {
 
 /// Somebody who is here with a token.
 type Attendee = (Identity, Attending);
+
+/// A connection that has said hello, or has failed to.
+type Opened = (Connection, Socket, Result<Session, Ended>, tracing::Span);
+
+/// The way there. `None` when it was lost before.
+type Opening = Pin<Box<dyn Future<Output = Option<Box<Opened>>> + Send>>;
 
 /// One connection's life.
 struct Connection {
@@ -151,25 +161,35 @@ impl Connection {
         }
     }
 
-    async fn run(mut self, mut socket: Socket, doors: Doors, identity: Option<Attendee>) {
-        let span = trace::session();
-        // What is large and soon over is boxed, so that a connection that waits does not keep room for it.
-        let ended = match Box::pin(self.hello(&mut socket, doors, identity)).await {
-            Ok(mut session) => self.serve(&mut socket, &mut session).await,
-            Err(ended) => ended,
+    /// A connection from its upgrade to its end.
+    async fn run(opening: Opening) {
+        let Some(mut opened) = opening.await else {
+            return;
         };
+        let (connection, socket, session, _) = &mut *opened;
+        let ended = match session {
+            Ok(session) => connection.serve(socket, session).await,
+            Err(ended) => std::mem::replace(ended, Ended::Gone),
+        };
+        Box::pin(Self::end(opened, ended)).await;
+    }
+
+    /// Signs the session off, and then its client.
+    async fn end(opened: Box<Opened>, ended: Ended) {
+        let (connection, socket, session, span) = *opened;
+        drop(session);
         let code = match ended {
             Ended::Gone => {
-                Box::pin(socket.part()).await;
+                socket.part().await;
                 CloseCode::Normal
             }
             Ended::Broken(leave, word) => {
-                self.note(&leave, word);
-                Box::pin(socket.leave(leave)).await;
+                connection.note(&leave, word);
+                socket.leave(leave).await;
                 leave.code
             }
         };
-        self.metrics.sessions_closed.count(code.name());
+        connection.metrics.sessions_closed.count(code.name());
         trace::closed(&span, code.name());
     }
 
@@ -444,26 +464,15 @@ mod tests {
     use super::*;
 
     /// The size of what a function promises, without a call.
-    fn size_of_promise<A, B, C, D, F>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+    fn size_of_promise<A, F>(_: impl FnOnce(A) -> F) -> usize {
         size_of::<F>()
     }
 
     #[test]
     fn a_connection_that_waits_is_small() {
-        let whole = size_of_promise(Connection::run);
-        let session = size_of::<Session>();
-        println!(
-            "task {whole}, of it session {session}, socket {}, connection {}; turn {}, pump {}",
-            size_of::<Socket>(),
-            size_of::<Connection>(),
-            size_of_promise(
-                |a: &'static Connection,
-                 b: &'static mut Socket,
-                 c: &'static Session,
-                 d: &'static mut Vec<Said>| a.flush(b, c, d)
-            ),
-            size_of_promise(|a: &'static mut Session, b: &'static mut Vec<Said>, (), ()| a.pump(b)),
-        );
-        assert!(whole < 4096, "{whole}");
+        let task = size_of_promise(Connection::run);
+        let whole = task + size_of::<Opened>();
+        assert!(whole < 2560, "{task} of the task, {whole} with what it serves");
+        println!("{task} of the task, {whole} with what it serves");
     }
 }
