@@ -315,6 +315,12 @@ impl ClientMsgId {
     pub fn parse(name: impl AsRef<[u8]>) -> Result<Self, NameError> {
         let name = name.as_ref();
         let mut bytes = [0; Self::MAX_BYTES];
+        // Most names are UUIDs. A copy of known length stays in registers; one of any length is read back before the
+        // processor has written it, which costs more than all the rest of this.
+        if let (Ok(uuid), Some(room)) = (<[u8; 16]>::try_from(name), bytes.first_chunk_mut::<16>()) {
+            *room = uuid;
+            return Ok(Self { length: 16, bytes });
+        }
         match (u8::try_from(name.len()), bytes.get_mut(..name.len())) {
             (Ok(length @ 1..), Some(room)) => {
                 room.copy_from_slice(name);

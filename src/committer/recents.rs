@@ -10,6 +10,9 @@
 //! are found by chains through the ring, the latest send of a bucket first. A chain only leads to earlier ones and
 //! ends where the ring begins, so what leaves the ring leaves every chain, and nothing is ever taken out of a map.
 //!
+//! Chains stand apart from the sends, eight bytes for each with a part of its hash: to find nothing, which is what
+//! nearly every search is for, the sends themselves are not touched. They are too many for the processor's caches.
+//!
 //! Names are for senders to choose, so the hash is under a key that was drawn for this process, of a quality that
 //! spreads any input; and a name that hashes alike costs a step in a chain, never a wrong answer: whole names are
 //! compared. Whoever would lengthen a chain has no sight of the hashes, and has his rate.
@@ -47,21 +50,32 @@ pub(super) struct Recents {
     /// The position of the first of them. Positions begin at 1.
     first: u64,
     under_way: usize,
-    /// The position of the latest send of each bucket; what lies before `first` is no more.
-    latest: Vec<u64>,
+    /// For each of the sends, how its chain goes on.
+    links: VecDeque<Link>,
+    /// The latest send of each bucket; what does not lie in the ring is no more.
+    latest: Vec<Mark>,
     /// Retries of sends that are under way, by their positions: seldom any.
     retries: HashMap<u64, Vec<Ticket>, NumberHasher>,
 }
 
 #[derive(Debug)]
 struct Recent {
-    hash: u64,
-    /// The position of the send before it in its bucket.
-    before: u64,
     key: SendKey,
     digest: [u8; 8],
     ids: EnvelopeIds,
     state: State,
+}
+
+/// The lower half of a position. As the ring is shorter than half of all marks, it says where in the ring, or that
+/// it is not there. One that is so old that it has come round leads to an earlier send of another name, and on.
+type Mark = u32;
+
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    /// Bits of the hash that do not choose the bucket.
+    tag: u32,
+    /// The send before it in its bucket.
+    before: Mark,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +91,7 @@ impl Default for Recents {
         Self {
             // Of both the system gives only what is touched.
             sends: VecDeque::with_capacity(MOST),
+            links: VecDeque::with_capacity(MOST),
             latest: vec![0; BUCKETS],
             first: 1,
             under_way: 0,
@@ -93,12 +108,18 @@ impl Recents {
 
     /// The position of the send of this name, if it is here and was not refused.
     pub(super) fn find(&self, hash: u64, key: &SendKey) -> Option<u64> {
-        let mut position = self.latest[bucket(hash)];
-        while let Some(send) = self.at(position) {
-            if send.hash == hash && send.state != State::Refused && send.key == *key {
-                return Some(position);
+        let mut mark = self.latest[bucket(hash)];
+        while let index = self.index(mark)
+            && let Some(link) = self.links.get(index)
+        {
+            if link.tag == tag(hash)
+                && let Some(send) = self.sends.get(index)
+                && send.state != State::Refused
+                && send.key == *key
+            {
+                return Some(self.first + index as u64);
             }
-            position = send.before;
+            mark = link.before;
         }
         None
     }
@@ -128,13 +149,16 @@ impl Recents {
                 .pop_front_if(|send| send.state != State::UnderWay)
                 .is_some()
         {
+            self.links.pop_front();
             self.first += 1;
         }
         let position = self.first + self.sends.len() as u64;
-        let before = std::mem::replace(&mut self.latest[bucket(hash)], position);
-        self.sends.push_back(Recent {
-            hash,
+        let before = std::mem::replace(&mut self.latest[bucket(hash)], position as Mark);
+        self.links.push_back(Link {
+            tag: tag(hash),
             before,
+        });
+        self.sends.push_back(Recent {
             key,
             digest,
             ids,
@@ -186,14 +210,23 @@ impl Recents {
         }
     }
 
+    /// Where in the ring a send is, or somewhere behind its end.
+    const fn index(&self, mark: Mark) -> usize {
+        mark.wrapping_sub(self.first as Mark) as usize
+    }
+
     fn at(&self, position: u64) -> Option<&Recent> {
         let index = position.checked_sub(self.first)?;
         self.sends.get(usize::try_from(index).ok()?)
     }
 }
 
-fn bucket(hash: u64) -> usize {
+const fn bucket(hash: u64) -> usize {
     hash as usize % BUCKETS
+}
+
+const fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32
 }
 
 /// Settled sends that are remembered whatever is under way besides.
