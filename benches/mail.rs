@@ -272,7 +272,7 @@ fn letter(sender: MailboxId, recipient: MailboxId, name: u64, from: &Arc<Address
             sender,
             client_msg_id: ClientMsgId::parse(name.to_be_bytes()).expect("a name"),
         },
-        digest: name.to_be_bytes(),
+        digest: name.to_be_bytes().into(),
         from: Arc::clone(from),
         sent_at: 0,
         expires_at: UnixMs(u64::MAX),

@@ -738,15 +738,7 @@ async fn run(steps: Vec<Step>) {
                 }
             }
             Step::Read { who, acks, quick } => {
-                let inbox = &mut inboxes[who];
-                let page = match quick {
-                    true => inbox.next().await,
-                    false => inbox.seek().await,
-                };
-                let stored = outside.read(who, &page.unwrap(), acks);
-                if inbox.try_ack(&stored).is_none() {
-                    inbox.ack(&stored).await;
-                }
+                read_some(&mut outside, (who, &mut inboxes[who]), acks, quick).await;
             }
             Step::Reconnect { who } => {
                 inboxes[who] = desk.open(people[who]);
@@ -774,6 +766,18 @@ async fn run(steps: Vec<Step>) {
         read_to_the_end(&mut outside, who, inbox).await;
     }
     check(&desk, &people, &outside).await;
+}
+
+/// A session reads a page, and acks some of it.
+async fn read_some(outside: &mut Outside, (who, inbox): (usize, &mut Mailbox), acks: u8, quick: bool) {
+    let page = match quick {
+        true => inbox.next().await,
+        false => inbox.seek().await,
+    };
+    let stored = outside.read(who, &page.unwrap(), acks);
+    if inbox.try_ack(&stored).is_none() {
+        inbox.ack(&stored).await;
+    }
 }
 
 /// A session that is there brings everything that is safe, without a reconnect.
