@@ -212,7 +212,8 @@ pub struct AuthConfig {
 /// How mail is accepted and carried.
 #[derive(Debug, Clone, clap::Args)]
 pub struct MailConfig {
-    /// Shortest time between two commits, the same for every envelope (0 to 100ms)
+    /// Shortest time from a send to its commit, the same for every envelope (0 to 100ms); a busy relay makes it up to four
+    /// times as long where acks come then that spare the disk
     #[arg(id = "mail.commit_interval", long = "commit-interval", env = "CHATCTL_MAIL__COMMIT_INTERVAL", value_name = "DURATION", default_value = "5ms", value_parser = commit_interval)]
     pub commit_interval: Duration,
 
