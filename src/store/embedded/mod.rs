@@ -38,6 +38,7 @@ use writer::Writer;
 mod accounts;
 mod acked;
 pub mod backup;
+mod checkpoint;
 mod chores;
 mod compaction;
 mod copier;
