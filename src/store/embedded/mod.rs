@@ -40,6 +40,7 @@ mod acked;
 pub mod backup;
 mod checkpoint;
 mod chores;
+mod clock;
 mod compaction;
 mod copier;
 mod departed;

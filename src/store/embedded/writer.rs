@@ -11,13 +11,16 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use rusqlite::Connection;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::store::Error;
 use crate::store::embedded::acked;
 use crate::store::embedded::checkpoint::Log;
+use crate::store::embedded::clock::{Clock, Woken};
 use crate::store::embedded::copier::Copier;
 use crate::store::embedded::fault::Undo;
 use crate::store::embedded::regions::{Regions, Zeal};
@@ -93,6 +96,9 @@ enum Message {
     Cut(oneshot::Sender<Result<(), Error>>),
     Clear(oneshot::Sender<Result<usize, Error>>),
     Close(oneshot::Sender<Result<(), Error>>),
+    /// It is time, whatever the clock says.
+    #[cfg(test)]
+    Tick,
 }
 
 /// The way to the writer. Dropping it waits for the thread to finish what it has.
@@ -125,6 +131,7 @@ impl Writer {
                     conn,
                     shared,
                     regions,
+                    clock: Clock::of_this_thread(),
                     is_stuck: false,
                     is_tired: false,
                 }
@@ -167,6 +174,12 @@ impl Writer {
         answer.await.map_err(|_| stopped())?
     }
 
+    /// Has the clock tick now.
+    #[cfg(test)]
+    pub(super) async fn tick(&self) -> Result<(), Error> {
+        self.send(Message::Tick).await
+    }
+
     /// Finishes what waits, copies the WAL into the database and closes the connection.
     pub(super) async fn close(&self) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
@@ -203,7 +216,8 @@ struct Desk {
     shared: Arc<Shared>,
     /// Acked mail whose rows are there.
     regions: Regions,
-    /// Clearing away has failed: it waits for the next work that succeeds.
+    clock: Clock,
+    /// Clearing away has failed: it waits for the next work that succeeds, or for the next tick.
     is_tired: bool,
     /// The last checkpoint failed, and the log says so.
     is_stuck: bool,
@@ -225,6 +239,8 @@ impl Desk {
                     Message::Cut(reply) => cutting = Some(reply),
                     Message::Clear(reply) => clearing = Some(reply),
                     Message::Close(reply) => closing = Some(reply),
+                    #[cfg(test)]
+                    Message::Tick => self.tick(),
                 }
                 let is_told = closing.is_some() || cutting.is_some() || clearing.is_some();
                 let enough = is_told || jobs.len() >= GROUP;
@@ -249,15 +265,31 @@ impl Desk {
 
     /// What comes next. While nothing does, what was acked is cleared away.
     fn next(&mut self, queue: &mut mpsc::Receiver<Message>) -> Option<Message> {
-        while !self.is_tired && self.regions.is_pressed() {
-            if let Ok(message) = queue.try_recv() {
-                return Some(message);
+        loop {
+            if self.clock.ticks(self.regions.is_waiting(), Instant::now()) {
+                self.tick();
+            }
+            if self.is_tired || !self.regions.is_urgent() {
+                match self.clock.sleep(queue) {
+                    Woken::By(message) => return Some(message),
+                    Woken::ByEnd => return None,
+                    Woken::ByTime => continue,
+                }
+            }
+            match queue.try_recv() {
+                Ok(message) => return Some(message),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => {}
             }
             // Why not is told by the work that comes.
             let _ = self.clear(Zeal::Even);
             self.checkpoint();
         }
-        queue.blocking_recv()
+    }
+
+    fn tick(&mut self) {
+        self.regions.tick();
+        self.is_tired = false;
     }
 
     /// Clears some rows away, in a transaction of its own.
