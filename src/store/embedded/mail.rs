@@ -170,7 +170,7 @@ pub(super) fn rebuild(
             None => index.put(MailboxId(number(1)?), entry),
         }
     }
-    regions.drop_empty_lists();
+    regions.opened();
     Ok(highest)
 }
 

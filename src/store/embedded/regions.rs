@@ -6,8 +6,11 @@
 //!
 //! A page of the table holds mail of a dozen mailboxes, which fetch at different times. To delete each row when it is
 //! acked writes the page a dozen times. When all of a region is acked, its pages become free whole, and where new mail
-//! takes them in the same transaction, the deletion writes nothing at all: so as many rows go as have come. What waits
-//! is bounded: when it is more than the living, it goes without new mail, regions with the most of it first.
+//! takes them in the same transaction, the deletion writes nothing at all: so as many rows go as have come.
+//!
+//! What waits is bounded twice. When it is more than the living, it goes without new mail, regions with the most of it
+//! first. And nothing stays long after its ack: what was acked before the tick before the last is overdue, and goes
+//! whatever else happens.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -50,6 +53,12 @@ pub(super) struct Regions {
     /// Lists of which no row is there.
     empty: Vec<i64>,
     last_list: i64,
+    /// The last list of before the last tick.
+    ticked: i64,
+    /// The last list that is overdue.
+    overdue_to: i64,
+    /// Rows that overdue lists name.
+    overdue: usize,
     /// Regions of which all is acked.
     ripe: BTreeSet<EnvelopeId>,
     dead: Amount,
@@ -80,7 +89,7 @@ impl Amount {
 /// How much is cleared away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Zeal {
-    /// As much as has come, of regions of which nothing lives; more when too much waits.
+    /// As much as has come, of regions of which nothing lives; more when too much waits or is overdue.
     Even,
     /// Whatever is there.
     Everything,
@@ -200,10 +209,30 @@ impl Regions {
         self.look(first);
     }
 
-    /// Forgets lists of which no row is there.
-    pub(super) fn drop_empty_lists(&mut self) {
+    /// All there is has been told of. Forgets lists of which no row is there; what the others name is old enough to go
+    /// at the next tick.
+    pub(super) fn opened(&mut self) {
         let empty = self.lists.extract_if(|_, rows| *rows == 0);
         self.empty.extend(empty.map(|(list, _)| list));
+        self.ticked = self.last_list;
+    }
+
+    /// As much time has passed as acked rows may wait at least, and twice of it at most.
+    pub(super) fn tick(&mut self) {
+        self.overdue_to = self.ticked;
+        self.ticked = self.last_list;
+        let overdue = self.lists.iter().filter(|(list, _)| **list <= self.overdue_to);
+        self.overdue = overdue.map(|(_, rows)| *rows).sum();
+    }
+
+    /// Whether anything waits: then it wants a tick.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.lists.is_empty() || !self.empty.is_empty()
+    }
+
+    /// Whether something goes without new mail.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.is_overdue() || self.is_pressed()
     }
 
     /// Acked rows that are there.
@@ -214,6 +243,9 @@ impl Regions {
     /// What goes now, if anything.
     pub(super) fn choose(&self, zeal: Zeal) -> Burial {
         let is_pressed = self.is_pressed();
+        if self.is_overdue() && zeal == Zeal::Even {
+            return self.burial(self.overdue());
+        }
         let enough = match zeal {
             Zeal::Everything => STEP,
             Zeal::Even if is_pressed => STEP,
@@ -248,6 +280,9 @@ impl Regions {
             }
             for dead in region.dead.drain(..(*count).min(region.dead.len())) {
                 self.dead.take(dead.bytes);
+                if dead.list <= self.overdue_to {
+                    self.overdue = self.overdue.saturating_sub(1);
+                }
                 if let Some(rows) = self.lists.get_mut(&dead.list) {
                     *rows = rows.saturating_sub(1);
                 }
@@ -261,6 +296,25 @@ impl Regions {
             self.lists.remove(list);
         }
         self.empty.retain(|list| !burial.lists.contains(list));
+    }
+
+    /// What is overdue, of as many regions as make a step.
+    fn overdue(&self) -> Vec<(EnvelopeId, usize)> {
+        let mut chosen = Vec::new();
+        let mut rows = 0;
+        for (first, region) in &self.regions {
+            // Those of before the start are all overdue, and the others stand in the order of their lists.
+            let overdue = region.dead.partition_point(|dead| dead.list <= self.overdue_to);
+            let overdue = overdue.min(STEP - rows);
+            if overdue > 0 {
+                chosen.push((*first, overdue));
+                rows += overdue;
+            }
+            if rows == STEP {
+                break;
+            }
+        }
+        chosen
     }
 
     fn burial(&self, regions: Vec<(EnvelopeId, usize)>) -> Burial {
@@ -321,8 +375,13 @@ impl Regions {
         }
     }
 
+    /// Whether something goes because of its time. Lists of nothing have no reason to wait.
+    const fn is_overdue(&self) -> bool {
+        self.overdue > 0 || !self.empty.is_empty()
+    }
+
     /// Whether what waits is too much.
-    pub(super) fn is_pressed(&self) -> bool {
+    fn is_pressed(&self) -> bool {
         let living = self.living;
         self.dead.rows > PATIENCE.rows.max(living.rows) || self.dead.bytes > PATIENCE.bytes.max(living.bytes)
     }

@@ -1,6 +1,6 @@
 //! The one thread that writes: it gathers what waits, writes it as one transaction, answers together.
 //!
-//! Owns transactions, checkpoints and the decision to stop for good. Must not know what is written.
+//! Owns transactions and the decision to stop for good. Must not know what is written.
 //!
 //! # Why
 //!
@@ -9,18 +9,21 @@
 //! in memory changes after the commit and before the answers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use rusqlite::Connection;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::store::Error;
 use crate::store::embedded::acked;
-use crate::store::embedded::copier::{self, Copier, Stage};
+use crate::store::embedded::checkpoint::Log;
+use crate::store::embedded::clock::{Clock, Woken};
+use crate::store::embedded::copier::Copier;
 use crate::store::embedded::fault::Undo;
 use crate::store::embedded::regions::{Regions, Zeal};
-use crate::store::embedded::room::Room;
 use crate::store::embedded::shared::{Group, Shared};
 
 /// What a piece of work works with.
@@ -93,6 +96,9 @@ enum Message {
     Cut(oneshot::Sender<Result<(), Error>>),
     Clear(oneshot::Sender<Result<usize, Error>>),
     Close(oneshot::Sender<Result<(), Error>>),
+    /// It is time, whatever the clock says.
+    #[cfg(test)]
+    Tick,
 }
 
 /// The way to the writer. Dropping it waits for the thread to finish what it has.
@@ -106,13 +112,6 @@ pub(super) struct Writer {
 const QUEUE: usize = 1024;
 /// Pieces of work that share a transaction at most.
 const GROUP: usize = 256;
-/// WAL pages after which it is copied into the database, as far as readers allow: 128 MiB, of which much is acked by
-/// then and never copied. To read so much again after a crash takes some tenths of a second.
-const CHECKPOINT_PAGES: usize = if cfg!(test) { 1000 } else { 32 * 1024 };
-/// WAL pages that the writer copies itself, so that the WAL can begin anew: some 20 milliseconds.
-const REST_PAGES: usize = 2000;
-/// WAL pages after which the writer waits for readers, so that the WAL starts over.
-const RESTART_PAGES: usize = 64 * 1024;
 
 impl Writer {
     /// Starts the thread, which owns the connection.
@@ -123,23 +122,16 @@ impl Writer {
         regions: Regions,
     ) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let wal_pages = Arc::new(AtomicUsize::new(0));
-        let seen = Arc::clone(&wal_pages);
-        conn.wal_hook(Some(move |_: &mut _, pages| {
-            seen.store(usize::try_from(pages).unwrap_or(0), Ordering::Relaxed);
-            Ok(())
-        }))
-        .map_err(std::io::Error::other)?;
+        let log = Log::watch(&mut conn, copier).map_err(std::io::Error::other)?;
         let thread = thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || {
                 Desk {
+                    log,
                     conn,
-                    copier,
                     shared,
                     regions,
-                    wal_pages,
-                    copied: Copied::default(),
+                    clock: Clock::of_this_thread(),
                     is_stuck: false,
                     is_tired: false,
                 }
@@ -182,6 +174,12 @@ impl Writer {
         answer.await.map_err(|_| stopped())?
     }
 
+    /// Has the clock tick now.
+    #[cfg(test)]
+    pub(super) async fn tick(&self) -> Result<(), Error> {
+        self.send(Message::Tick).await
+    }
+
     /// Finishes what waits, copies the WAL into the database and closes the connection.
     pub(super) async fn close(&self) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
@@ -213,26 +211,16 @@ pub(super) fn stopped() -> Error {
 /// What the thread has on its desk.
 struct Desk {
     // The last connection to close is the one that writes.
-    copier: Copier,
+    log: Log,
     conn: Connection,
     shared: Arc<Shared>,
     /// Acked mail whose rows are there.
     regions: Regions,
-    wal_pages: Arc<AtomicUsize>,
-    copied: Copied,
-    /// Clearing away has failed: it waits for the next work that succeeds.
+    clock: Clock,
+    /// Clearing away has failed: it waits for the next work that succeeds, or for the next tick.
     is_tired: bool,
     /// The last checkpoint failed, and the log says so.
     is_stuck: bool,
-}
-
-/// How much of the log is in the database.
-#[derive(Debug, Default)]
-struct Copied {
-    /// Pages of the log when the copier was asked last.
-    asked: usize,
-    /// Pages of the log when it was copied to its end, while readers kept it from beginning anew.
-    pages: usize,
 }
 
 impl Desk {
@@ -251,6 +239,8 @@ impl Desk {
                     Message::Cut(reply) => cutting = Some(reply),
                     Message::Clear(reply) => clearing = Some(reply),
                     Message::Close(reply) => closing = Some(reply),
+                    #[cfg(test)]
+                    Message::Tick => self.tick(),
                 }
                 let is_told = closing.is_some() || cutting.is_some() || clearing.is_some();
                 let enough = is_told || jobs.len() >= GROUP;
@@ -275,15 +265,31 @@ impl Desk {
 
     /// What comes next. While nothing does, what was acked is cleared away.
     fn next(&mut self, queue: &mut mpsc::Receiver<Message>) -> Option<Message> {
-        while !self.is_tired && self.regions.is_pressed() {
-            if let Ok(message) = queue.try_recv() {
-                return Some(message);
+        loop {
+            if self.clock.ticks(self.regions.is_waiting(), Instant::now()) {
+                self.tick();
+            }
+            if self.is_tired || !self.regions.is_urgent() {
+                match self.clock.sleep(queue) {
+                    Woken::By(message) => return Some(message),
+                    Woken::ByEnd => return None,
+                    Woken::ByTime => continue,
+                }
+            }
+            match queue.try_recv() {
+                Ok(message) => return Some(message),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => {}
             }
             // Why not is told by the work that comes.
             let _ = self.clear(Zeal::Even);
             self.checkpoint();
         }
-        queue.blocking_recv()
+    }
+
+    fn tick(&mut self) {
+        self.regions.tick();
+        self.is_tired = false;
     }
 
     /// Clears some rows away, in a transaction of its own.
@@ -385,7 +391,7 @@ impl Desk {
         if self.shared.healthy().is_err() {
             return;
         }
-        match self.copy_what_is_due() {
+        match self.log.copy_what_is_due(&self.conn, &self.shared) {
             Ok(true) => self.is_stuck = false,
             Ok(false) => {}
             Err(error @ Error::Poisoned(_)) => self.stop(&error),
@@ -398,65 +404,9 @@ impl Desk {
         }
     }
 
-    /// Whether the log was copied to its end.
-    fn copy_what_is_due(&mut self) -> Result<bool, Error> {
-        let pages = self.wal_pages.load(Ordering::Relaxed);
-        if pages < self.copied.pages {
-            // The log has begun anew.
-            self.copied = Copied::default();
-        }
-        let stage = self.copier.stage();
-        let room = Room::look(&self.conn, &self.shared.directory)?;
-        // A log that a backup reads cannot begin anew, and to wait for it would hold up everybody.
-        let is_read = self.shared.reading_past.load(Ordering::Relaxed);
-        if room.is_tight(self.shared.reserve()) {
-            if !room.can_copy() {
-                return Err(Error::Full);
-            }
-            self.copier.wait();
-            self.wal_checkpoint(if is_read { "PASSIVE" } else { "TRUNCATE" })?;
-            return Ok(true);
-        }
-        match stage {
-            Stage::Copying => return Ok(false),
-            Stage::Idle if pages < self.copied.pages + CHECKPOINT_PAGES => return Ok(false),
-            Stage::Idle => {}
-            Stage::Done(copied) => {
-                copied?;
-                if pages.saturating_sub(self.copied.asked) <= REST_PAGES {
-                    let is_long = pages >= RESTART_PAGES && !is_read;
-                    self.wal_checkpoint(if is_long { "RESTART" } else { "PASSIVE" })?;
-                    self.copied.pages = pages;
-                    return Ok(true);
-                }
-            }
-        }
-        if !room.can_copy() {
-            return Err(Error::Full);
-        }
-        self.copied.asked = pages;
-        self.copier.begin();
-        Ok(false)
-    }
-
-    fn wal_checkpoint(&self, mode: &str) -> Result<(), Error> {
-        copier::copy(&self.conn, mode)?;
-        if mode == "TRUNCATE" {
-            // In the other modes the next commit begins the log anew, and says so.
-            self.wal_pages.store(0, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
     fn cut(&self) -> Result<(), Error> {
         self.shared.healthy()?;
-        let room = Room::look(&self.conn, &self.shared.directory)?;
-        let is_read = self.shared.reading_past.load(Ordering::Relaxed);
-        if is_read || !room.is_worth_cutting() || !room.can_copy() {
-            return Ok(());
-        }
-        self.copier.wait();
-        let cut = self.wal_checkpoint("TRUNCATE");
+        let cut = self.log.cut(&self.conn, &self.shared);
         if let Err(error @ Error::Poisoned(_)) = &cut {
             self.stop(error);
         }
@@ -471,12 +421,10 @@ impl Desk {
     fn close(self) -> Result<(), Error> {
         self.shared.healthy()?;
         self.shared.stop(&stopped());
-        self.copier.wait();
-        self.wal_checkpoint("TRUNCATE")?;
         let Self {
-            conn, shared, copier, ..
+            log, conn, shared, ..
         } = self;
-        drop(copier);
+        log.finish(&conn)?;
         let closed = conn.close().map_err(|(_, error)| error.into());
         shared.directory.release();
         closed
