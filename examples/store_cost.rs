@@ -2,6 +2,8 @@
 //!
 //! `store_cost MESSAGES DEVICES BATCH [STORED]`: accepts so many messages in batches, drains them, device by device in
 //! rounds, and opens a store that holds `STORED` envelopes. Prints bytes, CPU and time for each phase.
+//! `STORE_COST_AT=DIRECTORY` with `STORED`: leaves a store there as a killed process does; when there is one already, it
+//! is opened and nothing else. The commit that took longest is told with each phase that commits.
 
 #![expect(
     clippy::expect_used,
@@ -11,7 +13,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chatctl_protocol::{AccountId, Address, ClientMsgId, DeviceId, EnvelopeId};
@@ -132,7 +134,9 @@ async fn register(store: &Embedded, devices: u64) -> Vec<MailboxId> {
     registered.buffer_unordered(256).collect().await
 }
 
-async fn accept(store: &Embedded, mailboxes: &[MailboxId], from: u64, count: u64, size: u64) {
+/// Returns how long the longest commit took.
+async fn accept(store: &Embedded, mailboxes: &[MailboxId], from: u64, count: u64, size: u64) -> Duration {
+    let mut longest = Duration::ZERO;
     let sender = Arc::new(address("account-1"));
     let mut next = from;
     while next < from + count {
@@ -148,9 +152,12 @@ async fn accept(store: &Embedded, mailboxes: &[MailboxId], from: u64, count: u64
             ..Batch::default()
         };
         next += size;
+        let begun = Instant::now();
         let committed = store.commit(batch).await.expect("a commit");
         assert!(committed.refused.is_empty());
+        longest = longest.max(begun.elapsed());
     }
+    longest
 }
 
 /// Every device fetches a page and acks it, in rounds, until nothing is left.
@@ -207,6 +214,20 @@ async fn drain(store: &Embedded, mailboxes: &[MailboxId], size: usize) -> u64 {
     }
 }
 
+async fn leave_or_open(place: &Path, devices: u64, stored: u64) {
+    let is_there = place.join("chatctl.sqlite").exists();
+    let phase = Phase::begin("open");
+    let store = Embedded::open(place, &Options::default()).expect("a store");
+    phase.end(stored.max(1));
+    if !is_there {
+        let mailboxes = register(&store, devices).await;
+        let longest = accept(&store, &mailboxes, 0, stored, 2000).await;
+        println!("longest commit {longest:?}");
+    }
+    // Not a word to the store.
+    std::process::abort();
+}
+
 #[tokio::main]
 async fn main() {
     let mut arguments = std::env::args()
@@ -216,6 +237,9 @@ async fn main() {
     let devices = arguments.next().unwrap_or(1000);
     let size = arguments.next().unwrap_or(1000);
     let stored = arguments.next().unwrap_or(0);
+    if let Some(place) = std::env::var_os("STORE_COST_AT") {
+        return leave_or_open(Path::new(&place), devices, stored).await;
+    }
     let folder = tempfile::TempDir::new_in(Path::new("target")).expect("a directory");
     let options = Options::default();
     let store = Embedded::open(folder.path(), &options).expect("a store");
@@ -223,8 +247,9 @@ async fn main() {
     let mut next = 0;
     if stored > 0 {
         let phase = Phase::begin("fill");
-        accept(&store, &mailboxes, 0, stored, 2000).await;
+        let longest = accept(&store, &mailboxes, 0, stored, 2000).await;
         phase.end(stored);
+        println!("longest commit {longest:?}");
         drop(store);
         let phase = Phase::begin("open");
         let again = Embedded::open(folder.path(), &options).expect("a store");
@@ -236,8 +261,9 @@ async fn main() {
     }
     let store = Embedded::open(folder.path(), &options).expect("a store");
     let phase = Phase::begin("accept");
-    accept(&store, &mailboxes, next, messages, size).await;
+    let longest = accept(&store, &mailboxes, next, messages, size).await;
     phase.end(messages);
+    println!("longest commit {longest:?}");
     if stored == 0 {
         let phase = Phase::begin("drain");
         let drained = drain(&store, &mailboxes, size as usize).await;

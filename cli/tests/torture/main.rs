@@ -13,6 +13,7 @@
 )]
 
 mod absence;
+mod alone;
 mod app;
 mod crowd;
 mod disk;

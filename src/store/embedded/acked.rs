@@ -53,6 +53,16 @@ pub(super) fn all(conn: &Connection) -> Result<HashSet<EnvelopeId>, Error> {
     Ok(all)
 }
 
+/// How many rows of acked envelopes there are.
+pub(super) fn rows(conn: &Connection) -> Result<u64, Error> {
+    let mut is_there = conn.prepare("SELECT 1 FROM mail WHERE id = ?1")?;
+    let mut rows = 0;
+    for id in all(conn)? {
+        rows += u64::from(is_there.exists([id.as_u64().cast_signed()])?);
+    }
+    Ok(rows)
+}
+
 /// Tells of every list; by which an envelope is acked.
 pub(super) fn lists(conn: &Connection, regions: &mut Regions) -> Result<BTreeMap<EnvelopeId, i64>, Error> {
     let mut by = BTreeMap::new();

@@ -21,6 +21,7 @@ use prost::Message as _;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
 
 use crate::model::{MailboxId, NumberHasher, UnixMs};
+use crate::store::embedded::schema;
 use crate::store::embedded::shared::Change;
 use crate::store::embedded::writer::Tx;
 use crate::store::{Due, Error, SendKey, SendRecord};
@@ -86,7 +87,9 @@ impl RecordIndex {
     }
 
     pub(super) fn remove(&mut self, record: Remembered) {
-        if let Ok(index) = self
+        if self.by_time.front() == Some(&record) {
+            self.by_time.pop_front();
+        } else if let Ok(index) = self
             .by_time
             .binary_search_by_key(&record.first, |other| other.first)
         {
@@ -182,15 +185,44 @@ pub(super) fn remember(
 
 /// Forgets the oldest while there are too many.
 pub(super) fn trim(tx: &mut Tx<'_>) -> Result<(), Error> {
-    let mut surplus = {
+    let surplus = {
         let records = tx.shared.records.read();
         let (added, gone) = tx.group.records();
         (records.by_time.len() + added).saturating_sub(records.most + gone)
     };
-    while surplus > 0 && forget_oldest(tx)? {
-        surplus -= 1;
+    if surplus == 0 {
+        return Ok(());
+    }
+    let conn = tx.conn;
+    let mut select = conn.prepare_cached("SELECT first_id FROM record ORDER BY first_id LIMIT ?1")?;
+    let rows = select.query_map([schema::most(surplus)], |row| row.get::<_, i64>(0))?;
+    let oldest = rows
+        .map(|first| Ok(first?.cast_unsigned()))
+        .collect::<Result<Vec<_>, Error>>()?;
+    for (first, known) in find_all(tx, &oldest) {
+        match known {
+            Some(record) => forget(tx, record)?,
+            None => forget_uncommitted(tx, first)?,
+        }
     }
     Ok(())
+}
+
+/// What is known of records, by their rows, which ascend. Without looking each of them up where they are neighbours.
+fn find_all(tx: &Tx<'_>, rows: &[u64]) -> Vec<(u64, Option<Remembered>)> {
+    let records = tx.shared.records.read();
+    let mut at = match rows.first() {
+        Some(first) => records.by_time.partition_point(|other| other.first < *first),
+        None => 0,
+    };
+    let find = |first: &u64| {
+        while records.by_time.get(at).is_some_and(|other| other.first < *first) {
+            at += 1;
+        }
+        let record = records.by_time.get(at).filter(|other| other.first == *first);
+        (*first, record.copied())
+    };
+    rows.iter().map(find).collect()
 }
 
 /// Forgets records that were accepted before a time, in the order of their ids, at most `limit`; how many. Some
@@ -282,18 +314,13 @@ fn forget(tx: &mut Tx<'_>, record: Remembered) -> Result<(), Error> {
     Ok(())
 }
 
-/// Forgets the oldest record; whether there was one.
-fn forget_oldest(tx: &mut Tx<'_>) -> Result<bool, Error> {
-    let conn = tx.conn;
-    let oldest = conn
-        .prepare_cached("SELECT first_id, sender, accepted_at, body FROM record ORDER BY first_id LIMIT 1")?
-        .query_row([], |row| Ok(decode(row)))
-        .optional()?
-        .transpose()?;
-    let Some(oldest) = oldest else { return Ok(false) };
-    let oldest = remembered(tx, &oldest);
-    forget(tx, oldest)?;
-    Ok(true)
+/// Forgets a record that this transaction has brought.
+fn forget_uncommitted(tx: &mut Tx<'_>, first: u64) -> Result<(), Error> {
+    let Some(record) = load(tx.conn, first)? else {
+        return Ok(());
+    };
+    let record = remembered(tx, &record);
+    forget(tx, record)
 }
 
 fn remembered(tx: &Tx<'_>, record: &SendRecord) -> Remembered {

@@ -19,6 +19,9 @@ use chatctl_protocol::EnvelopeId;
 use crate::model::NumberHasher;
 use crate::store::embedded::shared::Change;
 
+#[cfg(test)]
+mod tests;
+
 /// An acked envelope whose row is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Dead {
@@ -115,7 +118,7 @@ impl Burial {
 
 /// Rows of a region. In tests few, so that what happens to regions happens there too.
 const ROWS: usize = if cfg!(test) { 4 } else { 512 };
-/// Rows that go in a step, or a little more: less than a millisecond.
+/// Rows that go in a step at most: less than a millisecond.
 const STEP: usize = if cfg!(test) { 8 } else { 1024 };
 /// Rows that go for those that came before, at most.
 const MOST_OWED: usize = 4 * STEP;
@@ -259,6 +262,8 @@ impl Regions {
                 break;
             }
             let dead = self.regions.get(first).map_or(0, |region| region.dead.len());
+            // Where much has come late, a region may be longer than a step.
+            let dead = dead.min(STEP - rows);
             chosen.push((*first, dead));
             rows += dead;
         }

@@ -488,3 +488,45 @@ async fn a_device_that_goes_takes_what_it_has_just_acked_along() {
     assert_eq!(rows_and_lists(store).await, (0, 0));
     assert_eq!(store.extent().await.unwrap().envelopes, Some(0));
 }
+
+/// Waits until there are so many rows and lists.
+async fn wait_for_rows_and_lists(store: &Embedded, wanted: (i64, i64)) {
+    let arrived = tokio::time::timeout(Duration::from_secs(30), async {
+        while rows_and_lists(store).await != wanted {
+            tokio::task::yield_now().await;
+        }
+    });
+    if arrived.await.is_err() {
+        assert_eq!(rows_and_lists(store).await, wanted);
+    }
+}
+
+#[tokio::test]
+async fn what_was_acked_is_gone_after_two_ticks_where_nothing_else_happens() {
+    let mut disk = OnDisk::new();
+    let store = &disk.store;
+    let bob = mailbox(&**store, "bob").await;
+    store
+        .commit(batch((1..=40).map(|n| envelope(n, bob, "x"))))
+        .await
+        .unwrap();
+    // Neighbours of what lives: no new mail would ever take their places.
+    let odd = |ids: std::ops::Range<u64>| acks(bob, ids.filter(|n| n % 2 == 1));
+    store.commit(odd(1..25)).await.unwrap();
+    store.writer.tick().await.unwrap();
+    assert_eq!(rows_and_lists(store).await, (40, 1));
+    store.commit(odd(25..29)).await.unwrap();
+    store.writer.tick().await.unwrap();
+    wait_for_rows_and_lists(store, (28, 1)).await;
+    store.writer.tick().await.unwrap();
+    wait_for_rows_and_lists(store, (26, 0)).await;
+    // What was left by who went is gone after one.
+    store.commit(odd(29..33)).await.unwrap();
+    crate::store::conformance::Subject::crash(&mut disk).await;
+    let store = &disk.store;
+    assert_eq!(rows_and_lists(store).await, (26, 1));
+    store.writer.tick().await.unwrap();
+    wait_for_rows_and_lists(store, (24, 0)).await;
+    let left: Vec<_> = (1..=40).filter(|n| n % 2 == 0 || *n > 32).collect();
+    assert_eq!(ids_of(&**store, bob).await, left);
+}

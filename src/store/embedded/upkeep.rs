@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use crate::model::UnixMs;
 use crate::store::Error;
 use crate::store::embedded::files::{self, Directory};
-use crate::store::embedded::{OpenError, Synchronous, inspect, schema};
+use crate::store::embedded::{OpenError, Synchronous, acked, inspect, schema};
 use crate::store::upkeep::{
     Action, Amount, Check, Depth, Listener, PRODUCTION, Part, Past, Plan, Progress, Step, Upkeep,
     UpkeepError, Wishes,
@@ -96,7 +96,7 @@ impl Upkeep for Premises {
 
     async fn contents(&self) -> Result<Vec<Amount>, UpkeepError> {
         self.with(|path| match reader(path)? {
-            Some(conn) => Ok(contents(&conn).map_err(OpenError::from)?),
+            Some(conn) => contents(&conn),
             None => Ok(Vec::new()),
         })
         .await
@@ -213,7 +213,21 @@ fn history(conn: &Connection) -> rusqlite::Result<Vec<Past>> {
     rows.collect()
 }
 
-fn contents(conn: &Connection) -> rusqlite::Result<Vec<Amount>> {
+/// Rows of each table. Rows of acked mail do not count, nor do the lists that name them.
+fn contents(conn: &Connection) -> Result<Vec<Amount>, UpkeepError> {
+    let acked = match schema::has_table(conn, "acked").map_err(OpenError::from)? {
+        true => acked::rows(conn).map_err(harmless)?,
+        false => 0,
+    };
+    let mut amounts = count(conn).map_err(OpenError::from)?;
+    amounts.retain(|amount| amount.name != "acked");
+    if let Some(mail) = amounts.iter_mut().find(|amount| amount.name == "mail") {
+        mail.count = mail.count.saturating_sub(acked);
+    }
+    Ok(amounts)
+}
+
+fn count(conn: &Connection) -> rusqlite::Result<Vec<Amount>> {
     let mut select = conn.prepare(
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name",
     )?;
@@ -240,7 +254,7 @@ fn reset(path: &Path) -> Result<Vec<Amount>, UpkeepError> {
     if let Some(environment) = environment(&conn)?.filter(|environment| environment == PRODUCTION) {
         return Err(UpkeepError::Protected(environment));
     }
-    let amounts = contents(&conn).map_err(OpenError::from)?;
+    let amounts = contents(&conn)?;
     drop(conn);
     directory.remove_database().map_err(OpenError::from)?;
     Ok(amounts)
@@ -252,7 +266,7 @@ mod tests {
 
     use super::*;
     use crate::store::conformance::keys::publish;
-    use crate::store::conformance::{batch, envelope, mailbox};
+    use crate::store::conformance::{acks, batch, envelope, mailbox};
     use crate::store::embedded::{Embedded, Options};
     use crate::store::{KeyStore as _, MailStore as _};
 
@@ -331,6 +345,27 @@ mod tests {
             let orphans = checks.iter().find(|check| check.name == "mail of a device");
             assert_eq!(orphans.unwrap().examples, ["mailbox 77"]);
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_acked_is_not_counted_though_its_row_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Embedded::open(directory.path(), &Options::default()).unwrap();
+        let bob = mailbox(&*store, "bob").await;
+        let mail = (1..=3).map(|number| envelope(number, bob, "x"));
+        store.commit(batch(mail)).await.unwrap();
+        store.commit(acks(bob, [1, 3])).await.unwrap();
+        drop(store);
+        let premises = Premises::at(directory.path());
+        let named = |amounts: Vec<Amount>| {
+            let wanted = amounts.into_iter().filter(|amount| amount.count > 0);
+            let told = wanted.map(|amount| (amount.name, amount.count));
+            told.filter(|(name, _)| matches!(&**name, "acked" | "device" | "mail"))
+                .collect::<Vec<_>>()
+        };
+        let wanted = [("device".to_owned(), 1), ("mail".to_owned(), 1)];
+        assert_eq!(named(premises.contents().await.unwrap()), wanted);
+        assert_eq!(named(premises.reset().await.unwrap()), wanted);
     }
 
     #[tokio::test]
