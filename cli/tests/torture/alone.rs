@@ -178,7 +178,11 @@ impl Stage {
                     said.rounds += 1;
                     said.kept.extend(numbers);
                 }
-                "acking" => numbers.for_each(|number| drop(said.kept.remove(&number))),
+                "acking" => {
+                    for number in numbers {
+                        said.kept.remove(&number);
+                    }
+                }
                 "acked" => said.acked.extend(numbers),
                 other => panic!("{other}"),
             }
@@ -260,7 +264,7 @@ async fn work(root: &Path) {
         };
         store.commit(batch).await.unwrap();
         say("acked", &old);
-        old.iter().for_each(|number| drop(there.remove(number)));
+        there.retain(|number| !old.contains(number));
     }
 }
 

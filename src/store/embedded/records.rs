@@ -18,7 +18,7 @@ use bytes::Bytes;
 use chatctl_protocol::{ClientMsgId, EnvelopeId};
 use foldhash::quality::RandomState;
 use prost::Message as _;
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
+use rusqlite::{CachedStatement, Connection, Row};
 
 use crate::model::{MailboxId, NumberHasher, UnixMs};
 use crate::store::embedded::schema;

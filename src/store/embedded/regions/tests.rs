@@ -83,7 +83,9 @@ impl Model {
         assert!(ids.iter().all(|id| acked.contains(id)), "{ids:?} of {acked:?}");
         for id in &ids {
             self.rows.remove(id);
-            self.lists.values_mut().for_each(|rows| drop(rows.remove(id)));
+            self.lists
+                .values_mut()
+                .for_each(|rows| rows.retain(|row| row != id));
         }
         if !burial.is_empty() {
             let over = self.lists.extract_if(.., |_, rows| rows.is_empty());
@@ -129,12 +131,14 @@ impl Model {
                 };
                 regions.apply(&chosen.iter().map(change).collect::<Vec<_>>(), list);
                 match removes {
-                    true => chosen.iter().for_each(|id| drop(self.rows.remove(id))),
+                    true => self.rows.retain(|row| !chosen.contains(row)),
                     false if chosen.is_empty() => {}
                     false => drop(self.lists.insert(list, chosen.into_iter().collect())),
                 }
             }
-            Act::Choose(zeal) => drop(self.bury(regions, *zeal)),
+            Act::Choose(zeal) => {
+                self.bury(regions, *zeal);
+            }
             Act::Tick => {
                 regions.tick();
                 let [last, _] = std::mem::take(&mut self.ticked);
