@@ -156,6 +156,24 @@ fn every_ping_is_answered_in_order_and_before_what_is_said() {
 }
 
 #[test]
+fn pings_of_a_client_that_reads_nothing_are_forgotten() {
+    run(async {
+        let (ours, mut client) = duplex(256);
+        let mut wire = Wire::new(ours, &[], MOST);
+        let pings = frame(PING, true, &[7; 125]).repeat(2_000);
+        let flood = async { client.write_all(&pings).await.unwrap() };
+        let listen = async {
+            for _ in 0..2_000 {
+                assert_eq!(Kept::from(wire.hear().await.unwrap()), Kept::Ping);
+            }
+        };
+        tokio::join!(flood, listen);
+        let unwritten = wire.bytes_unwritten();
+        assert!((60_000..70_000).contains(&unwritten), "{unwritten}");
+    });
+}
+
+#[test]
 fn a_wire_that_waits_owns_no_buffer() {
     let (mut wire, mut client) = wire();
     run(async {

@@ -111,7 +111,10 @@ impl<L: AsyncRead + AsyncWrite + Unpin> Wire<L> {
             Kind::Binary => Message::Binary(payload),
             Kind::Pong => Message::Pong(payload),
             Kind::Ping => {
-                put(OpCode::Control(Control::Pong), payload, &mut self.unwritten);
+                // Not all need an answer (RFC 6455 section 5.5.3), and who reads none gets no more of them.
+                if self.unwritten.len() <= MOST_UNWRITTEN {
+                    put(OpCode::Control(Control::Pong), payload, &mut self.unwritten);
+                }
                 Message::Ping
             }
             Kind::Close => {
@@ -160,6 +163,11 @@ impl<L: AsyncRead + AsyncWrite + Unpin> Wire<L> {
     }
 
     /// Bytes of memory that it holds for what is not read.
+    #[cfg(test)]
+    pub(super) const fn bytes_unwritten(&self) -> usize {
+        self.unwritten.len()
+    }
+
     #[cfg(test)]
     pub(super) const fn bytes_held(&self) -> usize {
         self.bytes.held()
@@ -302,3 +310,6 @@ pub const TEXT: OpCode = OpCode::Data(Data::Text);
 
 /// A binary message's opcode.
 pub const BINARY: OpCode = OpCode::Data(Data::Binary);
+
+/// Bytes that wait to be written, beyond which pings are not answered.
+const MOST_UNWRITTEN: usize = 64 * 1024;
