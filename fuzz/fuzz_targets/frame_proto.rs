@@ -11,16 +11,15 @@ use chatctl_protocol::{SendRef, Spoken};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    match (read_proto(data), decode_proto(Bytes::copy_from_slice(data))) {
-        (Ok(Spoken::Send(ours)), Ok(Body::Send(theirs))) => assert!(ours == SendRef::from(&theirs)),
+    let decoded = decode_proto(Bytes::copy_from_slice(data));
+    match (read_proto(data), &decoded) {
+        (Ok(Spoken::Send(ours)), Ok(Body::Send(theirs))) => assert!(ours == SendRef::from(theirs)),
         (Ok(Spoken::Ack(ours)), Ok(Body::Ack(theirs))) => assert_eq!(ours[..], theirs.ids),
-        (Ok(Spoken::Other(ours)), Ok(theirs)) => assert_eq!(ours, theirs),
+        (Ok(Spoken::Other(ours)), Ok(theirs)) => assert_eq!(&ours, theirs),
         (Err(_), Err(_)) => {}
         (ours, theirs) => panic!("{ours:?}, but prost says {theirs:?}"),
     }
-    let Ok(body) = decode_proto(Bytes::copy_from_slice(data)) else {
-        return;
-    };
+    let Ok(body) = decoded else { return };
     let again = decode_proto(encode_proto(body.clone())).expect("our own protobuf decodes");
     assert_eq!(again, body);
     // JSON has no word for an unknown enum number; everything else it must keep.
