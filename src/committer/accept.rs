@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chatctl_protocol::Code;
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
-use crate::committer::entry::{Entry, Verdict};
+use crate::committer::entry::{Entry, Obstacle, Verdict};
 use crate::committer::slots::Slots;
 use crate::committer::{Calls, Committer, Digest, Mail, Outcome, Part, Rings, Ticket, code_of};
 use crate::model::{MailboxId, UnixMs};
@@ -49,12 +50,29 @@ impl Committer {
         let Ok(room) = self.room.try_acquire_many(charge) else {
             return Err((mail, ticket));
         };
+        let decided = self.decide(mail, ticket, (settled, now), room);
+        decided.map_err(|(mail, ticket, _)| (mail, ticket))
+    }
+
+    /// Decides about a send under the one lock, and answers it unless it comes in. What is known of the store was asked
+    /// when every send before the position `settled` was.
+    ///
+    /// # Errors
+    ///
+    /// What is in the way, with what was given, untouched.
+    fn decide(
+        &self,
+        mail: Mail,
+        ticket: Ticket,
+        (settled, now): (u64, UnixMs),
+        room: SemaphorePermit<'_>,
+    ) -> Result<Calls, (Mail, Ticket, Obstacle)> {
         let entry = Entry {
             hash: self.names.hash(&mail.key),
             settled,
             now,
             since: Instant::now(),
-            charge,
+            charge: u32::try_from(room.num_permits()).unwrap_or(u32::MAX),
             limits: &self.pace.limits,
         };
         let mut books = self.books.lock();
@@ -62,24 +80,25 @@ impl Committer {
             Verdict::Fits(numbers) => {
                 let (rings, is_first) = books.enter(mail, ticket, &entry, &numbers);
                 drop(books);
+                // From here on the charge is the pending send's, and goes when that is settled.
                 room.forget();
+                // Behind others it is their alarm that the committer waits for.
                 if is_first {
                     self.work.notify_one();
                 }
-                Ok(Calls::Ring(rings))
+                return Ok(Calls::Ring(rings));
             }
             Verdict::Retry(position) => {
                 books.recents.retry(position, mail.digest.now, ticket);
                 self.metrics.sends_duplicate.inc();
-                Ok(Calls::Ring(Rings::new()))
             }
             Verdict::Refused(code) => {
                 drop(books);
                 ticket.settle(Outcome::Refused(code));
-                Ok(Calls::Ring(Rings::new()))
             }
-            Verdict::Stale | Verdict::Ceiling | Verdict::Uncounted => Err((mail, ticket)),
+            Verdict::Waits(obstacle) => return Err((mail, ticket, obstacle)),
         }
+        Ok(Calls::Ring(Rings::new()))
     }
 
     /// What a send takes of the room for what is uncommitted.
@@ -100,7 +119,7 @@ impl Committer {
     }
 
     /// As [`Self::accept`], asking the store first.
-    pub(super) async fn admit(&self, mail: Mail, mut ticket: Ticket) -> Result<Calls, (Ticket, Code)> {
+    pub(super) async fn admit(&self, mut mail: Mail, mut ticket: Ticket) -> Result<Calls, (Ticket, Code)> {
         let charge = self.charge(&mail);
         loop {
             let settled = self.settled_to.load(Ordering::Acquire);
@@ -120,41 +139,18 @@ impl Committer {
                 return Err((ticket, Code::Unavailable));
             };
             let now = self.clock.now();
-            {
-                let entry = Entry {
-                    hash: self.names.hash(&mail.key),
-                    settled,
-                    now,
-                    since: Instant::now(),
-                    charge,
-                    limits: &self.pace.limits,
-                };
-                let mut books = self.books.lock();
-                match books.examine(&mail, &entry) {
-                    Verdict::Fits(numbers) => {
-                        let (rings, is_first) = books.enter(mail, ticket, &entry, &numbers);
-                        // From here on the charge is the pending send's, and goes when that is settled.
-                        room.forget();
-                        // Behind others it is their alarm that the committer waits for.
-                        if is_first {
-                            self.work.notify_one();
-                        }
-                        return Ok(Calls::Ring(rings));
-                    }
-                    Verdict::Retry(position) => {
-                        books.recents.retry(position, mail.digest.now, ticket);
-                        self.metrics.sends_duplicate.inc();
-                        return Ok(Calls::Ring(Rings::new()));
-                    }
-                    Verdict::Refused(code) => return Err((ticket, code)),
-                    // What was counted just now and is not known any more was removed meanwhile.
-                    Verdict::Uncounted => return Err((ticket, Code::DeviceMismatch)),
-                    // So much was settled since the store was asked that it has to be asked again.
-                    Verdict::Stale => continue,
-                    Verdict::Ceiling => {}
-                }
+            let obstacle;
+            (mail, ticket, obstacle) = match self.decide(mail, ticket, (settled, now), room) {
+                Ok(calls) => return Ok(calls),
+                Err(untouched) => untouched,
+            };
+            match obstacle {
+                // What was counted just now and is not known any more was removed meanwhile.
+                Obstacle::Uncounted => return Err((ticket, Code::DeviceMismatch)),
+                // So much was settled since the store was asked that it has to be asked again.
+                Obstacle::Stale => continue,
+                Obstacle::Ceiling => {}
             }
-            drop(room);
             if let Err(error) = self.raise_ceiling(now).await {
                 return Err((ticket, code_of(&error)));
             }

@@ -30,6 +30,12 @@ pub(super) enum Verdict {
     /// It came before: the first try's position.
     Retry(u64),
     Refused(Code),
+    /// The store has to be asked before that can be said.
+    Waits(Obstacle),
+}
+
+/// What the store has to be asked.
+pub(super) enum Obstacle {
     /// A mailbox of it has not been counted.
     Uncounted,
     /// What the store said of its name is too old.
@@ -62,20 +68,20 @@ impl Books {
         }
         // An earlier try may have been settled and have left the recents since the store was asked.
         if self.recents.first() > entry.settled {
-            return Verdict::Stale;
+            return Verdict::Waits(Obstacle::Stale);
         }
         if !self.minter.can_mint(entry.now, mail.parts.len()) {
-            return Verdict::Ceiling;
+            return Verdict::Waits(Obstacle::Ceiling);
         }
         let mut numbers = Numbers::new();
         let mut has_room = true;
         for part in &mail.parts {
             let Some(number) = self.tail.number(part.mailbox) else {
-                return Verdict::Uncounted;
+                return Verdict::Waits(Obstacle::Uncounted);
             };
             if !mail.ephemeral {
                 let Some(ledger) = &self.tail.at(number).ledger else {
-                    return Verdict::Uncounted;
+                    return Verdict::Waits(Obstacle::Uncounted);
                 };
                 let bytes = part.payload.len() as u64;
                 has_room &= ledger.has_room(mail.key.sender, bytes, entry.limits);

@@ -289,6 +289,7 @@ impl Connection {
             })
             .await;
             self.now = Instant::now();
+            session.turn_at(self.now);
             if waiting.take_word() {
                 self.leave_at = Some(self.now + self.sessions.some_delay());
             }
